@@ -1,0 +1,35 @@
+"""What a recipe author imports, and the version: nothing else lives here.
+
+The names are loaded on first use, so that `stagerun --version` costs no more than Python itself.
+"""
+
+from typing import TYPE_CHECKING
+
+
+if TYPE_CHECKING:
+    from stagerun.errors import OperationCancelled as OperationCancelled
+    from stagerun.operation import LiveOperation as LiveOperation
+    from stagerun.params import Secret as Secret
+    from stagerun.progress import Progress as Progress
+
+__version__ = "0.1.0"
+__all__ = ["LiveOperation", "OperationCancelled", "Progress", "Secret"]
+
+_HOMES = {
+    "LiveOperation": "stagerun.operation",
+    "OperationCancelled": "stagerun.errors",
+    "Progress": "stagerun.progress",
+    "Secret": "stagerun.params",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'stagerun' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -1,0 +1,30 @@
+"""The console script. What needs no command line parser is answered before one is loaded."""
+
+import os
+import sys
+
+from stagerun import __version__
+
+
+def main() -> int:
+    """Run `stagerun` with the arguments of this process and return its exit code."""
+    if sys.argv[1:] == ["--version"]:
+        sys.stdout.write(f"stagerun {__version__}\n")
+        return 0
+    _open_standard_streams()
+    from stagerun.cli import main as run_cli
+
+    return run_cli(sys.argv[1:])
+
+
+def _open_standard_streams() -> None:
+    """Open what the caller has closed, so that no journal gets descriptor 1 and the next print."""
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,202 @@
+"""What a recipe says without us, made into log lines: print, logging and warnings, for the time of a run."""
+
+import io
+import os
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterable
+from functools import partial
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, TextIO
+
+
+if TYPE_CHECKING:
+    import logging
+
+Write = Callable[[str, str, str | None], None]  # text, level, stream
+
+_PARTIAL_LIMIT: Final = 64 * 1024
+
+
+class CapturedStream(io.TextIOBase):
+    """A text stream whose lines become log lines.
+
+    Only a line end ends a line. Of a line that was drawn over with carriage returns, the last state is kept.
+    """
+
+    def __init__(self, write: Write, name: str, original: TextIO | None) -> None:
+        self._write = write
+        self._name = name
+        self._original = original
+        self._pid = os.getpid()
+        self._partial: dict[int, str] = {}
+        self.buffer = _Bytes(self)
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return "utf-8"
+
+    @property
+    def errors(self) -> str:  # type: ignore[override]
+        return "backslashreplace"
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        if self._original is None:
+            raise io.UnsupportedOperation("fileno")
+        return self._original.fileno()
+
+    def reconfigure(self, **settings: Any) -> None:
+        """Accept what a script asks of a real stream; there is nothing to set here."""
+
+    def write(self, text: str) -> int:
+        if os.getpid() != self._pid:
+            # A forked child has no run; its words go where they would have gone without us.
+            return self._original.write(text) if self._original else len(text)
+        thread = threading.get_ident()
+        *lines, rest = (self._partial.pop(thread, "") + text).split("\n")
+        for line in lines:
+            self._emit(line)
+        if "\r" in rest[:-1]:
+            rest = rest[rest.rindex("\r", 0, len(rest) - 1) + 1 :]
+        if len(rest) > _PARTIAL_LIMIT:
+            self._emit(rest)
+        elif rest:
+            self._partial[thread] = rest
+        return len(text)
+
+    def finish(self) -> None:
+        """Write the lines that were never ended."""
+        for rest in self._partial.values():
+            self._emit(rest)
+        self._partial.clear()
+
+    def _emit(self, line: str) -> None:
+        self._write(line.rstrip("\r").rpartition("\r")[2], "info", self._name)
+
+
+class _Bytes(io.RawIOBase):
+    """The `buffer` of a captured stream, for scripts that write bytes."""
+
+    def __init__(self, text: CapturedStream) -> None:
+        self._text = text
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        raw = bytes(data)
+        self._text.write(raw.decode("utf-8", "backslashreplace"))
+        return len(raw)
+
+
+class Capture:
+    """Within this context print, logging and warnings go to `write`."""
+
+    def __init__(self, write: Write) -> None:
+        self._write = write
+        self._undo: list[Callable[[], None]] = []
+
+    def __enter__(self) -> None:
+        self._take_warnings()
+        if "logging" in sys.modules:
+            self._take_logging()
+        self._take_streams()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for undo in reversed(self._undo):
+            undo()
+        self._undo.clear()
+
+    def _take_streams(self) -> None:
+        for name in ("stdout", "stderr"):
+            original = getattr(sys, name)
+            captured = CapturedStream(self._write, name, original)
+            setattr(sys, name, captured)
+            self._undo.append(partial(_give_back, name, original, captured))
+
+    def _take_warnings(self) -> None:
+        original = warnings.showwarning
+
+        def show(
+            message: Warning | str,
+            category: type[Warning],
+            filename: str,
+            lineno: int,
+            *_: object,
+            **__: object,
+        ) -> None:
+            self._write(f"{filename}:{lineno}: {category.__name__}: {message}", "warning", "warnings")
+
+        warnings.showwarning = show
+        self._undo.append(lambda: setattr(warnings, "showwarning", original))
+
+    def _take_logging(self) -> None:
+        import logging
+
+        handler, root, level = _handler(self._write), logging.getLogger(), logging.getLogger().level
+        consoles = list(_consoles(root))
+        for logger, console in consoles:
+            logger.removeHandler(console)
+        if not consoles and not root.handlers and level == logging.WARNING:
+            # Nobody has set logging up, and INFO is what a run's log is for.
+            root.setLevel(logging.INFO)
+        takers = {root, *(logger for logger, _ in consoles if not logger.propagate)}
+        for logger in takers:
+            logger.addHandler(handler)
+
+        def undo() -> None:
+            for logger in takers:
+                logger.removeHandler(handler)
+            for logger, console in consoles:
+                logger.addHandler(console)
+            root.setLevel(level)
+
+        self._undo.append(undo)
+
+
+def _give_back(name: str, original: TextIO | None, captured: CapturedStream) -> None:
+    captured.finish()
+    if getattr(sys, name) is captured:
+        setattr(sys, name, original)
+
+
+def _handler(write: Write) -> "logging.Handler":
+    import logging
+
+    class RunHandler(logging.Handler):
+        """Makes log lines of records."""
+
+        def emit(self, record: logging.LogRecord) -> None:
+            try:
+                text = self.format(record)
+            except Exception:
+                self.handleError(record)
+                return
+            write(text, _level(record.levelno), record.name)
+
+    return RunHandler()
+
+
+def _consoles(root: "logging.Logger") -> "Iterable[tuple[logging.Logger, logging.Handler]]":
+    """Yield the handlers that write to the standard streams, each with its logger."""
+    import logging
+
+    streams = (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__)
+    named = [each for each in root.manager.loggerDict.values() if isinstance(each, logging.Logger)]
+    for logger in (root, *named):
+        for handler in logger.handlers.copy():
+            if isinstance(handler, logging.StreamHandler) and handler.stream in streams:
+                yield logger, handler
+
+
+def _level(number: int) -> str:
+    for bound, name in ((50, "critical"), (40, "error"), (30, "warning"), (20, "info")):
+        if number >= bound:
+            return name
+    return "debug"

@@ -1,0 +1,132 @@
+"""The command line: the commands' names, the border where errors become sentences and exit codes, and nothing else."""
+
+import os
+import signal
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any, Final
+
+import click
+
+from stagerun import __version__
+from stagerun.commands.say import say
+from stagerun.errors import JournalError, RecipeError, StagerunError, UsageError
+
+
+USAGE: Final = 2
+EXIT_CODES: Final[Mapping[type[StagerunError], int]] = {UsageError: USAGE, RecipeError: 3, JournalError: 3}
+
+# A command is imported when it is used; the help of the group needs only these lines.
+_COMMANDS: Final = {
+    "run": "Run an operation.",
+    "list": "List the operations of this project.",
+    "show": "Show one operation: parameters, stages, usual durations.",
+    "status": "Show one run and its chain.",
+    "history": "Show past runs, newest first.",
+    "logs": "Print the lines of a run.",
+}
+
+
+class _Commands(click.Group):
+    """Loads `stagerun.commands.NAME` when NAME is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        from importlib import import_module
+
+        command = import_module(f"stagerun.commands.{cmd_name}").command
+        assert isinstance(command, click.Command)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in _COMMANDS and not args[0].startswith("-"):
+            from difflib import get_close_matches
+
+            near = get_close_matches(args[0], _COMMANDS, 1)
+            hint = f"did you mean '{near[0]}'?" if near else "commands: " + ", ".join(_COMMANDS)
+            if ":" in args[0]:
+                hint = f"to run it: stagerun run {args[0]}"
+            raise UsageError(f"there is no command {args[0]!r}", hint)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, message="stagerun %(version)s")
+@click.pass_context
+def cli(ctx: click.Context) -> None:
+    """Run operations in stages; every run is journaled."""
+    from pathlib import Path
+
+    from stagerun import project
+
+    ctx.obj = project.find(Path.cwd())
+    settings = ctx.obj.settings
+    ctx.default_map = {
+        "run": {name: settings[name] for name in ("progress", "timestamps", "owner") if name in settings}
+    }
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one command and return its exit code; a run that a signal ended makes this process die of it."""
+    try:
+        with _errors_as_sentences() as outcome:
+            result: Any = cli.main(args=list(arguments), prog_name="stagerun", standalone_mode=False)
+            outcome["code"] = result if isinstance(result, int) else 0
+        code = outcome["code"]
+    except KeyboardInterrupt:
+        code = 128 + signal.SIGINT
+    _die_of_signal(code)
+    return code
+
+
+@contextmanager
+def _errors_as_sentences() -> Iterator[dict[str, int]]:
+    """Turn every expected error into a sentence with its way out on stderr, and into an exit code."""
+    outcome = {"code": 0}
+    try:
+        yield outcome
+    except StagerunError as error:
+        say(error.message, error.hint)
+        outcome["code"] = next(code for kind, code in EXIT_CODES.items() if isinstance(error, kind))
+    except click.UsageError as error:
+        where = f"see '{error.ctx.command_path} --help'" if error.ctx else None
+        say(_sentence(error.format_message()), where)
+        outcome["code"] = USAGE
+    except click.ClickException as error:
+        say(error.format_message())
+        outcome["code"] = error.exit_code
+    except click.exceptions.Exit as leaving:
+        outcome["code"] = leaving.exit_code
+    except click.Abort:
+        outcome["code"] = 128 + signal.SIGINT
+    except BrokenPipeError:
+        # The reader has seen enough; nothing may be left to flush when Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+def _sentence(message: str) -> str:
+    return (message[:1].lower() + message[1:]).rstrip(".")
+
+
+def _die_of_signal(code: int) -> None:
+    """Die of the signal that `code` stands for, so that a shell or a CI sees what happened."""
+    number = code - 128
+    if number not in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+        return
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            with suppress(OSError):
+                stream.flush()
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)

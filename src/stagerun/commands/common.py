@@ -1,0 +1,123 @@
+"""What commands share: their options, the journal they read, and the terminal they write to."""
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import click
+
+from stagerun import schema
+from stagerun.errors import UsageError
+from stagerun.project import Project
+from stagerun.records import Records
+from stagerun.render.output import Output
+from stagerun.render.paint import Paint
+from stagerun.render.report import Report
+from stagerun.untrusted import json_text
+
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def option(*names: str, **settings: Any) -> Callable[[_Function], _Function]:
+    """Declare an option that can also be set as STAGERUN_<OPTION>."""
+    longest = max(names, key=len).partition("/")[0]
+    variable = "STAGERUN_" + longest.lstrip("-").replace("-", "_").upper()
+    return click.option(*names, envvar=variable, show_envvar=True, **settings)
+
+
+journal_option: Final = option("--journal", type=click.Path(path_type=Path), help="The journal's file.")
+json_option: Final = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+operation_option: Final = option("--operation", metavar="NAME", help="Only runs of this operation.")
+
+
+def project_of(ctx: click.Context) -> Project:
+    project = ctx.find_object(Project)
+    assert project is not None
+    return project
+
+
+def journal_file(ctx: click.Context, journal: Path | None) -> Path:
+    return journal or project_of(ctx).journal
+
+
+def open_records(ctx: click.Context, journal: Path | None) -> Records:
+    """Open the journal for reading; UsageError if there is none yet."""
+    path = journal_file(ctx, journal)
+    if not path.exists():
+        raise UsageError(f"there are no runs yet: {path} does not exist", "start one: stagerun run TARGET")
+    return Records(schema.open_for_reading(path), path)
+
+
+def report() -> Report:
+    output = Output(sys.stdout)
+    colour = may_colour(os.environ, is_terminal=output.isatty())
+    output.close()
+    return Report(now=time.time(), unicode=output.unicode, paint=Paint(colour=colour))
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    for line in lines:
+        click.echo(line)
+
+
+def print_json(document: object) -> None:
+    click.echo(json_text(document))
+
+
+def may_colour(environ: Mapping[str, str], *, is_terminal: bool) -> bool:
+    """Decide about colour: NO_COLOR, then FORCE_COLOR or CLICOLOR_FORCE, then TERM=dumb, then the terminal.
+
+    Sources: no-color.org, force-color.org, bixense.com/clicolors.
+    """
+    if environ.get("NO_COLOR"):
+        return False
+    for variable in ("FORCE_COLOR", "CLICOLOR_FORCE"):
+        if environ.get(variable):
+            return environ[variable] != "0"
+    return is_terminal and environ.get("TERM") != "dumb"
+
+
+def in_ci(environ: Mapping[str, str]) -> bool:
+    """Return True on a CI machine, where a pseudo-terminal must not be redrawn either."""
+    return any(environ.get(name) for name in ("CI", "GITHUB_ACTIONS", "GITLAB_CI", "TF_BUILD", "BUILDKITE")) or bool(
+        environ.get("TEAMCITY_VERSION") or (environ.get("JENKINS_URL") and environ.get("BUILD_ID"))
+    )
+
+
+class Ref(click.ParamType[str]):
+    """A run: its id, `last`, `last~1`, …; completed from the journal."""
+
+    name = "ref"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
+        from click.shell_completion import CompletionItem
+
+        from stagerun import project
+
+        path = project.find(Path.cwd()).journal
+        if not path.exists():
+            return []
+        records = Records(schema.open_for_reading(path), path)
+        return [
+            CompletionItem(str(view.id), help=f"{view.target} {view.state}")
+            for view in records.history(limit=50)
+            if str(view.id).startswith(incomplete)
+        ]
+
+
+class Target(click.ParamType[str]):
+    """An operation; completed from the source of the recipes, without importing one."""
+
+    name = "target"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
+        from click.shell_completion import CompletionItem
+
+        from stagerun import project, recipes
+
+        listed = recipes.listing(project.find(Path.cwd()).recipes)
+        return [CompletionItem(each.target, help=each.help) for each in listed if each.target.startswith(incomplete)]

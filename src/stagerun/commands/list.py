@@ -1,0 +1,22 @@
+"""`stagerun list`: the operations of the recipes folder, read from their source."""
+
+import click
+
+from stagerun import recipes
+from stagerun.commands import common
+from stagerun.render import document
+
+
+@click.command("list")
+@common.json_option
+@click.pass_context
+def command(ctx: click.Context, *, as_json: bool) -> None:
+    """List the operations of this project."""
+    folder = common.project_of(ctx).recipes
+    listed = recipes.listing(folder)
+    if as_json:
+        common.print_json([document.listed(each) for each in listed])
+    elif listed:
+        common.print_lines(common.report().operations(listed))
+    else:
+        click.echo(f"no operations in {folder}", err=True)

@@ -1,0 +1,233 @@
+"""`stagerun run TARGET`: run an operation in this process."""
+
+import os
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from stagerun import params, recipes, render, schema
+from stagerun.commands import common
+from stagerun.commands.say import say
+from stagerun.errors import UsageError
+from stagerun.interrupts import Interrupts
+from stagerun.journal import Journal
+from stagerun.operation import LiveOperation
+from stagerun.records import Records
+from stagerun.render import report
+from stagerun.render.output import Output, reserve_stdout
+from stagerun.runner import Runner
+
+
+_LOADED: Final = "stagerun.run.loaded"
+_METAVARS: Final = {"str": "TEXT", "int": "INTEGER", "secret": "PATH"}
+
+
+class _RunCommand(click.Command):
+    """A command whose options depend on its argument: the target's parameters become options."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        folder = common.project_of(ctx).recipes
+        target = _target_in(args, super().get_params(ctx), folder)
+        if target is not None:
+            ctx.meta[_LOADED] = recipes.load(target, folder)
+        return super().parse_args(ctx, args)
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        found = ctx.meta.get(_LOADED)
+        own = super().get_params(ctx)
+        if found is None:
+            return own
+        options = [each for parameter in found.operation.parameters.values() for each in _options(parameter)]
+        return [*options, *own]
+
+
+@click.command("run", cls=_RunCommand)
+@click.argument("target", type=common.Target())
+@common.option(
+    "--progress",
+    default="auto",
+    metavar="MODE",
+    help="How to show it: auto, tty, plain, json, quiet.",
+    show_default=True,
+)
+@common.option("--timestamps", is_flag=True, help="Put the time before each plain line.")
+@common.option("--owner", help="Who runs it.  [default: you, or whom the CI names]")
+@common.option(
+    "--run-id-file", type=click.Path(path_type=Path), help="Write the run's id to this file before it starts."
+)
+@common.option("--dry-run", is_flag=True, help="Show stages and parameters; start nothing.")
+@common.journal_option
+@click.pass_context
+def command(
+    ctx: click.Context,
+    /,
+    *,
+    target: str,
+    progress: str,
+    timestamps: bool,
+    owner: str | None,
+    run_id_file: Path | None,
+    dry_run: bool,
+    journal: Path | None,
+    **given: Any,
+) -> int:
+    """Run an operation.
+
+    TARGET is recipe:Operation for a module in the recipes folder, path/to/file.py:Operation, or
+    package.module:Operation; a recipe with one operation needs no name. The operation's parameters are options:
+    see them with 'stagerun run TARGET --help'.
+    """
+    found: recipes.Found = ctx.meta[_LOADED]
+    operation = found.operation(owner=owner, **_given(found.operation, given))
+    if dry_run:
+        _print_plan(ctx, found, operation, journal)
+        return 0
+    output = Output(sys.stdout)
+    display = render.choose(progress, output, live=_can_redraw(output), colour=_colour(output), timestamps=timestamps)
+    if progress == "json":
+        reserve_stdout()
+    path = common.journal_file(ctx, journal)
+    connection = schema.open_for_writing(path, durable=common.project_of(ctx).durable)
+    interrupts = Interrupts()
+    runner = Runner(
+        journal=Journal(connection, path),
+        sinks=[display],
+        interrupts=interrupts,
+        expected=Records(connection, path).expected,
+    )
+    interrupts.install()
+    try:
+        view = runner.run(found, operation, created=lambda run: _write_id(run_id_file, run))
+    finally:
+        interrupts.close()
+        display.close()
+        interrupts.restore()
+    for broken, error in runner.emitter.broken_sinks:
+        say(f"the {type(broken).__name__} display broke: {error!r}", f"see 'stagerun status {view.id}'")
+    assert view.exit_code is not None
+    return view.exit_code
+
+
+def _can_redraw(output: Output) -> bool:
+    return output.isatty() and os.environ.get("TERM", "dumb") != "dumb" and not common.in_ci(os.environ)
+
+
+def _colour(output: Output) -> bool:
+    return common.may_colour(os.environ, is_terminal=output.isatty())
+
+
+def _write_id(file: Path | None, run: int) -> None:
+    if file is not None:
+        try:
+            file.write_text(f"{run}\n")
+        except OSError as error:
+            raise UsageError(f"the run id can't be written to {file}: {error.strerror}") from None
+
+
+def _print_plan(ctx: click.Context, found: recipes.Found, operation: LiveOperation, journal: Path | None) -> None:
+    known = common.journal_file(ctx, journal).exists()
+    expected = common.open_records(ctx, journal).expected(found.target) if known else {}
+    click.echo(f"would run {found.target} as {operation.owner}")
+    common.print_lines(common.report().plan(operation.stages, expected))
+    values = operation.params()
+    if values:
+        click.echo("parameters:")
+    for name, value in values.items():
+        click.echo(f"  {name}={value}")
+
+
+def _target_in(args: list[str], own: Iterable[click.Parameter], folder: Path) -> str | None:
+    """Return the argument that is the target: its options, which say what takes a value, are not known before."""
+    takes_value = {name for each in own if isinstance(each, click.Option) and not each.is_flag for name in each.opts}
+    candidates, skip = list[str](), False
+    for position, argument in enumerate(args):
+        if argument == "--":
+            candidates += args[position + 1 :]
+            break
+        if skip or argument.startswith("-"):
+            skip = not skip and argument in takes_value
+        else:
+            candidates.append(argument)
+    likely = [each for each in candidates if recipes.looks_like_target(each)]
+    there = [each for each in likely if recipes.is_there(each, folder)]
+    return next(iter([*there, *likely, *candidates]), None)
+
+
+def _options(parameter: params.Parameter) -> list[click.Option]:
+    """Return the options that set `parameter`. Conversion is left to the parameter itself."""
+    variable = f"STAGERUN_{parameter.name.upper()}"
+    about = parameter.help
+    if parameter.secret:
+        return _secret_options(parameter, variable)
+    flag = parameter.type is bool and not parameter.many
+    kind = "|".join(map(str, parameter.choices)) if parameter.choices else parameter.type_name.removeprefix("list of ")
+    default = None if parameter.required else parameter.to_json(parameter.default)
+    if default not in (None, [], ()):
+        about += f"  [default: {default}]"
+    return [
+        click.Option(
+            [report.option(parameter), parameter.name],
+            type=click.BOOL if flag else click.STRING,
+            is_flag=flag or None,
+            multiple=parameter.many,
+            required=parameter.required,
+            default=None,
+            metavar=None if flag else f"[{kind}]" if parameter.choices else _METAVARS.get(kind, kind.upper()),
+            help=about.strip(),
+            envvar=variable,
+            show_envvar=True,
+        )
+    ]
+
+
+def _secret_options(parameter: params.Parameter, variable: str) -> list[click.Option]:
+    """A secret comes from a file or the environment: a command line can be read by every user of the machine."""
+
+    def refuse(ctx: click.Context, option: click.Parameter, value: object) -> None:
+        if value is not None:
+            raise UsageError(
+                f"{parameter.name!r} is a secret and can't be given on the command line",
+                f"set {variable}, or give --{option.opts[0].lstrip('-')}-file PATH",
+            )
+
+    dashed = parameter.name.replace("_", "-")
+    return [
+        click.Option(
+            [f"--{dashed}-file", parameter.name],
+            metavar="PATH",
+            help=f"{parameter.help}  [or as {variable}]".strip(),
+            callback=_read_secret(parameter, variable),
+        ),
+        click.Option([f"--{dashed}", f"{parameter.name}_refused"], hidden=True, callback=refuse, expose_value=False),
+    ]
+
+
+def _read_secret(
+    parameter: params.Parameter, variable: str
+) -> Callable[[click.Context, click.Parameter, str | None], params.Secret | None]:
+    def read(ctx: click.Context, option: click.Parameter, value: str | None) -> params.Secret | None:
+        if value is not None:
+            try:
+                return params.Secret(Path(value).read_text().rstrip("\r\n"))
+            except (OSError, UnicodeDecodeError) as error:
+                raise UsageError(f"the secret {parameter.name!r} can't be read from {value}: {error}") from None
+        if variable in os.environ:
+            return params.Secret(os.environ[variable])
+        if not parameter.required or ctx.resilient_parsing:
+            return None
+        if sys.stdin is not None and sys.stdin.isatty():
+            return params.Secret(click.prompt(parameter.name, hide_input=True, err=True))
+        raise UsageError(
+            f"the secret {parameter.name!r} is missing",
+            f"set {variable}, or give --{option.opts[0].lstrip('-')} PATH",
+        )
+
+    return read
+
+
+def _given(operation: type[LiveOperation], values: dict[str, Any]) -> dict[str, Any]:
+    """Return the parameters that were given; an option that was left out is None, or () if it can be repeated."""
+    return {name: values[name] for name in operation.parameters if values.get(name) not in (None, ())}

@@ -1,0 +1,92 @@
+"""How this project talks to SQLite: opening, waiting for others, transactions, and errors in plain words.
+
+Nothing here knows a table.
+"""
+
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, TypeVar
+
+from stagerun.errors import JournalError
+
+
+# SQLite waits in C, where no signal is seen, so it waits in short slices and we go on waiting in Python.
+_SLICE: Final = 0.25
+PATIENCE: Final = 30.0
+
+_T = TypeVar("_T")
+
+_REASONS: Final = {
+    sqlite3.SQLITE_FULL: ("the disk is full", "free some space"),
+    sqlite3.SQLITE_IOERR: ("the disk reports an error", "check the disk, or move the journal with --journal"),
+    sqlite3.SQLITE_NOTADB: ("it is not a journal", "name another file with --journal"),
+    sqlite3.SQLITE_CORRUPT: ("it is damaged", "move it aside, or name another file with --journal"),
+    sqlite3.SQLITE_READONLY: (
+        "it can't be written",
+        "check its permissions, or name another file with --journal",
+    ),
+    sqlite3.SQLITE_CANTOPEN: (
+        "it can't be opened",
+        "check its permissions, or name another file with --journal",
+    ),
+    sqlite3.SQLITE_PERM: ("it can't be opened", "check its permissions, or name another file with --journal"),
+    sqlite3.SQLITE_BUSY: (
+        f"another process has held it for {PATIENCE:.0f} s",
+        "see who has it open: lsof, fuser",
+    ),
+    sqlite3.SQLITE_LOCKED: (
+        f"another process has held it for {PATIENCE:.0f} s",
+        "see who has it open: lsof, fuser",
+    ),
+}
+
+
+def connect(path: Path, *, readonly: bool = False) -> sqlite3.Connection:
+    """Open the file, in autocommit mode, usable from any thread (the caller locks)."""
+    mode = "ro" if readonly else "rw"
+    return sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode={mode}",
+        uri=True,
+        timeout=_SLICE,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+
+
+def patiently(action: Callable[[], _T], patience: float = PATIENCE) -> _T:
+    """Return what `action` returns, trying again while another process holds the file."""
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            return action()
+        except sqlite3.OperationalError as error:
+            if _code(error) not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED) or time.monotonic() > deadline:
+                raise
+            # Some locks answer at once instead of waiting.
+            time.sleep(0.005)
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """Commit what the block writes, or nothing of it. It takes the write lock at once: no upgrade, no deadlock."""
+    patiently(lambda: connection.execute("BEGIN IMMEDIATE"))
+    try:
+        yield
+        patiently(lambda: connection.execute("COMMIT"))
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def explained(error: sqlite3.Error, path: Path) -> JournalError:
+    """Return what `error` means for the journal at `path`, with the way out."""
+    reason, hint = _REASONS.get(_code(error), (str(error), None))
+    return JournalError(f"journal {path}: {reason}", hint)
+
+
+def _code(error: sqlite3.Error) -> int:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF

@@ -1,0 +1,261 @@
+"""What can happen to a run, each a frozen record, and how it is written down.
+
+A fact is committed to the journal before anyone is told of it. A pulse (a log line, a status, a tick of
+progress) may be shown first and is written in batches. Times and numbers stand in the Entry around an event.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar, Final, NamedTuple, TypeAlias, get_args
+
+from stagerun.states import RunState, StageState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Why a run did not succeed.
+
+    Attributes:
+        type: the exception's class, or "" when the recipe only said `p.error`.
+        message: what it said.
+        stage: the stage it happened in, or None.
+        traceback: the frames of the recipe as Python prints them, or None.
+        file: the recipe's file of the innermost frame, or None.
+        line: the line in `file`, or None.
+
+    """
+
+    type: str
+    message: str
+    stage: str | None = None
+    traceback: str | None = None
+    file: str | None = None
+    line: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """An event that is durable before it is shown. `kind` is its name in the journal and in JSON output."""
+
+    kind: ClassVar[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Pulse:
+    """An event that may be shown before it is written, and whose last moments may be lost in a power cut."""
+
+    kind: ClassVar[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunCreated(Fact):
+    """The whole plan of a run: all that anyone needs to draw it without its recipe.
+
+    Attributes:
+        target: what was asked for ("orders:Import").
+        recipe: the module or file part of the target.
+        operation: the class.
+        source: path of the recipe's file, or None.
+        source_hash: SHA-256 of that file, or None.
+        params: parameter name -> JSON value; secrets are "***".
+        stages: the declared stages in order.
+        owner: who runs it.
+        host, boot_id, pid_namespace, pid, process_started: the process (see `identity.Process`).
+        chained_from: the run that handed over to this one, or None.
+        resumed_from: the run that this one continues, or None.
+        root: the first run of the lineage, or None for the run itself.
+        attempt: 1 for a first run, one more for each resume.
+        expected: stage -> seconds, the median of earlier successful runs; empty when there are none.
+
+    """
+
+    kind: ClassVar[str] = "run_created"
+    target: str
+    recipe: str
+    operation: str
+    stages: tuple[str, ...]
+    owner: str
+    source: str | None = None
+    source_hash: str | None = None
+    params: Mapping[str, Any] = field(default_factory=dict)
+    host: str = ""
+    boot_id: str = ""
+    pid_namespace: str = ""
+    pid: int = 0
+    process_started: float = 0.0
+    chained_from: int | None = None
+    resumed_from: int | None = None
+    root: int | None = None
+    attempt: int = 1
+    expected: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunStarted(Fact):
+    kind: ClassVar[str] = "run_started"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageEntered(Fact):
+    """A block was entered. `index` is its declared position, or None for a block that is not declared."""
+
+    kind: ClassVar[str] = "stage_entered"
+    stage: str
+    index: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageLeft(Fact):
+    """A block was left, after `seconds` in it."""
+
+    kind: ClassVar[str] = "stage_left"
+    stage: str
+    index: int | None
+    state: StageState
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResultSet(Fact):
+    """The recipe gave its result, a JSON object."""
+
+    kind: ClassVar[str] = "result_set"
+    result: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFinished(Fact):
+    """The run is over.
+
+    Attributes:
+        state: a terminal state.
+        seconds: from start to end, by a clock that never goes back.
+        exit_code: what the process says of this run.
+        signal: the signal's name if one ended it, or None.
+        error: why it did not succeed, or None.
+        chained_to: the run that it handed over to, or None.
+
+    """
+
+    kind: ClassVar[str] = "run_finished"
+    state: RunState
+    seconds: float
+    exit_code: int
+    signal: str | None = None
+    error: Failure | None = None
+    chained_to: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine(Pulse):
+    """One line without its line end.
+
+    Attributes:
+        line: the text as it came; whoever shows it makes it safe.
+        level: "debug", "info", "warning", "error" or "critical".
+        stream: where it came from ("stdout", "stderr", a logger's name), or None for `p.log`.
+
+    """
+
+    kind: ClassVar[str] = "log"
+    line: str
+    level: str = "info"
+    stream: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StatusChanged(Pulse):
+    """The one-line status. Only the newest matters."""
+
+    kind: ClassVar[str] = "status"
+    text: str
+    level: str = "info"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProgressMoved(Pulse):
+    """How far the work is.
+
+    Attributes:
+        done: items finished, or None when only a percentage is known.
+        total: items in all, or None when unknown.
+        percent: 0 to 100, or None when unknown.
+        label: what is counted, when the recipe named it.
+        unit: one item, in the singular.
+        seconds: since the counting began.
+        depth: 0 for a loop of its own, one more for each loop around it.
+        ended: True for the last tick of a loop.
+
+    """
+
+    kind: ClassVar[str] = "progress"
+    done: int | None = None
+    total: int | None = None
+    percent: float | None = None
+    label: str | None = None
+    unit: str = "item"
+    seconds: float = 0.0
+    depth: int = 0
+    ended: bool = False
+
+
+Event: TypeAlias = (
+    RunCreated
+    | RunStarted
+    | StageEntered
+    | StageLeft
+    | ResultSet
+    | RunFinished
+    | LogLine
+    | StatusChanged
+    | ProgressMoved
+)
+
+
+class Entry(NamedTuple):
+    """An event with its place: the run, a number that only rises along the run, and the time (since 1970)."""
+
+    run: int
+    seq: int
+    time: float
+    event: Event
+
+
+EVENTS: Final[Mapping[str, type[Event]]] = {event.kind: event for event in get_args(Event)}
+
+# What JSON gives back as plain text, lists and dicts, and what it has to become again.
+_TYPED: Final[Mapping[tuple[str, str], Callable[[Any], Any]]] = {
+    ("run_created", "stages"): tuple,
+    ("stage_left", "state"): StageState,
+    ("run_finished", "state"): RunState,
+    ("run_finished", "error"): lambda value: None if value is None else Failure(**value),
+}
+
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+
+
+def dumps(value: object) -> str:
+    """Return `value` as one line of JSON that UTF-8 can hold; ValueError or TypeError if JSON can't hold it."""
+    text = _encode(value)
+    # A lone surrogate can't be encoded, but its backslash form is JSON's own escape for it.
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+
+
+def to_dict(record: Event | Failure) -> dict[str, Any]:
+    """Return the record's fields as JSON values, without its kind."""
+    values = {each.name: getattr(record, each.name) for each in fields(record)}
+    error = values.get("error")
+    if isinstance(error, Failure):
+        values["error"] = to_dict(error)
+    return values
+
+
+def from_dict(kind: str, values: Mapping[str, Any]) -> Event:
+    """Return the event that `to_dict` took apart."""
+    typed = {name: _TYPED.get((kind, name), _same)(value) for name, value in values.items()}
+    return EVENTS[kind](**typed)
+
+
+def _same(value: object) -> object:
+    return value

@@ -1,0 +1,106 @@
+"""Who runs this, and in which process: read from the machine, nothing decided here."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+
+# The variables in which a CI system names the person behind a job, from each system's own list of variables.
+_CI_ACTORS: Final = (
+    "GITHUB_ACTOR",
+    "GITLAB_USER_LOGIN",
+    "BUILD_REQUESTEDFOR",
+    "BUILDKITE_BUILD_CREATOR",
+)
+
+
+def person(environ: Mapping[str, str] = os.environ) -> str:
+    """Return who runs this: in CI the actor that the CI names, else the user's login name."""
+    for variable in _CI_ACTORS:
+        if environ.get(variable):
+            return environ[variable]
+    for variable in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        if environ.get(variable):
+            return environ[variable]
+    try:
+        import pwd
+
+        return pwd.getpwuid(os.getuid()).pw_name
+    except (ImportError, KeyError):
+        return "unknown"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Process:
+    """What tells one process from every other one, also after a reboot and beside containers.
+
+    Attributes:
+        host: the host's name.
+        boot_id: an id of this boot of the kernel, "" where there is none.
+        pid_namespace: the namespace that `pid` is counted in, "" where there is none.
+        pid: the process id.
+        started: when the process started: clock ticks since boot on Linux, seconds since 1970 elsewhere.
+
+    """
+
+    host: str
+    boot_id: str
+    pid_namespace: str
+    pid: int
+    started: float
+
+    def is_gone(self) -> bool:
+        """Return True if this process certainly runs no more, as far as this machine can know."""
+        here = current_process()
+        if self.host != here.host:
+            return False
+        if self.boot_id != here.boot_id:
+            return True
+        if self.pid_namespace != here.pid_namespace:
+            return False
+        return _start_time(self.pid) != self.started
+
+
+def current_process() -> Process:
+    host, boot_id, pid_namespace = _machine()
+    pid = os.getpid()
+    return Process(host=host, boot_id=boot_id, pid_namespace=pid_namespace, pid=pid, started=_start_time(pid) or 0.0)
+
+
+@cache
+def _machine() -> tuple[str, str, str]:
+    try:
+        boot_id = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        pid_namespace = str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        boot_id = pid_namespace = ""
+    return (
+        os.uname().nodename if hasattr(os, "uname") else os.environ.get("COMPUTERNAME", ""),
+        boot_id,
+        pid_namespace,
+    )
+
+
+def _start_time(pid: int) -> float | None:
+    """Return when `pid` started, None if there is no such process or it only waits to be reaped."""
+    if not Path("/proc/self/stat").exists():
+        return _start_time_without_proc(pid)
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        return None
+    # The command's name may hold spaces and brackets; the fixed fields follow the last bracket (proc(5)).
+    fields = stat.rpartition(b")")[2].split()
+    return None if fields[0] in (b"Z", b"X") else float(fields[19])
+
+
+def _start_time_without_proc(pid: int) -> float | None:
+    import psutil
+
+    try:
+        return float(psutil.Process(pid).create_time())
+    except psutil.Error:
+        return None

@@ -1,0 +1,214 @@
+"""The writing half of the journal: events in, projections kept in step, in one transaction each.
+
+Only the process that owns a run writes that run's rows. Facts are committed by `transaction`; pulses wait in a
+queue and go along with the next fact, or with `flush`.
+"""
+
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+from stagerun import database, events
+from stagerun.errors import JournalError
+from stagerun.states import RunState
+from stagerun.view import RunView, StageView, begin
+
+
+_INSERT_EVENT: Final = "INSERT INTO events (run_id, seq, time, kind, data) VALUES (?, ?, ?, ?, ?)"
+_INSERT_STAGE: Final = (
+    "INSERT INTO stages (run_id, position, name, state, seconds, entered_on, visits) VALUES (?, ?, ?, ?, ?, ?, ?)"
+)
+_UPDATE_STAGE: Final = (
+    "UPDATE stages SET state = ?, seconds = ?, entered_on = ?, visits = ? WHERE run_id = ? AND position = ?"
+)
+
+
+class Journal:
+    """One process's connection for writing. The caller makes sure that one thread at a time is in here."""
+
+    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+        self._connection = connection
+        self._path = path
+        self._file = _file_id(path)
+        self._queue: list[events.Entry] = []
+        self._queued_view: RunView | None = None
+
+    @property
+    def queued(self) -> int:
+        return len(self._queue)
+
+    def queue(self, entry: events.Entry, view: RunView) -> None:
+        """Keep a pulse for the next transaction; `view` is what is known after it."""
+        last = self._queue[-1].event if self._queue else None
+        if type(last) is type(entry.event) and not isinstance(last, events.LogLine):
+            # Of progress and status only the newest matters.
+            self._queue.pop()
+        self._queue.append(entry)
+        self._queued_view = view
+
+    def flush(self) -> None:
+        """Write what is queued. Raises JournalError, and keeps nothing, if it can't."""
+        if self._queue:
+            with self.transaction():
+                pass
+
+    def drop_queue(self) -> int:
+        """Forget what is queued and return how many log lines that were."""
+        dropped = sum(isinstance(entry.event, events.LogLine) for entry in self._queue)
+        self._queue.clear()
+        return dropped
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Write the queue and then what the block adds, all or nothing. Raises JournalError if that can't be done."""
+        if _file_id(self._path) != self._file:
+            raise JournalError(
+                f"journal {self._path} was removed or replaced while the run was writing to it",
+                "what was recorded before is in the old file, if it still exists",
+            )
+        queued = len(self._queue)
+        try:
+            with database.transaction(self._connection):
+                if queued:
+                    self._write_queue()
+                yield
+        except sqlite3.Error as error:
+            raise database.explained(error, self._path) from error
+        del self._queue[:queued]
+
+    def create(self, entry: events.Entry) -> RunView:
+        """Inside a transaction: add a run and return its view. The entry's run id is not used: the journal gives it."""
+        view = begin(entry)
+        values = _plan(view) | _moving(view, entry.time)
+        run = self._connection.execute(_insert_run(*values), tuple(values.values())).lastrowid
+        assert run is not None
+        entry = entry._replace(run=run)
+        view = begin(entry)
+        self._update(view, entry.time, view.state)
+        self._connection.executemany(
+            _INSERT_STAGE, [(run, position, *_stage(each)) for position, each in enumerate(view.stages)]
+        )
+        self._connection.execute(_INSERT_EVENT, _event(entry))
+        return view
+
+    def append(self, entries: Iterable[events.Entry], view: RunView, old: RunState) -> None:
+        """Inside a transaction: add events and bring the projections to `view`. `old` is the run's state before."""
+        seen_on = 0.0
+        positions = set()
+        for entry in entries:
+            seen_on = entry.time
+            self._connection.execute(_INSERT_EVENT, _event(entry))
+            match entry.event:
+                case events.StageEntered(index=int(position)) | events.StageLeft(index=int(position)):
+                    positions.add(position)
+                case events.RunFinished(state=RunState.CRASHED):
+                    positions.update(range(len(view.stages)))
+                case _:
+                    pass
+        self._update(view, seen_on, old)
+        for position in positions:
+            _, state, seconds, entered_on, visits = _stage(view.stages[position])
+            self._connection.execute(_UPDATE_STAGE, (state, seconds, entered_on, visits, view.id, position))
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def _write_queue(self) -> None:
+        view = self._queued_view
+        assert view is not None
+        self._connection.executemany(_INSERT_EVENT, map(_event, self._queue))
+        self._update(view, self._queue[-1].time, view.state)
+
+    def _update(self, view: RunView, seen_on: float, old: RunState) -> None:
+        values = _moving(view, seen_on)
+        cursor = self._connection.execute(_update_run(*values), (*values.values(), view.id, old))
+        if cursor.rowcount != 1:
+            raise JournalError(
+                f"run {view.id} is not this process's any more: another one has recorded its end",
+                f"see 'stagerun status {view.id}'",
+            )
+
+
+def _event(entry: events.Entry) -> tuple[int, int, float, str, str]:
+    event = entry.event
+    return entry.run, entry.seq, entry.time, event.kind, events.dumps(events.to_dict(event))
+
+
+def _stage(stage: StageView) -> tuple[str, str, float, float | None, int]:
+    return _text(stage.name), stage.state, stage.seconds, stage.entered_on, stage.visits
+
+
+def _plan(view: RunView) -> dict[str, object]:
+    """Return the columns of `runs` that never change."""
+    process = view.process
+    return {
+        "target": _text(view.target),
+        "recipe": _text(view.recipe),
+        "operation": view.operation,
+        "source": _text(view.source) if view.source else None,
+        "source_hash": view.source_hash,
+        "owner": _text(view.owner),
+        "params": events.dumps(view.params),
+        "stages": events.dumps([stage.name for stage in view.stages]),
+        "created_on": view.created_on,
+        "chained_from": view.chained_from,
+        "resumed_from": view.resumed_from,
+        "attempt": view.attempt,
+        "expected": events.dumps(view.expected),
+        "host": process.host,
+        "boot_id": process.boot_id,
+        "pid_namespace": process.pid_namespace,
+        "pid": process.pid,
+        "process_started": process.started,
+    }
+
+
+def _moving(view: RunView, seen_on: float) -> dict[str, object]:
+    """Return the columns of `runs` that follow the events."""
+    progress, status, result, error = view.progress, view.status, view.result_context, view.error
+    return {
+        "root": view.root,
+        "state": view.state,
+        "current_stage": view.current_stage,
+        "stage_states": events.dumps(view.stage_states),
+        "percent": view.percent,
+        "progress": events.dumps(events.to_dict(progress)) if progress else None,
+        "status_text": _text(status.text) if status else None,
+        "status_level": status.level if status else None,
+        "result_context": events.dumps(result) if result is not None else None,
+        "error": events.dumps(events.to_dict(error)) if error else None,
+        "started_on": view.started_on,
+        "finished_on": view.finished_on,
+        "seconds": view.seconds,
+        "exit_code": view.exit_code,
+        "signal": view.signal,
+        "chained_to": view.chained_to,
+        "seen_on": seen_on,
+    }
+
+
+@cache
+def _insert_run(*columns: str) -> str:
+    return f"INSERT INTO runs ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"  # noqa: S608
+
+
+@cache
+def _update_run(*columns: str) -> str:
+    # The old state in the condition: whoever lost a run, or has ended it, can't write to it any more.
+    return f"UPDATE runs SET {', '.join(f'{name} = ?' for name in columns)} WHERE id = ? AND state = ?"  # noqa: S608
+
+
+def _text(text: str) -> str:
+    """Return `text` as UTF-8 can hold it: a lone surrogate stands as its escape."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _file_id(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino

@@ -1,0 +1,144 @@
+"""LiveOperation: what a recipe author derives from. It declares; it never runs anything itself."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Self, TypeVar
+
+from stagerun import identity, params
+from stagerun.errors import RecipeError
+from stagerun.states import RunState, StageState
+
+
+if TYPE_CHECKING:
+    from stagerun.progress import Progress
+
+_STAGE_NAME_LIMIT: Final = 200
+
+# What the journal knows of a run, and every operation carries.
+_FIELDS: Final = (
+    "id",
+    "owner",
+    "current_stage",
+    "stage_states",
+    "created_on",
+    "started_on",
+    "finished_on",
+    "finished_successfully",
+    "cancelled",
+    "traceback",
+    "result_context",
+    "state",
+)
+# Attributes of a class that are not parameters, also when the author annotates them.
+_SETTINGS: Final = frozenset({"stages", "timeout", "exclusive"})
+# Options of the commands that also take an operation's parameters.
+_OPTIONS: Final = frozenset(
+    {"ci", "dry_run", "force", "help", "journal", "json", "progress", "run_id_file", "set", "timestamps"}
+)
+_RESERVED: Final = frozenset({*_FIELDS, *_OPTIONS, "pk", "objects", "parameters", "run", "cancel_requested"})
+
+_Operation = TypeVar("_Operation", bound="LiveOperation")
+
+
+class _Objects(Generic[_Operation]):
+    """`Operation.objects.create(...)`: the constructor in the spelling of django-liveops."""
+
+    def __init__(self, operation: type[_Operation]) -> None:
+        self._operation = operation
+
+    def create(self, **fields: Any) -> _Operation:
+        return self._operation(**fields)
+
+
+class _ObjectsDescriptor:
+    def __get__(self, instance: object, owner: type[_Operation]) -> _Objects[_Operation]:
+        return _Objects(owner)
+
+
+class LiveOperation:
+    """One operation with named stages: derive from it, list the stages, write `run`.
+
+    Annotated class attributes are parameters, given by keyword to the constructor or as options on the command
+    line. A class that breaks a rule raises RecipeError when it is made; a wrong value raises UsageError.
+
+    Attributes:
+        stages: the declared stages in order, a flat list of unique names.
+        id, pk: the run's id, None before it is recorded.
+        owner: who runs it.
+        state: the run's state.
+        current_stage: position of the stage entered last, -1 before the first.
+        stage_states: stage -> state, in declared order.
+        created_on, started_on, finished_on: seconds since 1970, or None.
+        finished_successfully: True if it succeeded.
+        cancel_requested: True once a cancel was asked for.
+        cancelled: True if it ended by a cancel.
+        traceback: the frames of the error that ended it, or None.
+        result_context: what `p.result` was given, or None.
+
+    """
+
+    stages: ClassVar[list[str]] = []
+    objects: ClassVar = _ObjectsDescriptor()
+    parameters: ClassVar[Mapping[str, params.Parameter]] = {}
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        _check_stages(cls.__name__, cls.stages)
+        own = cls.__dict__.get("__annotations__", {})
+        hidden = {name: own.pop(name) for name in _SETTINGS & own.keys()}
+        cls.parameters = params.declare(cls, _RESERVED)
+        own.update(hidden)
+
+    def __init__(self, *, owner: str | None = None, **given: Any) -> None:
+        self.id: int | None = None
+        self.owner: str = owner or identity.person()
+        self.state = RunState.PENDING
+        self.current_stage = -1
+        self.stage_states = dict.fromkeys(self.stages, StageState.PENDING)
+        self.created_on: float | None = None
+        self.started_on: float | None = None
+        self.finished_on: float | None = None
+        self.finished_successfully = False
+        self.cancel_requested = False
+        self.cancelled = False
+        self.traceback: str | None = None
+        self.result_context: Mapping[str, Any] | None = None
+        for name, value in params.check(type(self).__name__, self.parameters, given).items():
+            setattr(self, name, value)
+
+    @property
+    def pk(self) -> int | None:
+        return self.id
+
+    def run(self, p: "Progress") -> None:
+        """Do the work; the recipe writes this."""
+        raise RecipeError(f"{type(self).__name__} has no run(self, p)", "write one: it does the work")
+
+    def params(self) -> dict[str, Any]:
+        """Return the values of the declared parameters as JSON values, secrets as `***`."""
+        return {name: each.to_json(getattr(self, name)) for name, each in self.parameters.items()}
+
+    def checked(self) -> Self:
+        """Return self when the parameters still hold what they declare; UsageError if not."""
+        params.check(type(self).__name__, self.parameters, {name: getattr(self, name) for name in self.parameters})
+        return self
+
+    def reflect(self, record: object) -> None:
+        """Take over what the journal knows of this run: the attributes of `record` that have a field here."""
+        for name in _FIELDS:
+            setattr(self, name, getattr(record, name))
+
+
+def _check_stages(owner: str, stages: object) -> None:
+    if not isinstance(stages, list | tuple):
+        raise RecipeError(f"{owner}: stages must be a list of names, not {stages!r}")
+    seen = set()
+    for stage in stages:
+        if not isinstance(stage, str):
+            raise RecipeError(f"{owner}: stage {stage!r} is not a string", "stages is a flat list of names")
+        if not stage.strip():
+            raise RecipeError(f"{owner}: a stage has an empty name")
+        if len(stage) > _STAGE_NAME_LIMIT:
+            raise RecipeError(f"{owner}: stage {stage[:40]!r}… has more than {_STAGE_NAME_LIMIT} characters")
+        if stage in seen:
+            raise RecipeError(f"{owner}: stage {stage!r} is listed twice")
+        seen.add(stage)

@@ -1,0 +1,264 @@
+"""Declared parameters: what an operation may be given, and the one way a value becomes typed.
+
+Values come from a command line, the environment, a form, a journal or Python; all go through `Parameter.convert`.
+"""
+
+import contextlib
+import datetime as dt
+import decimal
+import enum
+import re
+import types
+import typing
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal, NoReturn, get_args, get_origin
+
+from stagerun.errors import RecipeError, UsageError
+
+
+class _Missing(enum.Enum):
+    MISSING = "missing"
+
+
+MISSING: Final = _Missing.MISSING
+_SCALARS: Final = frozenset(
+    {str, int, float, bool, Path, dt.datetime, dt.date, dt.timedelta, decimal.Decimal, uuid.UUID}
+)
+_IMMUTABLE: Final = (*_SCALARS, tuple, type(None), enum.Enum)
+_UNITS: Final = {"d": "days", "h": "hours", "m": "minutes", "s": "seconds", "ms": "milliseconds"}
+_DURATION: Final = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|[dhms]))+")
+_DURATION_PART: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|[dhms])")
+
+
+class Secret:
+    """A value that shows itself only when asked: `str()` gives `***`, `.reveal()` the value."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Secret(***)"
+
+    def __str__(self) -> str:
+        return "***"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._value == self._value
+
+    def __hash__(self) -> int:
+        return hash((Secret, self._value))
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Secret can't be pickled: reveal() it where it is used")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parameter:
+    """One declared parameter.
+
+    Attributes:
+        name: the attribute's name; the option is `--name` with dashes.
+        type: the declared type without None, Annotated or list.
+        many: True for `list[type]`.
+        optional: True if None is allowed.
+        default: the declared default, or MISSING.
+        help: the text of `Annotated[type, "text"]`, or "".
+
+    """
+
+    name: str
+    type: Any
+    many: bool = False
+    optional: bool = False
+    default: Any = MISSING
+    help: str = ""
+
+    @property
+    def required(self) -> bool:
+        return self.default is MISSING
+
+    @property
+    def secret(self) -> bool:
+        return self.type is Secret
+
+    @property
+    def choices(self) -> tuple[Any, ...]:
+        """Return the legal values of a Literal or an Enum, () for every other type."""
+        if get_origin(self.type) is Literal:
+            return get_args(self.type)
+        if isinstance(self.type, type) and issubclass(self.type, enum.Enum):
+            return tuple(member.value for member in self.type)
+        return ()
+
+    @property
+    def type_name(self) -> str:
+        name = "literal" if get_origin(self.type) is Literal else self.type.__name__.lower()
+        return f"list of {name}" if self.many else name
+
+    def convert(self, value: Any) -> Any:
+        """Return `value` as the declared type; UsageError names the parameter and what does not fit."""
+        if value is None and self.optional:
+            return None
+        if not self.many:
+            return self._convert_one(value)
+        if isinstance(value, str) or not hasattr(value, "__iter__"):
+            self._refuse(value, "a list is expected")
+        return [self._convert_one(each) for each in value]
+
+    def to_json(self, value: Any) -> Any:
+        """Return `value` as what JSON holds, so that `convert` gives it back; a secret becomes `***`."""
+        if isinstance(value, list | tuple):
+            return [self.to_json(each) for each in value]
+        if isinstance(value, enum.Enum):
+            return value.value
+        if isinstance(value, Secret | Path):
+            return str(value)
+        if value is None or isinstance(value, str | int | float):
+            return value
+        import msgspec
+
+        return msgspec.to_builtins(value)
+
+    def _convert_one(self, value: Any) -> Any:
+        if type(value) is self.type and self.type in _SCALARS:
+            return value
+        if self.type is Secret:
+            return value if isinstance(value, Secret) else Secret(self._convert_with_msgspec(value, str))
+        if self.type is Path:
+            return value if isinstance(value, Path) else Path(self._convert_with_msgspec(value, str))
+        if self.type is dt.timedelta and isinstance(value, str) and _DURATION.fullmatch(value):
+            parts = _DURATION_PART.findall(value)
+            return sum((dt.timedelta(**{_UNITS[u]: float(n)}) for n, u in parts), dt.timedelta())
+        if self.type is bool and isinstance(value, str) and value.lower() in ("yes", "no", "on", "off"):
+            return value.lower() in ("yes", "on")
+        if self.type is dt.datetime and isinstance(value, str):
+            # msgspec wants seconds and a "T"; Python reads all of ISO 8601.
+            with contextlib.suppress(ValueError):
+                return dt.datetime.fromisoformat(value)
+        return self._convert_with_msgspec(value, self.type)
+
+    def _convert_with_msgspec(self, value: Any, kind: Any) -> Any:
+        import msgspec
+
+        try:
+            return msgspec.convert(value, kind, strict=False)
+        except (msgspec.ValidationError, ValueError, OverflowError) as error:
+            if self.choices:
+                self._refuse(value, "one of " + ", ".join(map(str, self.choices)) + " is expected")
+            self._refuse(value, str(error)[:1].lower() + str(error)[1:])
+
+    def _refuse(self, value: Any, reason: str) -> NoReturn:
+        shown = "***" if self.secret else repr(value)
+        raise UsageError(f"parameter {self.name!r} can't be {shown}: {reason}")
+
+
+def declare(owner: type, reserved: frozenset[str]) -> dict[str, Parameter]:
+    """Return the parameters that class `owner` declares by its annotations, those of its bases first.
+
+    Raises RecipeError, naming class and parameter, for a type that can't be a parameter, a default that does not
+    fit or could be changed, and a name in `reserved`.
+    """
+    declared: dict[str, Parameter] = {}
+    for base in reversed(owner.__mro__[:-1]):
+        declared.update(base.__dict__.get("parameters", {}))
+    for name, hint in _hints(owner).items():
+        if name.startswith("_") or get_origin(hint) is typing.ClassVar or hint is typing.ClassVar:
+            continue
+        if name in reserved:
+            raise RecipeError(
+                f"{owner.__name__}: parameter {name!r} has the name of a field or option that every run has",
+                "choose another name",
+            )
+        declared[name] = _parameter(owner, name, hint, owner.__dict__.get(name, MISSING))
+    return declared
+
+
+def check(owner: str, parameters: Mapping[str, Parameter], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a typed value for every parameter, from `given` or its default; UsageError names what is wrong."""
+    from difflib import get_close_matches
+
+    for name in given:
+        if name not in parameters:
+            near = get_close_matches(name, parameters, 1)
+            legal = ", ".join(parameters) or "none"
+            hint = f"did you mean {near[0]!r}?" if near else f"its parameters: {legal}"
+            raise UsageError(f"{owner} has no parameter {name!r}", hint)
+    missing = [each.name for each in parameters.values() if each.required and each.name not in given]
+    if missing:
+        raise UsageError(f"{owner} needs a value for {', '.join(map(repr, missing))}")
+    return {name: each.convert(given.get(name, each.default)) for name, each in parameters.items()}
+
+
+def _hints(owner: type) -> dict[str, Any]:
+    import sys
+
+    own: dict[str, Any] = owner.__dict__.get("__annotations__", {})
+    scope = dict(vars(sys.modules.get(owner.__module__, types)))
+    hints = {}
+    for name, hint in own.items():
+        if isinstance(hint, str):
+            try:
+                hints[name] = eval(hint, scope, dict(vars(owner)))  # noqa: S307 - the recipe's own annotation
+            except Exception as error:
+                raise RecipeError(
+                    f"{owner.__name__}: the type of {name!r} can't be resolved: {error}",
+                    f"import {hint} at the top of the recipe",
+                ) from None
+        else:
+            hints[name] = hint
+    return hints
+
+
+def _parameter(owner: type, name: str, hint: Any, default: Any) -> Parameter:
+    where = f"{owner.__name__}: parameter {name!r}"
+    text = ""
+    if get_origin(hint) is typing.Annotated:
+        hint, *extra = get_args(hint)
+        text = next((each for each in extra if isinstance(each, str)), "")
+    hint, optional = _without_none(hint)
+    many = get_origin(hint) is list
+    if many:
+        (hint,) = get_args(hint)
+    if not _is_supported(hint):
+        raise RecipeError(
+            f"{where} has a type that can't be a parameter: {getattr(hint, '__name__', hint)}",
+            "use str, int, float, bool, Path, datetime, date, timedelta, Decimal, UUID, an Enum, a Literal, Secret, "
+            "a list of one of these, or X | None",
+        )
+    parameter = Parameter(
+        name=name, type=hint, many=many, optional=optional or default is None, default=default, help=text
+    )
+    if default is MISSING:
+        return parameter
+    if not isinstance(default, _IMMUTABLE):
+        raise RecipeError(
+            f"{where} has a default that could be changed: {default!r}",
+            "use a tuple for the default of a list" if many else None,
+        )
+    try:
+        parameter.convert(default)
+    except UsageError as error:
+        raise RecipeError(f"{owner.__name__}: the default of {error.message}") from None
+    return parameter
+
+
+def _without_none(hint: Any) -> tuple[Any, bool]:
+    if get_origin(hint) in (typing.Union, types.UnionType):
+        kinds = [each for each in get_args(hint) if each is not types.NoneType]
+        if len(kinds) == 1:
+            return kinds[0], True
+    return hint, False
+
+
+def _is_supported(hint: Any) -> bool:
+    if get_origin(hint) is Literal:
+        return all(isinstance(each, str | int) for each in get_args(hint))
+    return isinstance(hint, type) and (hint in _SCALARS or hint is Secret or issubclass(hint, enum.Enum))

@@ -1,0 +1,94 @@
+"""Where things are: the project's root, its journal and recipes, and what its configuration says."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from stagerun.errors import UsageError
+
+
+SETTINGS: Final[Mapping[str, type]] = {
+    "journal": str,
+    "recipes": str,
+    "durability": str,
+    "progress": str,
+    "timestamps": bool,
+    "owner": str,
+}
+_DURABILITIES: Final = ("full", "normal")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Project:
+    """One project on disk.
+
+    Attributes:
+        root: the nearest folder upwards with `.stagerun/`, a `[tool.stagerun]` in pyproject.toml, or `recipes/`;
+            else the current folder.
+        recipes: the folder that bare recipe names are looked up in.
+        journal: the journal's file, unless a command names another.
+        durable: True if facts must survive a power cut.
+        settings: `[tool.stagerun]` as it stands.
+
+    """
+
+    root: Path
+    recipes: Path
+    journal: Path
+    durable: bool
+    settings: Mapping[str, Any]
+
+
+def find(start: Path) -> Project:
+    """Return the project that folder `start` belongs to; UsageError for a configuration that can't be read."""
+    for folder in (start, *start.parents):
+        settings = _settings(folder / "pyproject.toml")
+        if settings is not None or (folder / ".stagerun").is_dir() or (folder / "recipes").is_dir():
+            return _project(folder, settings or {})
+    return _project(start, {})
+
+
+def _project(root: Path, settings: Mapping[str, Any]) -> Project:
+    return Project(
+        root=root,
+        recipes=root / settings.get("recipes", "recipes"),
+        journal=root / settings.get("journal", ".stagerun/journal.db"),
+        durable=settings.get("durability", "full") == "full",
+        settings=settings,
+    )
+
+
+def _settings(file: Path) -> Mapping[str, Any] | None:
+    """Return `[tool.stagerun]` of `file`, None if there is none."""
+    try:
+        text = file.read_bytes()
+    except OSError:
+        return None
+    # Most projects have none, and then TOML needs no parser.
+    if b"stagerun" not in text:
+        return None
+    import tomllib
+
+    try:
+        settings: Mapping[str, Any] | None = tomllib.loads(text.decode()).get("tool", {}).get("stagerun")
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{file} can't be read: {error}") from None
+    if settings is not None:
+        _check(settings, file)
+    return settings
+
+
+def _check(settings: Mapping[str, Any], file: Path) -> None:
+    for name, value in settings.items():
+        if name not in SETTINGS:
+            raise UsageError(f"{file}: [tool.stagerun] has no setting {name!r}", "settings: " + ", ".join(SETTINGS))
+        if not isinstance(value, SETTINGS[name]):
+            kind = "true or false" if SETTINGS[name] is bool else "a string"
+            raise UsageError(f"{file}: [tool.stagerun] {name} must be {kind}, not {value!r}")
+    durability = settings.get("durability", "full")
+    if durability not in _DURABILITIES:
+        raise UsageError(
+            f"{file}: [tool.stagerun] durability can't be {durability!r}",
+            "one of " + ", ".join(_DURABILITIES),
+        )

@@ -1,0 +1,260 @@
+"""Finding and loading recipes. A listing reads their source; only a run or a `show` imports one."""
+
+import ast
+import contextlib
+import importlib
+import importlib.util
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Final
+
+from stagerun import tracebacks
+from stagerun.errors import RecipeError, StagerunError, UsageError
+from stagerun.operation import LiveOperation
+
+
+_MODULE: Final = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*")
+_TARGET: Final = re.compile(r"(?P<recipe>.+?)(?::(?P<operation>[A-Za-z_]\w*))?")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """An operation that was loaded: its class, its full target, and where its source stands."""
+
+    operation: type[LiveOperation]
+    target: str
+    recipe: str
+    source: Path | None
+
+    def source_hash(self) -> str | None:
+        """Return the SHA-256 of the source file, None if there is none to read."""
+        from hashlib import sha256
+
+        try:
+            return sha256(self.source.read_bytes()).hexdigest() if self.source else None
+        except OSError:
+            return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """An operation as its source shows it.
+
+    Attributes:
+        target: what `stagerun run` takes.
+        help: the first line of the docstring, or "".
+        stages: the declared stages, None if they are computed.
+        source: the recipe's file.
+        line: where the class stands in it.
+
+    """
+
+    target: str
+    help: str
+    stages: tuple[str, ...] | None
+    source: Path
+    line: int
+
+
+def looks_like_target(text: str) -> bool:
+    """Return True for `recipe:Operation`, whatever the recipe is."""
+    match = _TARGET.fullmatch(text)
+    return match is not None and match["operation"] is not None
+
+
+def is_there(target: str, folder: Path) -> bool:
+    """Return True if `target` names a recipe file that exists; nothing is imported."""
+    recipe = target.partition(":")[0]
+    return Path(recipe).is_file() if recipe.endswith(".py") else (folder / f"{recipe}.py").is_file()
+
+
+def load(target: str, folder: Path) -> Found:
+    """Import the recipe that `target` names and return its operation.
+
+    A target is `recipe:Operation` for a module in `folder`, `path/to/file.py:Operation`, or
+    `package.module:Operation`; a recipe with one operation needs no name. Raises UsageError for what is not
+    there, RecipeError for what does not import.
+    """
+    match = _TARGET.fullmatch(target)
+    if match is None:
+        raise UsageError(f"{target!r} names no recipe", "name one as recipe:Operation; see 'stagerun list'")
+    recipe, name = match["recipe"], match["operation"]
+    module = _import_file(recipe) if recipe.endswith(".py") else _import_module(recipe, folder)
+    operation = _choose(module, recipe, name)
+    source = getattr(sys.modules.get(operation.__module__), "__file__", None)
+    return Found(
+        operation=operation,
+        target=f"{recipe}:{operation.__name__}",
+        recipe=recipe,
+        source=Path(source) if source else None,
+    )
+
+
+def locate(operation: type[LiveOperation], near: Found) -> Found:
+    """Return how to find `operation`, a class that the recipe of `near` has handed over."""
+    module = operation.__module__
+    recipe = near.recipe if module == near.operation.__module__ else module.removeprefix(_PRIVATE)
+    source = getattr(sys.modules.get(module), "__file__", None)
+    return Found(
+        operation=operation,
+        target=f"{recipe}:{operation.__name__}",
+        recipe=recipe,
+        source=Path(source) if source else None,
+    )
+
+
+def listing(folder: Path) -> list[Listed]:
+    """Return the operations in `folder`, sorted by target, without importing anything."""
+    found: list[Listed] = []
+    for file in sorted(folder.glob("*.py")):
+        if not file.name.startswith("_"):
+            found += _read(file)
+    return found
+
+
+_PRIVATE: Final = "stagerun_recipe_"
+
+
+def _import_file(recipe: str) -> ModuleType:
+    file = Path(recipe).resolve()
+    if not file.is_file():
+        raise UsageError(f"there is no recipe file {recipe}", "see 'stagerun list'")
+    return _execute(file, recipe)
+
+
+def _import_module(recipe: str, folder: Path) -> ModuleType:
+    if not _MODULE.fullmatch(recipe):
+        raise UsageError(
+            f"{recipe!r} is no module name",
+            "name a module (orders, package.module) or a file that ends in .py",
+        )
+    file = folder.joinpath(*recipe.split(".")).with_suffix(".py")
+    if file.is_file():
+        if not file.resolve().is_relative_to(folder.resolve()):
+            raise UsageError(f"recipe {recipe} lies outside {folder}", "name its file instead")
+        return _execute(file.resolve(), recipe)
+    _look_in(folder.parent)
+    try:
+        known = importlib.util.find_spec(recipe) is not None
+    except (ImportError, ValueError):
+        known = False
+    if not known:
+        raise _unknown(recipe, folder)
+    with _loading(recipe):
+        return importlib.import_module(recipe)
+
+
+def _execute(file: Path, recipe: str) -> ModuleType:
+    """Import `file` under its own name if that name leads to it, under a private one if something else has it."""
+    _look_in(file.parent)
+    name = file.stem
+    with contextlib.suppress(ImportError, ValueError):
+        spec = importlib.util.find_spec(name)
+        if spec is not None and spec.origin is not None and Path(spec.origin).resolve() == file:
+            with _loading(recipe):
+                return importlib.import_module(name)
+    name = _PRIVATE + file.stem
+    spec = importlib.util.spec_from_file_location(name, file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    with _loading(recipe):
+        spec.loader.exec_module(module)
+    return module
+
+
+@contextlib.contextmanager
+def _loading(recipe: str) -> Iterator[None]:
+    """Turn whatever a recipe raises while it is imported into a RecipeError; its prints go to stderr."""
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    except StagerunError:
+        raise
+    except (Exception, SystemExit) as error:
+        told = tracebacks.failure(error)
+        what = "calls sys.exit while it is imported" if isinstance(error, SystemExit) else "can't be imported"
+        raise RecipeError(f"recipe {recipe} {what}\n{told.traceback}") from None
+
+
+def _look_in(folder: Path) -> None:
+    # At the end, so that no file here can stand in for a module of Python or of ours.
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))
+
+
+def _choose(module: ModuleType, recipe: str, name: str | None) -> type[LiveOperation]:
+    operations = {
+        each: value
+        for each, value in vars(module).items()
+        if isinstance(value, type)
+        and issubclass(value, LiveOperation)
+        and value is not LiveOperation
+        and not each.startswith("_")
+    }
+    if name is not None and name in operations:
+        return operations[name]
+    own = {each: value for each, value in operations.items() if value.__module__ == module.__name__}
+    if name is not None:
+        raise _not_there(f"recipe {recipe} has no operation {name!r}", name, list(own or operations))
+    if len(own) != 1:
+        names = ", ".join(f"{recipe}:{each}" for each in own)
+        if not own:
+            raise UsageError(f"recipe {recipe} has no operation", "write a class that derives from LiveOperation")
+        raise UsageError(f"recipe {recipe} has {len(own)} operations", f"name one: {names}")
+    return next(iter(own.values()))
+
+
+def _unknown(recipe: str, folder: Path) -> UsageError:
+    names = sorted(file.stem for file in folder.glob("*.py") if not file.name.startswith("_"))
+    if not names:
+        return UsageError(f"there is no recipe {recipe!r}", f"there are no recipes in {folder}")
+    return _not_there(f"there is no recipe {recipe!r}", recipe, names)
+
+
+def _not_there(message: str, name: str, legal: list[str]) -> UsageError:
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, legal, 1)
+    return UsageError(message, f"did you mean {near[0]!r}?" if near else "there are: " + (", ".join(legal) or "none"))
+
+
+def _read(file: Path) -> Iterator[Listed]:
+    try:
+        tree = ast.parse(file.read_bytes())
+    except (SyntaxError, ValueError, OSError):
+        return
+    bases = {"LiveOperation"}
+    for node in tree.body:
+        if not isinstance(node, ast.ClassDef) or bases.isdisjoint(map(_name, node.bases)):
+            continue
+        bases.add(node.name)
+        runs = any(isinstance(each, ast.FunctionDef) and each.name == "run" for each in node.body)
+        if runs and not node.name.startswith("_"):
+            yield Listed(
+                target=f"{file.stem}:{node.name}",
+                help=(ast.get_docstring(node) or "").partition("\n")[0],
+                stages=_literal_stages(node),
+                source=file,
+                line=node.lineno,
+            )
+
+
+def _name(base: ast.expr) -> str:
+    return base.attr if isinstance(base, ast.Attribute) else getattr(base, "id", "")
+
+
+def _literal_stages(node: ast.ClassDef) -> tuple[str, ...] | None:
+    for each in node.body:
+        targets = each.targets if isinstance(each, ast.Assign) else [getattr(each, "target", None)]
+        if any(getattr(target, "id", "") == "stages" for target in targets):
+            try:
+                return tuple(ast.literal_eval(each.value))  # type: ignore[attr-defined]
+            except (ValueError, TypeError):
+                return None
+    return ()

@@ -1,0 +1,203 @@
+"""The reading half of the journal: runs as views, and their events. Nothing here writes.
+
+A run whose process is gone is read as crashed, whatever its row still says.
+"""
+
+import json
+import sqlite3
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from stagerun import database, events, identity
+from stagerun.errors import UsageError
+from stagerun.states import TERMINAL, RunState, StageState
+from stagerun.view import RunView, StageView, fold
+
+
+_SAMPLE: Final = 20  # successful runs that a usual duration is taken from
+_PAGE: Final = 1000  # events read at a time, so that a long log needs no memory
+CRASHED_EXIT_CODE: Final = 1
+_PROCESS: Final = {
+    "host": "host",
+    "boot_id": "boot_id",
+    "pid_namespace": "pid_namespace",
+    "pid": "pid",
+    "started": "process_started",
+}
+
+
+class Records:
+    """What the journal tells.
+
+    A run is named by a REF: its id, `last`, or `last~N` for the Nth before the last.
+    Every method raises JournalError if the file can't be read.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+        self._connection = connection
+        self._path = path
+
+    def find(self, ref: str, operation: str | None = None) -> RunView:
+        """Return the run that `ref` names, among those of `operation` if given; UsageError if there is none."""
+        name, _, back = ref.partition("~")
+        if name == "last" and (not back or back.isdecimal()):
+            found = self.history(limit=1, skip=int(back or 0), operation=operation)
+            if found:
+                return found[0]
+            whose = f" of {operation}" if operation else ""
+            if not self.history(limit=1, operation=operation):
+                raise UsageError(f"there is no run{whose} yet in {self._path}", "start one: stagerun run TARGET")
+            raise UsageError(f"there is no run {ref}{whose}", "see 'stagerun history'")
+        if not ref.isdecimal():
+            raise UsageError(f"{ref!r} is no run", "name a run by its id, or as last, last~1, last~2")
+        found = self._views("WHERE id = ?", (int(ref),)) if len(ref) < 19 else []
+        if not found:
+            newest = self.history(limit=1)
+            hint = f"the newest is {newest[0].id}" if newest else "start one: stagerun run TARGET"
+            raise UsageError(f"there is no run {ref} in {self._path}", hint)
+        return found[0]
+
+    def history(
+        self,
+        *,
+        limit: int,
+        skip: int = 0,
+        state: RunState | None = None,
+        operation: str | None = None,
+        owner: str | None = None,
+        since: float | None = None,
+    ) -> list[RunView]:
+        """Return runs, newest first. `operation` is a class name or a whole target."""
+        conditions, values = ["1"], list[object]()
+        for condition, value in (
+            ("target = ?" if operation and ":" in operation else "operation = ?", operation),
+            ("owner = ?", owner),
+            ("created_on >= ?", since),
+        ):
+            if value is not None:
+                conditions.append(condition)
+                values.append(value)
+        if state is not None:
+            return self._in_state(state, conditions, values, limit, skip)
+        where = " AND ".join(conditions)
+        return self._views(f"WHERE {where} ORDER BY id DESC LIMIT ? OFFSET ?", (*values, limit, skip))
+
+    def chain(self, view: RunView) -> list[RunView]:
+        """Return the whole chain that `view` is a link of, first link first."""
+        links = [view]
+        while (first := links[0].chained_from) is not None:
+            links[:0] = self._views("WHERE id = ?", (first,))
+        while (after := links[-1].chained_to) is not None:
+            links += self._views("WHERE id = ?", (after,))
+        return links
+
+    def entries(
+        self, run: int, *, after: int = 0, kinds: Sequence[str] = (), newest: int | None = None
+    ) -> Iterator[events.Entry]:
+        """Yield a run's events in order: those behind `after`, of `kinds` if given, only the `newest` N if given."""
+        marks = ", ".join("?" * len(kinds))
+        where = f"run_id = ? AND seq > ?{f' AND kind IN ({marks})' if kinds else ''}"
+        sql = f"SELECT seq, time, kind, data FROM events WHERE {where} ORDER BY seq"  # noqa: S608 - only marks
+        if newest is not None:
+            sql = f"SELECT * FROM ({sql} DESC LIMIT {newest:d}) ORDER BY seq"  # noqa: S608 - only marks
+        else:
+            sql = f"{sql} LIMIT {_PAGE}"
+        while rows := self._rows(sql, (run, after, *kinds)):
+            for row in rows:
+                yield events.Entry(run, row["seq"], row["time"], events.from_dict(row["kind"], json.loads(row["data"])))
+            if newest is not None or len(rows) < _PAGE:
+                return
+            after = rows[-1]["seq"]
+
+    def expected(self, target: str) -> dict[str, float]:
+        """Return stage -> median seconds over the newest successful runs of `target`; {} when there are none."""
+        operation = target.rpartition(":")[2]
+        sql = f"""
+            SELECT name, seconds FROM stages WHERE state = 'done' AND run_id IN (
+                SELECT id FROM runs WHERE operation = ? AND target = ? AND state = 'succeeded'
+                ORDER BY id DESC LIMIT {_SAMPLE}) ORDER BY position"""  # noqa: S608 - a constant
+        durations: dict[str, list[float]] = {}
+        for name, seconds in self._rows(sql, (operation, target)):
+            durations.setdefault(name, []).append(seconds)
+        return {name: _median(values) for name, values in durations.items()}
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def _in_state(
+        self, state: RunState, conditions: list[str], values: list[object], limit: int, skip: int
+    ) -> list[RunView]:
+        # Only these rows may be read as crashed, and few of them exist at a time.
+        open_states = (RunState.RUNNING, RunState.PENDING)
+        states = {state, *open_states} if state in (*open_states, RunState.CRASHED) else {state}
+        where = " AND ".join([*conditions, f"state IN ({', '.join('?' * len(states))})"])
+        enough = -1 if len(states) > 1 else skip + limit
+        views = self._views(f"WHERE {where} ORDER BY id DESC LIMIT ?", (*values, *states, enough))
+        return [view for view in views if view.state is state][skip : skip + limit]
+
+    def _views(self, condition: str, values: Sequence[object]) -> list[RunView]:
+        rows = self._rows(f"SELECT * FROM runs {condition}", values)  # noqa: S608 - conditions of this file
+        return [self._truth(self._view(row), row["seen_on"]) for row in rows]
+
+    def _truth(self, view: RunView, seen_on: float) -> RunView:
+        if view.state in TERMINAL or not view.process.is_gone():
+            return view
+        # It may have ended between the two looks; what it wrote before it went is there by now.
+        (row,) = self._rows("SELECT * FROM runs WHERE id = ?", (view.id,))
+        view = self._view(row)
+        if view.state in TERMINAL:
+            return view
+        end = events.RunFinished(
+            state=RunState.CRASHED,
+            seconds=max(0.0, seen_on - (view.started_on or seen_on)),
+            exit_code=CRASHED_EXIT_CODE,
+            error=events.Failure(
+                type="",
+                message="the process ended without a word",
+                stage=view.active.name if view.active else None,
+            ),
+        )
+        return fold(view, events.Entry(view.id, 0, seen_on, end))
+
+    def _view(self, row: sqlite3.Row) -> RunView:
+        values: dict[str, Any] = dict(zip(row.keys(), row, strict=True))
+        for name in ("params", "result_context", "expected", "progress", "error"):
+            values[name] = None if values[name] is None else json.loads(values[name])
+        status = values.pop("status_text"), values.pop("status_level")
+        for derived in ("stages", "stage_states", "percent", "seen_on"):
+            del values[derived]
+        return RunView(
+            **values
+            | {
+                "state": RunState(values["state"]),
+                "stages": self._stages(values["id"]),
+                "progress": events.ProgressMoved(**values["progress"]) if values["progress"] else None,
+                "status": events.StatusChanged(*status) if status[0] is not None else None,
+                "error": events.Failure(**values["error"]) if values["error"] else None,
+                "process": identity.Process(**{name: values.pop(column) for name, column in _PROCESS.items()}),
+            }
+        )
+
+    def _stages(self, run: int) -> tuple[StageView, ...]:
+        sql = "SELECT name, state, seconds, entered_on, visits FROM stages WHERE run_id = ? ORDER BY position"
+        return tuple(
+            StageView(name=name, state=StageState(state), seconds=seconds, entered_on=entered_on, visits=visits)
+            for name, state, seconds, entered_on, visits in self._rows(sql, (run,))
+        )
+
+    def _rows(self, sql: str, values: Sequence[object]) -> list[sqlite3.Row]:
+        def read() -> list[sqlite3.Row]:
+            cursor = self._connection.execute(sql, values)
+            cursor.row_factory = sqlite3.Row
+            return cursor.fetchall()
+
+        try:
+            return database.patiently(read)
+        except sqlite3.Error as error:
+            raise database.explained(error, self._path) from None
+
+
+def _median(values: list[float]) -> float:
+    values.sort()
+    return (values[(len(values) - 1) // 2] + values[len(values) // 2]) / 2

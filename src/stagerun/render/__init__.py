@@ -1,0 +1,56 @@
+"""The displays of a run, and the one function that chooses among them.
+
+A display is told of events and draws from views; it never touches the journal, the recipe or the runner.
+"""
+
+from typing import TYPE_CHECKING, Final
+
+from stagerun.errors import UsageError
+from stagerun.render.output import Output
+
+
+if TYPE_CHECKING:
+    from stagerun.render.jsonl import JsonLines
+    from stagerun.render.live import Live
+    from stagerun.render.plain import Plain
+    from stagerun.render.quiet import Quiet
+
+MODES: Final = ("auto", "tty", "plain", "json", "quiet")
+
+
+def choose(
+    mode: str, output: Output, *, live: bool, colour: bool, timestamps: bool
+) -> "Plain | Live | JsonLines | Quiet":
+    """Return the display for `mode`.
+
+    Args:
+        mode: one of MODES; `auto` is `tty` where that can work, else `plain`.
+        output: where it writes.
+        live: True if `auto` may redraw: a capable terminal outside CI.
+        colour: True if colours may be used.
+        timestamps: True for a time before each plain line.
+
+    """
+    match mode:
+        case "auto":
+            return choose("tty" if live else "plain", output, live=live, colour=colour, timestamps=timestamps)
+        case "tty":
+            if not output.isatty():
+                raise UsageError("--progress tty needs a terminal, and the output is none", "use --progress plain")
+            from stagerun.render.live import Live
+
+            return Live(output, colour=colour)
+        case "plain":
+            from stagerun.render.plain import Plain
+
+            return Plain(output, timestamps=timestamps)
+        case "json":
+            from stagerun.render.jsonl import JsonLines
+
+            return JsonLines(output)
+        case "quiet":
+            from stagerun.render.quiet import Quiet
+
+            return Quiet(output)
+        case _:
+            raise UsageError(f"there is no progress mode {mode!r}", "modes: " + ", ".join(MODES))

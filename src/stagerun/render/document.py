@@ -1,0 +1,93 @@
+"""Runs and operations as JSON documents. The keys are an interface; docs/json.md lists them."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from stagerun import events, wording
+from stagerun.operation import LiveOperation
+from stagerun.params import MISSING, Parameter
+from stagerun.recipes import Found, Listed
+from stagerun.view import RunView
+
+
+def run(view: RunView) -> dict[str, Any]:
+    error = view.error
+    return {
+        "id": view.id,
+        "target": view.target,
+        "recipe": view.recipe,
+        "operation": view.operation,
+        "state": view.state,
+        "owner": view.owner,
+        "params": view.params,
+        "stages": [stage.name for stage in view.stages],
+        "current_stage": view.current_stage,
+        "stage_states": view.stage_states,
+        "stage_seconds": {stage.name: round(stage.seconds, 6) for stage in view.stages if stage.visits},
+        "percent": view.percent,
+        "status_text": view.status.text if view.status else None,
+        "result_context": view.result_context,
+        "error": error
+        and {
+            "type": error.type,
+            "message": error.message,
+            "stage": error.stage,
+            "traceback": error.traceback,
+        },
+        "created_on": wording.timestamp(view.created_on),
+        "started_on": _time(view.started_on),
+        "finished_on": _time(view.finished_on),
+        "finished_successfully": view.finished_successfully,
+        "seconds": None if view.seconds is None else round(view.seconds, 6),
+        "exit_code": view.exit_code,
+        "signal": view.signal,
+        "chained_from": view.chained_from,
+        "chained_to": view.chained_to,
+        "resumed_from": view.resumed_from,
+        "root": view.root,
+        "attempt": view.attempt,
+        "host": view.process.host,
+        "pid": view.process.pid,
+    }
+
+
+def log_line(entry: events.Entry) -> dict[str, Any]:
+    return {"seq": entry.seq, "time": wording.timestamp(entry.time), **events.to_dict(entry.event)}
+
+
+def listed(operation: Listed) -> dict[str, Any]:
+    return {
+        "target": operation.target,
+        "help": operation.help,
+        "stages": None if operation.stages is None else list(operation.stages),
+        "source": str(operation.source),
+        "line": operation.line,
+    }
+
+
+def operation(found: Found, expected: dict[str, float]) -> dict[str, Any]:
+    kind: type[LiveOperation] = found.operation
+    return {
+        "target": found.target,
+        "help": kind.__doc__ or "",
+        "stages": list(kind.stages),
+        "parameters": list(parameters(kind.parameters.values())),
+        "expected_seconds": expected,
+        "source": str(found.source) if found.source else None,
+    }
+
+
+def parameters(declared: Iterable[Parameter]) -> Iterable[dict[str, Any]]:
+    for each in declared:
+        yield {
+            "name": each.name,
+            "type": each.type_name,
+            "required": each.required,
+            "default": None if each.default is MISSING else each.to_json(each.default),
+            "choices": list(each.choices),
+            "help": each.help,
+        }
+
+
+def _time(moment: float | None) -> str | None:
+    return None if moment is None else wording.timestamp(moment)

@@ -1,0 +1,153 @@
+"""What the live display draws: one frame, a pure function of a view, the time and the width."""
+
+from typing import Final
+
+from rich.cells import cell_len
+from rich.text import Text
+
+from stagerun import events, wording
+from stagerun.render import lines
+from stagerun.states import RunState, StageState
+from stagerun.untrusted import neutralise
+from stagerun.view import RunView, StageView
+
+
+_GAP: Final = "   "
+_SHORTEST_BAR: Final = 8
+_LONGEST_BAR: Final = 40
+_STYLES: Final = {
+    StageState.PENDING: "dim",
+    StageState.ACTIVE: "bold cyan",
+    StageState.DONE: "green",
+    StageState.CANCELLED: "yellow",
+    StageState.FAILED: "bold red",
+}
+
+
+def running(view: RunView, now: float, width: int, *, unicode: bool) -> list[Text]:
+    """Return the lines of a run that is going on, none wider than `width`."""
+    told = [_header(view, now, width, unicode=unicode), _stepper(view, now, width, unicode=unicode)]
+    told.append(_work(view, now, width, unicode=unicode))
+    if view.status is not None:
+        told.append(Text(" " + neutralise(view.status.text), style="dim" if view.status.level == "info" else "yellow"))
+    return [_fitted(line, width) for line in told if line.plain.strip()]
+
+
+def finished(view: RunView, width: int, *, unicode: bool) -> list[Text]:
+    """Return the last frame: what the plain text says, in colour."""
+    told = [_header(view, view.finished_on or 0.0, width, unicode=unicode)]
+    steps = [_step(stage, view.finished_on or 0.0, unicode=unicode) for stage in view.stages]
+    if sum(cell_len(step.plain) + len(_GAP) for step in steps) < width:
+        told += [_row(steps)] if steps else []
+    else:
+        told += [Text(" ").append_text(step) for step in steps]
+    told += [Text(line, style="red") for line in lines.error(view)]
+    told += [Text(line) for line in lines.result(view)]
+    told.append(Text(lines.ending(view), style=wording.COLOURS[view.state]))
+    if way_on := lines.way_on(view):
+        told.append(Text(way_on, style="bold"))
+    return told
+
+
+def _header(view: RunView, now: float, width: int, *, unicode: bool) -> Text:
+    left = Text(" ").append(f"run {view.id}", "bold").append(" · " if unicode else " - ")
+    left.append(neutralise(view.target), "bold")
+    if view.chained_from is not None:
+        left.append(f" (chained from {view.chained_from})", "dim")
+    right = Text(wording.duration(view.elapsed(now)), "dim")
+    room = width - right.cell_len - 2
+    left.truncate(room, overflow="ellipsis" if unicode else "crop")
+    left.append(" " * (room + 1 - left.cell_len))
+    return left.append_text(right)
+
+
+def _stepper(view: RunView, now: float, width: int, *, unicode: bool) -> Text:
+    row = _row([_step(stage, now, unicode=unicode) for stage in view.stages])
+    if row.cell_len <= width:
+        return row
+    symbols = Text(" ")
+    for stage in view.stages:
+        symbols.append(_symbol(stage, unicode=unicode), _STYLES[stage.state])
+    at = view.active or (view.stages[view.current_stage] if view.current_stage >= 0 else None)
+    tag = lines.tag(view, at.name, view.position(at.name)) if at else f"{len(view.stages)} stages"
+    if symbols.cell_len > width // 2:
+        symbols = Text("")
+    return symbols.append(f" {tag}", "bold cyan")
+
+
+def _row(steps: list[Text]) -> Text:
+    return Text(" ").append_text(Text(_GAP).join(steps))
+
+
+def _step(stage: StageView, now: float, *, unicode: bool) -> Text:
+    style = _STYLES[stage.state]
+    step = Text(f"{_symbol(stage, unicode=unicode)} {neutralise(stage.name)}", style)
+    seconds = stage.seconds
+    if stage.state is StageState.ACTIVE and stage.entered_on is not None:
+        seconds += max(0.0, now - stage.entered_on)
+    return step.append(f" {wording.duration(seconds)}", "dim") if stage.visits else step
+
+
+def _symbol(stage: StageView, *, unicode: bool) -> str:
+    return (wording.SYMBOLS if unicode else wording.ASCII_SYMBOLS)[stage.state]
+
+
+def _work(view: RunView, now: float, width: int, *, unicode: bool) -> Text:
+    """Return the line of the bar, or what is known of the work when nothing is counted."""
+    name = lines.working_on(view)
+    progress = view.progress
+    if view.state is not RunState.RUNNING or (progress is None and not name):
+        return Text("")
+    if progress is None:
+        left = _usual_time_left(view, now)
+        return Text(f" {name}  " + (f"about {wording.time_left(left)} left" if left else ""), "dim")
+    if progress.label:
+        name = f"{name} {neutralise(progress.label)}".strip()
+    facts = _facts(progress)
+    line = Text(f" {name} " if name else " ")
+    # The last facts are the first to go when the line is narrow.
+    while facts and line.cell_len + _SHORTEST_BAR + sum(2 + cell_len(fact) for fact in facts) > width:
+        facts.pop()
+    if progress.percent is not None:
+        room = width - line.cell_len - sum(2 + cell_len(fact) for fact in facts)
+        _bar(line, progress.percent, max(_SHORTEST_BAR, min(_LONGEST_BAR, room)), unicode=unicode)
+        line.append("  ")
+    return line.append("  ".join(facts))
+
+
+def _facts(progress: events.ProgressMoved) -> list[str]:
+    rate, left = wording.rate(progress), wording.remaining(progress)
+    facts = []
+    if progress.percent is not None:
+        facts.append(f"{progress.percent:3.0f}%")
+    if progress.done is not None:
+        facts.append(neutralise(wording.counted(progress)))
+    if left is not None and not progress.ended:
+        facts.append(f"{wording.time_left(left)} left")
+    if rate is not None:
+        facts.append(f"{rate:,.0f}/s" if rate >= 10 else f"{rate:.1f}/s")
+    return facts
+
+
+def _bar(line: Text, percent: float, width: int, *, unicode: bool) -> None:
+    halves = round(percent / 100 * width * 2)
+    full, half = divmod(halves, 2)
+    line.append(("━" if unicode else "=") * full, "cyan")
+    if half:
+        line.append("╸" if unicode else "-", "cyan")
+    line.append(("━" if unicode else ".") * (width - full - half), "bright_black")
+
+
+def _usual_time_left(view: RunView, now: float) -> float | None:
+    stage = view.active
+    if stage is None or stage.entered_on is None or stage.name not in view.expected:
+        return None
+    left = view.expected[stage.name] - (now - stage.entered_on)
+    return left if left > 0 else None
+
+
+def _fitted(line: Text, width: int) -> Text:
+    # One column stays free: a terminal that wraps a full line early would break the region.
+    line.truncate(width - 1, overflow="crop")
+    line.no_wrap = True
+    return line

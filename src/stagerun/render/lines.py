@@ -1,0 +1,109 @@
+"""The lines in which a run is told as text: pure functions of a view, the same for every text display."""
+
+from collections.abc import Iterator
+
+from stagerun import events, wording
+from stagerun.states import RunState, StageState
+from stagerun.untrusted import neutralise
+from stagerun.view import RunView
+
+
+def opening(view: RunView, separator: str) -> str:
+    """`run 42 · recipe:Import · started by alice`."""
+    origin = (
+        f"chained from run {view.chained_from}"
+        if view.chained_from is not None
+        else f"started by {neutralise(view.owner)}"
+    )
+    return f" {separator} ".join([f"run {view.id}", neutralise(view.target), origin])
+
+
+def tag(view: RunView, name: str, index: int | None) -> str:
+    return wording.stage_tag(neutralise(name), index, len(view.stages))
+
+
+def entered(view: RunView, event: events.StageEntered) -> str:
+    return f"=== {tag(view, event.stage, event.index)} ==="
+
+
+def left(view: RunView, event: events.StageLeft) -> str:
+    join = "in" if event.state is StageState.DONE else "after"
+    return f"--- {tag(view, event.stage, event.index)}: {event.state} {join} {wording.duration(event.seconds)}"
+
+
+def logged(event: events.LogLine) -> str:
+    text = neutralise(event.line)
+    return text if event.level in ("debug", "info") else f"{event.level}: {text}"
+
+
+def status(view: RunView, event: events.StatusChanged) -> str:
+    text = neutralise(event.text)
+    name = working_on(view)
+    return f"{name}: {text}" if name else text
+
+
+def working_on(view: RunView) -> str:
+    """Return the block that is open now, "" outside any."""
+    if view.untracked:
+        return neutralise(view.untracked[-1])
+    return neutralise(view.active.name) if view.active else ""
+
+
+def progress(view: RunView, event: events.ProgressMoved) -> str:
+    """`Process: 40% (4,000/10,000 rows), about 12s left`; the last line of a loop says how long it took."""
+    name = working_on(view) or neutralise(view.operation)
+    if event.label:
+        name = f"{name}, {neutralise(event.label)}"
+    parts = []
+    counted = neutralise(wording.counted(event))
+    if event.percent is not None:
+        parts.append(f"{event.percent:.0f}%" + (f" ({counted})" if counted else ""))
+    else:
+        parts.append(counted)
+    if event.ended:
+        return f"{name}: {parts[0]} in {wording.duration(event.seconds)}"
+    left, rate = wording.remaining(event), wording.rate(event)
+    if left is not None and event.percent is not None and event.percent < 100:
+        parts.append(f"about {wording.time_left(left)} left")
+    elif event.percent is None and rate is not None:
+        parts.append(f"{rate:,.0f}/s")
+    return f"{name}: {', '.join(parts)}"
+
+
+def error(view: RunView) -> Iterator[str]:
+    """The traceback of what ended the run, or its message when there is none."""
+    if view.error is None:
+        return
+    text = view.error.traceback or f"error: {wording.error_line(view.error)}"
+    for line in text.split("\n"):
+        yield neutralise(line)
+
+
+def result(view: RunView) -> Iterator[str]:
+    for line in wording.result_lines(view.result_context or {}):
+        yield neutralise(line)
+
+
+def ending(view: RunView) -> str:
+    """`run 42 succeeded in 21.0s`, `run 42 failed in [2/3] Process after 2.0s`."""
+    took = wording.duration(view.seconds or 0.0)
+    if view.state is RunState.SUCCEEDED:
+        return f"run {view.id} succeeded in {took}"
+    cause = f" by {view.signal}" if view.signal else ""
+    place = ended_in(view)
+    where = f" in {tag(view, place, view.position(place))}" if place else ""
+    return f"run {view.id} {wording.state_word(view.state)}{cause}{where} after {took}"
+
+
+def ended_in(view: RunView) -> str | None:
+    """Return the stage that the run ended in, None if it was in none."""
+    if view.error is not None and view.error.stage:
+        return view.error.stage
+    if view.state is RunState.CANCELLED:
+        return next((stage.name for stage in view.stages if stage.state is StageState.CANCELLED), None)
+    return None
+
+
+def way_on(view: RunView) -> str | None:
+    """`resume with: stagerun resume 42`, None for a run that needs no resuming."""
+    return f"resume with: stagerun resume {view.id}" if view.state in wording.RESUMABLE else None

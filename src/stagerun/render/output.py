@@ -1,0 +1,106 @@
+"""The stream that a display writes to: it encodes, flushes, and falls silent instead of failing.
+
+A reader that goes away, a full disk or a closed terminal must not stop the work: the journal is the product.
+"""
+
+import errno
+import os
+import select
+import sys
+import threading
+from typing import Final, TextIO
+
+
+_CHUNK: Final = 4096  # what a pipe that is ready takes without blocking (PIPE_BUF, POSIX)
+_STALLED: Final = 0.25
+
+
+class Output:
+    """One file descriptor, written in whole lines.
+
+    Attributes:
+        unicode: True if the stream can show the symbols we draw.
+        silent: the error that ended the output, or None.
+
+    """
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self.encoding = (getattr(stream, "encoding", None) or "utf-8").lower()
+        self.unicode = _can_show(self.encoding, "○●✓✗⊘━╸·…")
+        self.silent: OSError | None = None
+        self._descriptor = _duplicate(stream)
+        if self._descriptor is None:
+            self.silent = OSError(errno.EBADF, os.strerror(errno.EBADF))
+        self._lock = threading.Lock()
+        self._waiting = b""
+
+    def write(self, text: str) -> int:
+        """Write `text`, which ends its lines itself."""
+        with self._lock:
+            if self.silent is None:
+                self._waiting += text.encode(self.encoding, "backslashreplace")
+                self._drain()
+        return len(text)
+
+    def flush(self) -> None:
+        """There is no buffer: every write is out when it returns."""
+
+    def isatty(self) -> bool:
+        return self._descriptor is not None and os.isatty(self._descriptor)
+
+    def fileno(self) -> int:
+        if self._descriptor is None:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        return self._descriptor
+
+    def width(self) -> int:
+        """Return the terminal's width in columns, asked anew because it can change; 80 where there is none."""
+        try:
+            columns = os.get_terminal_size(self.fileno()).columns
+        except OSError:
+            columns = 0
+        return max(20, min(500, columns or 80))
+
+    def close(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def _drain(self) -> None:
+        assert self._descriptor is not None
+        while self._waiting:
+            try:
+                select.select([], [self._descriptor], [], _STALLED)
+                written = os.write(self._descriptor, self._waiting[:_CHUNK])
+            except BlockingIOError:
+                continue
+            except OSError as error:
+                self.silent = error
+                self._waiting = b""
+                return
+            self._waiting = self._waiting[written:]
+
+
+def _duplicate(stream: TextIO | None) -> int | None:
+    """Return a descriptor of our own, so that nobody who plays with `sys.stdout` reaches it."""
+    if stream is None:
+        return None
+    try:
+        stream.flush()
+        return os.dup(stream.fileno())
+    except (OSError, ValueError):
+        return None
+
+
+def _can_show(encoding: str, text: str) -> bool:
+    try:
+        text.encode(encoding)
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
+
+
+def reserve_stdout() -> None:
+    """Point descriptor 1 at stderr, so that a child process can't write between our lines."""
+    if sys.stdout is not None and sys.stderr is not None:
+        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())

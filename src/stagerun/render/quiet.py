@@ -1,0 +1,29 @@
+"""Quiet: nothing while the run goes on, its result at the end, and why if it did not succeed."""
+
+from stagerun import events
+from stagerun.render import lines
+from stagerun.render.output import Output
+from stagerun.states import RunState
+from stagerun.view import RunView
+
+
+class Quiet:
+    """Writes the result of each run, and the error of one that did not succeed."""
+
+    def __init__(self, output: Output) -> None:
+        self._output = output
+
+    def update(self, entry: events.Entry, view: RunView) -> None:
+        if not isinstance(entry.event, events.RunFinished):
+            return
+        told = [*lines.error(view), *lines.result(view)]
+        if view.state is not RunState.SUCCEEDED:
+            told.append(lines.ending(view))
+        for line in told:
+            self._output.write(line + "\n")
+
+    def refresh(self, now: float) -> None:
+        """There is nothing to draw."""
+
+    def close(self) -> None:
+        """Every line is out already."""

@@ -1,0 +1,201 @@
+"""The journal's file: creating it, its tables, and refusing what is not ours. The migrations live here.
+
+sqlite-utils applies them and is imported only when a file is behind, because that import costs more than a run.
+"""
+
+import os
+import sqlite3
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from stagerun import database
+from stagerun.errors import JournalError
+
+
+if TYPE_CHECKING:
+    from sqlite_utils import Database
+
+APPLICATION_ID: Final = 0x73746772  # "stgr", in the file's header (sqlite.org/fileformat2.html, offset 68)
+
+
+def first(db: "Database") -> None:
+    """Tables of the first release: the events, which are the truth, and two projections of them."""
+    db.execute("""
+        CREATE TABLE runs (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            target TEXT NOT NULL,
+            recipe TEXT NOT NULL,
+            operation TEXT NOT NULL,
+            source TEXT,
+            source_hash TEXT,
+            state TEXT NOT NULL,
+            owner TEXT NOT NULL,
+            params TEXT NOT NULL,         -- JSON object
+            stages TEXT NOT NULL,         -- JSON array of names
+            current_stage INTEGER NOT NULL,
+            stage_states TEXT NOT NULL,   -- JSON object: name -> state
+            percent REAL,
+            progress TEXT,                -- JSON object
+            status_text TEXT,
+            status_level TEXT,
+            result_context TEXT,          -- JSON object
+            error TEXT,                   -- JSON object
+            created_on REAL NOT NULL,     -- all times in seconds since 1970
+            started_on REAL,
+            finished_on REAL,
+            seconds REAL,
+            exit_code INTEGER,
+            signal TEXT,
+            chained_from INTEGER,
+            chained_to INTEGER,
+            resumed_from INTEGER,
+            root INTEGER NOT NULL,
+            attempt INTEGER NOT NULL,
+            expected TEXT NOT NULL,       -- JSON object: stage -> seconds
+            host TEXT NOT NULL,
+            boot_id TEXT NOT NULL,
+            pid_namespace TEXT NOT NULL,
+            pid INTEGER NOT NULL,
+            process_started REAL NOT NULL,
+            seen_on REAL NOT NULL         -- the last sign of life
+        ) STRICT
+    """)
+    db.execute("CREATE INDEX runs_by_state ON runs (state)")
+    db.execute("CREATE INDEX runs_by_operation ON runs (operation)")
+    db.execute("""
+        CREATE TABLE stages (
+            run_id INTEGER NOT NULL,
+            position INTEGER NOT NULL,
+            name TEXT NOT NULL,
+            state TEXT NOT NULL,
+            seconds REAL NOT NULL,
+            entered_on REAL,
+            visits INTEGER NOT NULL,
+            PRIMARY KEY (run_id, position)
+        ) STRICT, WITHOUT ROWID
+    """)
+    db.execute("""
+        CREATE TABLE events (
+            run_id INTEGER NOT NULL,
+            seq INTEGER NOT NULL,         -- strictly rising along a run, and on along its chain
+            time REAL NOT NULL,
+            kind TEXT NOT NULL,
+            data TEXT NOT NULL,           -- JSON object
+            PRIMARY KEY (run_id, seq)
+        ) STRICT, WITHOUT ROWID
+    """)
+
+
+MIGRATIONS: Final[tuple[Callable[["Database"], None], ...]] = (first,)
+VERSION: Final = len(MIGRATIONS)
+
+
+def open_for_writing(path: Path, *, durable: bool = True) -> sqlite3.Connection:
+    """Open the journal at `path`, creating or upgrading it first if need be.
+
+    With `durable` each commit survives a power cut, without it only the death of the process.
+    Raises JournalError for a file that is foreign, damaged, newer, or can't be written; it is left untouched.
+    """
+    try:
+        _create_file(path)
+    except OSError as error:
+        raise JournalError(
+            f"journal {path} can't be created: {error.strerror}", "name another place with --journal"
+        ) from None
+    connection = _connect(path)
+    try:
+        if _version(connection, path) < VERSION:
+            _upgrade(connection, path)
+        database.patiently(lambda: connection.execute("PRAGMA journal_mode = WAL"))
+        connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+        # On macOS a plain fsync is no barrier (sqlite.org/pragma.html#pragma_fullfsync).
+        connection.execute("PRAGMA fullfsync = 1")
+    except sqlite3.Error as error:
+        connection.close()
+        raise database.explained(error, path) from None
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def open_for_reading(path: Path) -> sqlite3.Connection:
+    """Open the journal at `path` read-only. Raises JournalError for a file that is not a current journal."""
+    connection = _connect(path, readonly=True)
+    try:
+        version = _version(connection, path)
+    except BaseException:
+        connection.close()
+        raise
+    if version < VERSION:
+        connection.close()
+        raise JournalError(
+            f"journal {path} has no runs yet" if version == 0 else f"journal {path} was made by an older stagerun",
+            "the next 'stagerun run' brings it up to date",
+        )
+    return connection
+
+
+def _connect(path: Path, *, readonly: bool = False) -> sqlite3.Connection:
+    try:
+        connection = database.connect(path, readonly=readonly)
+    except sqlite3.Error as error:
+        raise database.explained(error, path) from None
+    # The file may come from anywhere: let its schema run no functions (sqlite.org/security.html).
+    connection.execute("PRAGMA trusted_schema = OFF")
+    return connection
+
+
+def _create_file(path: Path) -> None:
+    """Make the folder and an empty file that only the user can read, unless they are there."""
+    if not path.parent.is_dir():
+        path.parent.mkdir(parents=True, mode=0o700)
+    if path.parent.name == ".stagerun":
+        ignore = path.parent / ".gitignore"
+        if not ignore.exists():
+            ignore.write_text("*\n")
+    flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | getattr(os, "O_NOFOLLOW", 0)
+    try:
+        os.close(os.open(path, flags, 0o600))
+    except FileExistsError:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise JournalError(f"journal {path} is not a file", "name another one with --journal") from None
+
+
+def _version(connection: sqlite3.Connection, path: Path) -> int:
+    """Return the file's version, 0 for an empty file; JournalError for a file that is not a journal of ours."""
+    try:
+        (application,) = database.patiently(lambda: connection.execute("PRAGMA application_id").fetchone())
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        (objects,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    except sqlite3.Error as error:
+        raise database.explained(error, path) from None
+    if not isinstance(version, int) or (application != APPLICATION_ID and (objects or version or application)):
+        raise JournalError(
+            f"{path} is an SQLite file of another program; it was left as it is",
+            "name another file with --journal",
+        )
+    if version > VERSION:
+        raise JournalError(
+            f"journal {path} was made by a newer stagerun (version {version}, this one knows {VERSION})",
+            "upgrade stagerun, or name another file with --journal",
+        )
+    return version
+
+
+def _upgrade(connection: sqlite3.Connection, path: Path) -> None:
+    from sqlite_utils import Database, Migrations
+
+    migrations = Migrations("stagerun")
+    for migration in MIGRATIONS:
+        migrations()(migration)
+    db = Database(connection, recursive_triggers=False, execute_plugins=False)
+    # The page format of WAL is set before the first table; two processes may be here at once.
+    database.patiently(lambda: connection.execute("PRAGMA journal_mode = WAL"))
+    with database.transaction(connection):
+        if _version(connection, path) < VERSION:
+            migrations.apply(db)
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            connection.execute(f"PRAGMA user_version = {VERSION}")

@@ -1,0 +1,71 @@
+"""Errors of a recipe as its author wants to see them: the recipe's frames, none of ours."""
+
+import os
+import traceback
+from pathlib import Path
+from typing import Final
+
+from stagerun.events import Failure
+
+
+TEXT_LIMIT: Final = 64 * 1024
+
+_OURS: Final = str(Path(__file__).parent) + os.sep
+
+
+def failure(error: BaseException, stage: str | None = None) -> Failure:
+    """Return what is recorded of `error`. It never raises, also when the error can't be printed."""
+    told = traceback.TracebackException.from_exception(error)
+    _keep_recipe_frames(told)
+    text = "".join(told.format()).rstrip("\n")
+    message = _message(told)
+    innermost = told.stack[-1] if told.stack else None
+    return Failure(
+        type=told.exc_type.__qualname__,
+        message=_bounded(message),
+        stage=stage,
+        traceback=_bounded(text),
+        file=innermost.filename if innermost else getattr(told, "filename", None),
+        line=innermost.lineno if innermost else _line(told),
+    )
+
+
+def _keep_recipe_frames(told: traceback.TracebackException) -> None:
+    for frames in _all(told):
+        frames.stack = traceback.StackSummary.from_list(
+            [frame for frame in frames.stack if not _is_machinery(frame.filename)]
+        )
+
+
+def _all(told: traceback.TracebackException) -> list[traceback.TracebackException]:
+    """Return the error and those it came from, and those it groups."""
+    found, waiting = list[traceback.TracebackException](), [told]
+    while waiting:
+        each = waiting.pop()
+        found.append(each)
+        waiting += [other for other in (each.__cause__, each.__context__, *(each.exceptions or ())) if other]
+    return found
+
+
+def _is_machinery(filename: str) -> bool:
+    return filename.startswith((_OURS, "<frozen importlib"))
+
+
+def _message(told: traceback.TracebackException) -> str:
+    """Return the error's own words without its class, as Python prints them."""
+    if issubclass(told.exc_type, SyntaxError):
+        return str(getattr(told, "msg", ""))
+    last = "".join(told.format_exception_only()).strip()
+    return last.partition(": ")[2] if ": " in last else ""
+
+
+def _line(told: traceback.TracebackException) -> int | None:
+    line = getattr(told, "lineno", None)
+    return int(line) if line else None
+
+
+def _bounded(text: str) -> str:
+    if len(text) <= TEXT_LIMIT:
+        return text
+    half = TEXT_LIMIT // 2
+    return f"{text[:half]}\n[... {len(text) - 2 * half:,} characters cut]\n{text[-half:]}"

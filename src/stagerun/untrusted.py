@@ -1,0 +1,40 @@
+"""How text that is not ours is made safe to show. Every sink calls it; the journal keeps the original."""
+
+import json
+import re
+from typing import Final
+
+from stagerun.events import dumps
+
+
+# Control bytes, C1, and what Unicode offers for hiding or reordering text; lone surrogates can't be encoded.
+_ACTIVE: Final = (
+    r"\x00-\x08\x0a-\x1f\x7f-\x9f"
+    r"\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff"
+    r"\U000e0000-\U000e007f"
+)
+_UNSAFE: Final = re.compile(f"[{_ACTIVE}]")
+_UNSAFE_OR_COLOUR: Final = re.compile(rf"(\x1b\[[0-9;:]{{0,40}}m)|[{_ACTIVE}]")
+_RESET: Final = "\x1b[0m"
+
+
+def neutralise(text: str, *, keep_colour: bool = False) -> str:
+    """Return one line of `text` in which nothing can act: control characters stand as Python escapes.
+
+    TAB stays. With `keep_colour`, colour sequences (SGR) stay too, closed by a reset.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    if not keep_colour:
+        return _UNSAFE.sub(_escape, text)
+    safe = _UNSAFE_OR_COLOUR.sub(lambda match: match[1] or _escape(match), text)
+    return safe + _RESET if "\x1b" in safe else safe
+
+
+def json_text(value: object) -> str:
+    """Return `value` as one line of JSON in which those characters stand as JSON's own escapes."""
+    return _UNSAFE.sub(lambda match: json.dumps(match[0])[1:-1].replace("\x7f", "\\u007f"), dumps(value))
+
+
+def _escape(match: re.Match[str]) -> str:
+    return match[0].encode("unicode_escape").decode("ascii")

@@ -1,0 +1,205 @@
+"""What an observer knows of a run, and the one pure function that makes it out of events.
+
+The journal's tables, the operation's own fields, every display and every report draw from a RunView.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, assert_never
+
+from stagerun import events, identity
+from stagerun.states import RUN_MOVES, STAGE_MOVES, RunState, StageState, move
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageView:
+    """One declared stage.
+
+    Attributes:
+        name: as declared.
+        state: where it is now.
+        seconds: time in all finished visits.
+        entered_on: when it was entered last, or None.
+        visits: how often it was entered.
+
+    """
+
+    name: str
+    state: StageState = StageState.PENDING
+    seconds: float = 0.0
+    entered_on: float | None = None
+    visits: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunView:
+    """One run. Times are seconds since 1970; what has not happened is None.
+
+    The fields that are named as in `events.RunCreated` mean the same here.
+    """
+
+    id: int
+    target: str
+    recipe: str
+    operation: str
+    source: str | None
+    source_hash: str | None
+    params: Mapping[str, Any]
+    owner: str
+    process: identity.Process
+    chained_from: int | None
+    resumed_from: int | None
+    root: int
+    attempt: int
+    created_on: float
+    stages: tuple[StageView, ...]
+    expected: Mapping[str, float] = field(default_factory=dict)
+    state: RunState = RunState.PENDING
+    current_stage: int = -1
+    untracked: tuple[str, ...] = ()  # open blocks that are not declared, outermost first; seen live only
+    progress: events.ProgressMoved | None = None
+    status: events.StatusChanged | None = None
+    result_context: Mapping[str, Any] | None = None
+    started_on: float | None = None
+    finished_on: float | None = None
+    seconds: float | None = None
+    exit_code: int | None = None
+    signal: str | None = None
+    error: events.Failure | None = None
+    chained_to: int | None = None
+
+    @property
+    def stage_states(self) -> dict[str, StageState]:
+        return {stage.name: stage.state for stage in self.stages}
+
+    @property
+    def finished_successfully(self) -> bool:
+        return self.state is RunState.SUCCEEDED
+
+    @property
+    def cancelled(self) -> bool:
+        return self.state is RunState.CANCELLED
+
+    @property
+    def traceback(self) -> str | None:
+        return self.error.traceback if self.error else None
+
+    @property
+    def percent(self) -> float | None:
+        return self.progress.percent if self.progress else None
+
+    @property
+    def active(self) -> StageView | None:
+        """The declared stage that is open now."""
+        return next((stage for stage in self.stages if stage.state is StageState.ACTIVE), None)
+
+    def elapsed(self, now: float) -> float:
+        """Return the run's seconds: from start to end, or to `now` while it runs."""
+        if self.seconds is not None:
+            return self.seconds
+        return max(0.0, now - self.started_on) if self.started_on is not None else 0.0
+
+    def position(self, stage: str) -> int | None:
+        """Return the declared position of `stage`, or None if it is not declared."""
+        return next((index for index, each in enumerate(self.stages) if each.name == stage), None)
+
+
+def begin(entry: events.Entry) -> RunView:
+    """Return the view of a run that has just been created."""
+    plan = entry.event
+    assert isinstance(plan, events.RunCreated)
+    return RunView(
+        id=entry.run,
+        target=plan.target,
+        recipe=plan.recipe,
+        operation=plan.operation,
+        source=plan.source,
+        source_hash=plan.source_hash,
+        params=plan.params,
+        owner=plan.owner,
+        process=identity.Process(
+            host=plan.host,
+            boot_id=plan.boot_id,
+            pid_namespace=plan.pid_namespace,
+            pid=plan.pid,
+            started=plan.process_started,
+        ),
+        chained_from=plan.chained_from,
+        resumed_from=plan.resumed_from,
+        root=plan.root or entry.run,
+        attempt=plan.attempt,
+        created_on=entry.time,
+        stages=tuple(StageView(name=name) for name in plan.stages),
+        expected=plan.expected,
+    )
+
+
+def fold(view: RunView, entry: events.Entry) -> RunView:
+    """Return what is known after `entry`. An illegal move raises IllegalTransition and changes nothing."""
+    event = entry.event
+    match event:
+        case events.LogLine():
+            return view
+        case events.ProgressMoved():
+            return replace(view, progress=event)
+        case events.StatusChanged():
+            return replace(view, status=event)
+        case events.ResultSet():
+            return replace(view, result_context=event.result)
+        case events.StageEntered():
+            return _enter(view, event, entry.time)
+        case events.StageLeft():
+            return _leave(view, event)
+        case events.RunStarted():
+            state = move(RUN_MOVES, f"run {view.id}", view.state, RunState.RUNNING)
+            return replace(view, state=state, started_on=entry.time)
+        case events.RunFinished():
+            return _finish(view, event, entry.time)
+        case events.RunCreated():
+            return begin(entry)
+        case _:
+            assert_never(event)
+
+
+def _enter(view: RunView, event: events.StageEntered, time: float) -> RunView:
+    if event.index is None:
+        return replace(view, untracked=(*view.untracked, event.stage), progress=None)
+    stage = view.stages[event.index]
+    state = move(STAGE_MOVES, f"stage {stage.name!r}", stage.state, StageState.ACTIVE)
+    entered = replace(stage, state=state, entered_on=time, visits=stage.visits + 1)
+    return replace(_with_stage(view, event.index, entered), current_stage=event.index, progress=None)
+
+
+def _leave(view: RunView, event: events.StageLeft) -> RunView:
+    if event.index is None:
+        return replace(view, untracked=view.untracked[:-1])
+    stage = view.stages[event.index]
+    state = move(STAGE_MOVES, f"stage {stage.name!r}", stage.state, event.state)
+    return _with_stage(view, event.index, replace(stage, state=state, seconds=stage.seconds + event.seconds))
+
+
+def _finish(view: RunView, event: events.RunFinished, time: float) -> RunView:
+    stages = view.stages
+    if event.state is RunState.CRASHED:
+        # A crashed process could not leave its stage itself.
+        stages = tuple(_died_in(stage, time) if stage.state is StageState.ACTIVE else stage for stage in stages)
+    return replace(
+        view,
+        stages=stages,
+        state=move(RUN_MOVES, f"run {view.id}", view.state, event.state),
+        finished_on=time,
+        seconds=event.seconds,
+        exit_code=event.exit_code,
+        signal=event.signal,
+        error=event.error,
+        chained_to=event.chained_to,
+    )
+
+
+def _died_in(stage: StageView, time: float) -> StageView:
+    seconds = stage.seconds + max(0.0, time - (stage.entered_on or time))
+    return replace(stage, state=StageState.FAILED, seconds=seconds)
+
+
+def _with_stage(view: RunView, index: int, stage: StageView) -> RunView:
+    return replace(view, stages=(*view.stages[:index], stage, *view.stages[index + 1 :]))

@@ -1,0 +1,135 @@
+"""States, times and counts as words, shared by everything that shows a run to a person."""
+
+import time
+from collections.abc import Mapping
+from typing import Any, Final
+
+from stagerun import events
+from stagerun.states import RunState, StageState
+
+
+SYMBOLS: Final[Mapping[StageState, str]] = {
+    StageState.PENDING: "○",
+    StageState.ACTIVE: "●",
+    StageState.DONE: "✓",
+    StageState.CANCELLED: "⊘",
+    StageState.FAILED: "✗",
+}
+ASCII_SYMBOLS: Final[Mapping[StageState, str]] = {
+    StageState.PENDING: ".",
+    StageState.ACTIVE: "*",
+    StageState.DONE: "+",
+    StageState.CANCELLED: "-",
+    StageState.FAILED: "x",
+}
+COLOURS: Final[Mapping[RunState | StageState, str]] = {
+    RunState.PENDING: "bright_black",
+    RunState.RUNNING: "cyan",
+    RunState.SUCCEEDED: "green",
+    RunState.FAILED: "red",
+    RunState.CANCELLED: "yellow",
+    RunState.TIMED_OUT: "red",
+    RunState.CRASHED: "red",
+    StageState.ACTIVE: "cyan",
+    StageState.DONE: "green",
+}
+RESUMABLE: Final = frozenset({RunState.FAILED, RunState.CANCELLED, RunState.CRASHED, RunState.TIMED_OUT})
+
+_MINUTE, _HOUR, _DAY = 60, 3600, 86400
+
+
+def duration(seconds: float) -> str:
+    """`0.8s`, `1m 04s`, `2h 05m`."""
+    if round(seconds, 1) < _MINUTE:
+        return f"{seconds:.1f}s"
+    whole = round(seconds)
+    if whole < _HOUR:
+        return f"{whole // 60}m {whole % 60:02}s"
+    return f"{whole // _HOUR}h {whole % _HOUR // 60:02}m"
+
+
+def time_left(seconds: float) -> str:
+    """`12s`, `1m 04s`: a guess, so without tenths."""
+    return f"{max(1, round(seconds))}s" if round(seconds) < _MINUTE else duration(seconds)
+
+
+def ago(then: float, now: float) -> str:
+    """`just now`, `2 min ago`, `3 h ago`, `yesterday`, `12 days ago`, then the date."""
+    seconds = now - then
+    if seconds < 5:
+        return "just now"
+    if seconds < _MINUTE:
+        return f"{int(seconds)} s ago"
+    if seconds < _HOUR:
+        return f"{int(seconds // 60)} min ago"
+    if seconds < _DAY:
+        return f"{int(seconds // _HOUR)} h ago"
+    if seconds < 2 * _DAY:
+        return "yesterday"
+    if seconds < 30 * _DAY:
+        return f"{int(seconds // _DAY)} days ago"
+    return time.strftime("%Y-%m-%d", time.localtime(then))
+
+
+def timestamp(moment: float) -> str:
+    """ISO 8601 in UTC, to the millisecond."""
+    whole, milliseconds = divmod(round(moment * 1000), 1000)
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole)) + f".{milliseconds:03}Z"
+
+
+def state_word(state: RunState | StageState) -> str:
+    """`timed_out` becomes `timed out`; every other state is its own word."""
+    return state.replace("_", " ")
+
+
+def count(number: int, unit: str) -> str:
+    """`1 row`, `10,000 rows`."""
+    return f"{number:,} {plural(number, unit)}"
+
+
+def plural(number: int, unit: str) -> str:
+    if number == 1:
+        return unit
+    if unit.endswith(("s", "x", "z", "ch", "sh")):
+        return unit + "es"
+    if unit.endswith("y") and unit[-2:-1] not in "aeiou":
+        return unit[:-1] + "ies"
+    return unit + "s"
+
+
+def stage_tag(name: str, index: int | None, total: int) -> str:
+    """`[2/3] Process` for a declared stage, the bare name for any other block."""
+    return name if index is None else f"[{index + 1}/{total}] {name}"
+
+
+def counted(progress: events.ProgressMoved) -> str:
+    """`4,000/10,000 rows`, `4,000 rows` when the total is unknown, `` when nothing is counted."""
+    if progress.done is None:
+        return ""
+    if progress.total is None:
+        return count(progress.done, progress.unit)
+    return f"{progress.done:,}/{count(progress.total, progress.unit)}"
+
+
+def rate(progress: events.ProgressMoved) -> float | None:
+    """Items a second so far, None before there is anything to tell."""
+    if not progress.done or progress.seconds <= 0:
+        return None
+    return progress.done / progress.seconds
+
+
+def remaining(progress: events.ProgressMoved) -> float | None:
+    """Seconds left at the pace so far, None when that can't be told."""
+    if progress.percent is None or progress.percent <= 0 or progress.seconds <= 0:
+        return None
+    return progress.seconds * (100 - progress.percent) / progress.percent
+
+
+def result_lines(result: Mapping[str, Any]) -> list[str]:
+    """`name=value` for each entry; a value that is no text or number stands as JSON."""
+    return [f"{name}={value if isinstance(value, str) else events.dumps(value)}" for name, value in result.items()]
+
+
+def error_line(error: events.Failure) -> str:
+    """`ValueError: boom`, the way Python ends a traceback."""
+    return f"{error.type}: {error.message}" if error.type and error.message else error.type or error.message
