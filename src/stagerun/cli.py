@@ -10,7 +10,6 @@ from typing import Any, Final
 import click
 
 from stagerun import __version__
-from stagerun.commands.say import say
 from stagerun.errors import JournalError, RecipeError, StagerunError, UsageError
 
 
@@ -94,11 +93,20 @@ def main(arguments: Sequence[str]) -> int:
 def _errors_as_sentences() -> Iterator[dict[str, int]]:
     """Turn every expected error into a sentence with its way out on stderr, and into an exit code."""
     outcome = {"code": 0}
+
+    def say(message: str, hint: str | None = None) -> None:
+        from stagerun.commands.say import say
+
+        say(message, hint)
+
     try:
         yield outcome
     except StagerunError as error:
         say(error.message, error.hint)
         outcome["code"] = next(code for kind, code in EXIT_CODES.items() if isinstance(error, kind))
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        outcome["code"] = USAGE
     except click.UsageError as error:
         where = f"see '{error.ctx.command_path} --help'" if error.ctx else None
         say(_sentence(error.format_message()), where)

@@ -224,6 +224,9 @@ class Entry(NamedTuple):
 
 EVENTS: Final[Mapping[str, type[Event]]] = {event.kind: event for event in get_args(Event)}
 
+_FIELDS: Final[Mapping[type, tuple[str, ...]]] = {
+    record: tuple(each.name for each in fields(record)) for record in (*get_args(Event), Failure)
+}
 # What JSON gives back as plain text, lists and dicts, and what it has to become again.
 _TYPED: Final[Mapping[tuple[str, str], Callable[[Any], Any]]] = {
     ("run_created", "stages"): tuple,
@@ -244,7 +247,7 @@ def dumps(value: object) -> str:
 
 def to_dict(record: Event | Failure) -> dict[str, Any]:
     """Return the record's fields as JSON values, without its kind."""
-    values = {each.name: getattr(record, each.name) for each in fields(record)}
+    values = {name: getattr(record, name) for name in _FIELDS[type(record)]}
     error = values.get("error")
     if isinstance(error, Failure):
         values["error"] = to_dict(error)

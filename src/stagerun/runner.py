@@ -22,7 +22,6 @@ from stagerun.states import RunState, StageState
 from stagerun.view import RunView, fold
 
 
-TICK: Final = 0.1  # seconds between looks at the counters, and at most between two frames of a display
 BATCH_LINES: Final = 500
 BATCH_SECONDS: Final = 0.2
 
@@ -32,10 +31,18 @@ SIGNAL_EXIT_CODES: Final = {"SIGHUP": 129, "SIGINT": 130, "SIGTERM": 143}
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """Where time comes from: `wall` for when, in seconds since 1970; `monotonic` for how long."""
+    """Where time comes from.
+
+    Attributes:
+        wall: when it is, in seconds since 1970.
+        monotonic: for how long, in seconds; it never goes back.
+        tick: seconds between two looks at the counters, and so between two frames of a display.
+
+    """
 
     wall: Callable[[], float] = time.time
     monotonic: Callable[[], float] = time.monotonic
+    tick: float = 0.1
 
 
 class Sink(Protocol):
@@ -323,7 +330,7 @@ class Runner:
         done = threading.Event()
 
         def tick() -> None:
-            while not done.wait(TICK):
+            while not done.wait(self._clock.tick):
                 self._sample()
                 self.emitter.tick()
 

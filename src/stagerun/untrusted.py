@@ -1,10 +1,7 @@
 """How text that is not ours is made safe to show. Every sink calls it; the journal keeps the original."""
 
-import json
 import re
 from typing import Final
-
-from stagerun.events import dumps
 
 
 # Control bytes, C1, and what Unicode offers for hiding or reordering text; lone surrogates can't be encoded.
@@ -31,9 +28,16 @@ def neutralise(text: str, *, keep_colour: bool = False) -> str:
     return safe + _RESET if "\x1b" in safe else safe
 
 
-def json_text(value: object) -> str:
-    """Return `value` as one line of JSON in which those characters stand as JSON's own escapes."""
-    return _UNSAFE.sub(lambda match: json.dumps(match[0])[1:-1].replace("\x7f", "\\u007f"), dumps(value))
+def neutralise_json(text: str) -> str:
+    """Return the JSON `text` with those characters as JSON's own escapes: it still means the same."""
+    if text.isascii() and text.isprintable():
+        return text
+    return _UNSAFE.sub(lambda match: "".join(f"\\u{unit:04x}" for unit in _utf16(match[0])), text)
+
+
+def _utf16(character: str) -> tuple[int, ...]:
+    data = character.encode("utf-16-be", "surrogatepass")
+    return tuple(int.from_bytes(data[start : start + 2]) for start in range(0, len(data), 2))
 
 
 def _escape(match: re.Match[str]) -> str:

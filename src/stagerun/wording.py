@@ -118,6 +118,14 @@ def rate(progress: events.ProgressMoved) -> float | None:
     return progress.done / progress.seconds
 
 
+def pace(progress: events.ProgressMoved) -> str:
+    """`410/s`, `0.4/s`, "" before there is anything to tell."""
+    items = rate(progress)
+    if items is None:
+        return ""
+    return f"{items:,.0f}/s" if items >= 10 else f"{items:.1f}/s"
+
+
 def remaining(progress: events.ProgressMoved) -> float | None:
     """Seconds left at the pace so far, None when that can't be told."""
     if progress.percent is None or progress.percent <= 0 or progress.seconds <= 0:

@@ -2,21 +2,19 @@
 
 import os
 import sys
-import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import click
 
-from stagerun import schema
+from stagerun import events, schema
 from stagerun.errors import UsageError
 from stagerun.project import Project
 from stagerun.records import Records
 from stagerun.render.output import Output
 from stagerun.render.paint import Paint
-from stagerun.render.report import Report
-from stagerun.untrusted import json_text
+from stagerun.untrusted import neutralise_json
 
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -26,9 +24,10 @@ def option(*names: str, **settings: Any) -> Callable[[_Function], _Function]:
     """Declare an option that can also be set as STAGERUN_<OPTION>."""
     longest = max(names, key=len).partition("/")[0]
     variable = "STAGERUN_" + longest.lstrip("-").replace("-", "_").upper()
-    return click.option(*names, envvar=variable, show_envvar=True, **settings)
+    return click.option(*names, envvar=variable, **settings)
 
 
+ENVIRONMENT: Final = "Every option can also be set as STAGERUN_<OPTION>."
 journal_option: Final = option("--journal", type=click.Path(path_type=Path), help="The journal's file.")
 json_option: Final = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 operation_option: Final = option("--operation", metavar="NAME", help="Only runs of this operation.")
@@ -52,11 +51,12 @@ def open_records(ctx: click.Context, journal: Path | None) -> Records:
     return Records(schema.open_for_reading(path), path)
 
 
-def report() -> Report:
+def paint() -> Paint:
+    """Return the colours and symbols that standard output can show."""
     output = Output(sys.stdout)
     colour = may_colour(os.environ, is_terminal=output.isatty())
     output.close()
-    return Report(now=time.time(), unicode=output.unicode, paint=Paint(colour=colour))
+    return Paint(colour=colour, unicode=output.unicode)
 
 
 def print_lines(lines: Iterable[str]) -> None:
@@ -65,7 +65,7 @@ def print_lines(lines: Iterable[str]) -> None:
 
 
 def print_json(document: object) -> None:
-    click.echo(json_text(document))
+    click.echo(neutralise_json(events.dumps(document)))
 
 
 def may_colour(environ: Mapping[str, str], *, is_terminal: bool) -> bool:

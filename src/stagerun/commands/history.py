@@ -1,5 +1,6 @@
 """`stagerun history`: past runs, newest first."""
 
+import time
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import click
 from stagerun.commands import common
 from stagerun.errors import UsageError
 from stagerun.render import document
+from stagerun.render.report import Report
 from stagerun.states import RunState
 
 
@@ -39,7 +41,7 @@ class _State(click.ParamType[RunState]):
             raise UsageError(f"there is no state {value!r}", "states: " + ", ".join(RunState)) from None
 
 
-@click.command("history")
+@click.command("history", epilog=common.ENVIRONMENT)
 @common.option("--state", type=_State(), help="Only runs in this state.")
 @common.operation_option
 @common.option("--owner", help="Only runs of this person.")
@@ -67,6 +69,6 @@ def command(
     if as_json:
         common.print_json([document.run(view) for view in views])
     elif views:
-        common.print_lines(common.report().history(views))
+        common.print_lines(Report(now=time.time(), paint=common.paint()).history(views))
     else:
         click.echo("no runs", err=True)

@@ -4,7 +4,7 @@ import click
 
 from stagerun import recipes
 from stagerun.commands import common
-from stagerun.render import document
+from stagerun.render import catalogue
 
 
 @click.command("list")
@@ -15,8 +15,8 @@ def command(ctx: click.Context, *, as_json: bool) -> None:
     folder = common.project_of(ctx).recipes
     listed = recipes.listing(folder)
     if as_json:
-        common.print_json([document.listed(each) for each in listed])
+        common.print_json([catalogue.listed_document(each) for each in listed])
     elif listed:
-        common.print_lines(common.report().operations(listed))
+        common.print_lines(catalogue.listing(listed))
     else:
         click.echo(f"no operations in {folder}", err=True)

@@ -9,7 +9,7 @@ from stagerun.commands import common
 from stagerun.render import document, lines
 
 
-@click.command("logs")
+@click.command("logs", epilog=common.ENVIRONMENT)
 @click.argument("ref", type=common.Ref(), default="last")
 @common.operation_option
 @common.option("--timestamps", is_flag=True, help="Put the time before each line.")

@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Callable, Iterable
+from inspect import cleandoc
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,7 +17,7 @@ from stagerun.interrupts import Interrupts
 from stagerun.journal import Journal
 from stagerun.operation import LiveOperation
 from stagerun.records import Records
-from stagerun.render import report
+from stagerun.render import catalogue
 from stagerun.render.output import Output, reserve_stdout
 from stagerun.runner import Runner
 
@@ -43,8 +44,17 @@ class _RunCommand(click.Command):
         options = [each for parameter in found.operation.parameters.values() for each in _options(parameter)]
         return [*options, *own]
 
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        found = ctx.meta.get(_LOADED)
+        if found is None:
+            super().format_help_text(ctx, formatter)
+        else:
+            formatter.write_paragraph()
+            with formatter.indentation():
+                formatter.write_text(f"{found.target}: {cleandoc(found.operation.__doc__ or '')}")
 
-@click.command("run", cls=_RunCommand)
+
+@click.command("run", cls=_RunCommand, epilog=common.ENVIRONMENT)
 @click.argument("target", type=common.Target())
 @common.option(
     "--progress",
@@ -131,7 +141,7 @@ def _print_plan(ctx: click.Context, found: recipes.Found, operation: LiveOperati
     known = common.journal_file(ctx, journal).exists()
     expected = common.open_records(ctx, journal).expected(found.target) if known else {}
     click.echo(f"would run {found.target} as {operation.owner}")
-    common.print_lines(common.report().plan(operation.stages, expected))
+    common.print_lines(catalogue.plan(operation.stages, expected))
     values = operation.params()
     if values:
         click.echo("parameters:")
@@ -169,7 +179,7 @@ def _options(parameter: params.Parameter) -> list[click.Option]:
         about += f"  [default: {default}]"
     return [
         click.Option(
-            [report.option(parameter), parameter.name],
+            [catalogue.option(parameter), parameter.name],
             type=click.BOOL if flag else click.STRING,
             is_flag=flag or None,
             multiple=parameter.many,
@@ -178,7 +188,6 @@ def _options(parameter: params.Parameter) -> list[click.Option]:
             metavar=None if flag else f"[{kind}]" if parameter.choices else _METAVARS.get(kind, kind.upper()),
             help=about.strip(),
             envvar=variable,
-            show_envvar=True,
         )
     ]
 

@@ -6,10 +6,10 @@ import click
 
 from stagerun import recipes
 from stagerun.commands import common
-from stagerun.render import document
+from stagerun.render import catalogue
 
 
-@click.command("show")
+@click.command("show", epilog=common.ENVIRONMENT)
 @click.argument("target", type=common.Target())
 @common.journal_option
 @common.json_option
@@ -20,6 +20,6 @@ def command(ctx: click.Context, *, target: str, journal: Path | None, as_json: b
     known = common.journal_file(ctx, journal).exists()
     expected = common.open_records(ctx, journal).expected(found.target) if known else {}
     if as_json:
-        common.print_json(document.operation(found, expected))
+        common.print_json(catalogue.document(found, expected))
     else:
-        common.print_lines(common.report().operation(found, expected))
+        common.print_lines(catalogue.operation(found, expected, common.paint()))

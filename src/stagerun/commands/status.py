@@ -1,5 +1,6 @@
 """`stagerun status [REF]`: one run and its chain."""
 
+import time
 from pathlib import Path
 
 import click
@@ -8,11 +9,12 @@ from stagerun import events
 from stagerun.commands import common
 from stagerun.records import Records
 from stagerun.render import document
+from stagerun.render.report import Report
 from stagerun.states import RunState
 from stagerun.view import RunView
 
 
-@click.command("status")
+@click.command("status", epilog=common.ENVIRONMENT)
 @click.argument("ref", type=common.Ref(), default="last")
 @common.operation_option
 @common.journal_option
@@ -28,7 +30,7 @@ def command(ctx: click.Context, *, ref: str, operation: str | None, journal: Pat
     if as_json:
         common.print_json(document.run(view))
         return
-    report = common.report()
+    report = Report(now=time.time(), paint=common.paint())
     for link in records.chain(view):
         common.print_lines(report.run(link, _last_line(records, link)))
 

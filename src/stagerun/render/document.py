@@ -1,12 +1,8 @@
-"""Runs and operations as JSON documents. The keys are an interface; docs/json.md lists them."""
+"""Runs as JSON documents. The keys are an interface; docs/json.md lists them."""
 
-from collections.abc import Iterable
 from typing import Any
 
 from stagerun import events, wording
-from stagerun.operation import LiveOperation
-from stagerun.params import MISSING, Parameter
-from stagerun.recipes import Found, Listed
 from stagerun.view import RunView
 
 
@@ -53,40 +49,6 @@ def run(view: RunView) -> dict[str, Any]:
 
 def log_line(entry: events.Entry) -> dict[str, Any]:
     return {"seq": entry.seq, "time": wording.timestamp(entry.time), **events.to_dict(entry.event)}
-
-
-def listed(operation: Listed) -> dict[str, Any]:
-    return {
-        "target": operation.target,
-        "help": operation.help,
-        "stages": None if operation.stages is None else list(operation.stages),
-        "source": str(operation.source),
-        "line": operation.line,
-    }
-
-
-def operation(found: Found, expected: dict[str, float]) -> dict[str, Any]:
-    kind: type[LiveOperation] = found.operation
-    return {
-        "target": found.target,
-        "help": kind.__doc__ or "",
-        "stages": list(kind.stages),
-        "parameters": list(parameters(kind.parameters.values())),
-        "expected_seconds": expected,
-        "source": str(found.source) if found.source else None,
-    }
-
-
-def parameters(declared: Iterable[Parameter]) -> Iterable[dict[str, Any]]:
-    for each in declared:
-        yield {
-            "name": each.name,
-            "type": each.type_name,
-            "required": each.required,
-            "default": None if each.default is MISSING else each.to_json(each.default),
-            "choices": list(each.choices),
-            "help": each.help,
-        }
 
 
 def _time(moment: float | None) -> str | None:

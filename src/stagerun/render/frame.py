@@ -27,7 +27,7 @@ _STYLES: Final = {
 def running(view: RunView, now: float, width: int, *, unicode: bool) -> list[Text]:
     """Return the lines of a run that is going on, none wider than `width`."""
     told = [_header(view, now, width, unicode=unicode), _stepper(view, now, width, unicode=unicode)]
-    told.append(_work(view, now, width, unicode=unicode))
+    told.append(_work(view, width - 1, now, unicode=unicode))
     if view.status is not None:
         told.append(Text(" " + neutralise(view.status.text), style="dim" if view.status.level == "info" else "yellow"))
     return [_fitted(line, width) for line in told if line.plain.strip()]
@@ -92,7 +92,7 @@ def _symbol(stage: StageView, *, unicode: bool) -> str:
     return (wording.SYMBOLS if unicode else wording.ASCII_SYMBOLS)[stage.state]
 
 
-def _work(view: RunView, now: float, width: int, *, unicode: bool) -> Text:
+def _work(view: RunView, width: int, now: float, *, unicode: bool) -> Text:
     """Return the line of the bar, or what is known of the work when nothing is counted."""
     name = lines.working_on(view)
     progress = view.progress
@@ -116,7 +116,7 @@ def _work(view: RunView, now: float, width: int, *, unicode: bool) -> Text:
 
 
 def _facts(progress: events.ProgressMoved) -> list[str]:
-    rate, left = wording.rate(progress), wording.remaining(progress)
+    left, pace = wording.remaining(progress), wording.pace(progress)
     facts = []
     if progress.percent is not None:
         facts.append(f"{progress.percent:3.0f}%")
@@ -124,8 +124,8 @@ def _facts(progress: events.ProgressMoved) -> list[str]:
         facts.append(neutralise(wording.counted(progress)))
     if left is not None and not progress.ended:
         facts.append(f"{wording.time_left(left)} left")
-    if rate is not None:
-        facts.append(f"{rate:,.0f}/s" if rate >= 10 else f"{rate:.1f}/s")
+    if pace:
+        facts.append(pace)
     return facts
 
 

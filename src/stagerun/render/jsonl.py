@@ -2,7 +2,7 @@
 
 from stagerun import events, wording
 from stagerun.render.output import Output
-from stagerun.untrusted import json_text
+from stagerun.untrusted import neutralise_json
 from stagerun.view import RunView
 
 
@@ -19,7 +19,7 @@ class JsonLines:
             "run": entry.run,
             "event": entry.event.kind,
         }
-        self._output.write(json_text(place | events.to_dict(entry.event)) + "\n")
+        self._output.write(neutralise_json(events.dumps(place | events.to_dict(entry.event))) + "\n")
 
     def refresh(self, now: float) -> None:
         """Every line is out already."""

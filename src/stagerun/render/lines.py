@@ -62,11 +62,11 @@ def progress(view: RunView, event: events.ProgressMoved) -> str:
         parts.append(counted)
     if event.ended:
         return f"{name}: {parts[0]} in {wording.duration(event.seconds)}"
-    left, rate = wording.remaining(event), wording.rate(event)
+    left, pace = wording.remaining(event), wording.pace(event)
     if left is not None and event.percent is not None and event.percent < 100:
         parts.append(f"about {wording.time_left(left)} left")
-    elif event.percent is None and rate is not None:
-        parts.append(f"{rate:,.0f}/s")
+    elif event.percent is None and pace:
+        parts.append(pace)
     return f"{name}: {', '.join(parts)}"
 
 

@@ -47,6 +47,7 @@ class Live:
         self._now = 0.0
         self._above: list[str] = []
         self._region: Region | None = None
+        self._drawn: list[int] = []
 
     def update(self, entry: events.Entry, view: RunView) -> None:
         self._view, self._now = view, entry.time
@@ -64,7 +65,7 @@ class Live:
 
     def refresh(self, now: float) -> None:
         self._now = now
-        self._console.width = self._output.width()
+        self._follow_width(self._output.width())
         if self._region is None:
             self._region = Region(
                 console=self._console,
@@ -87,7 +88,16 @@ class Live:
     def _frame(self) -> Group:
         if self._view is None:
             return Group()
-        return Group(*frame.running(self._view, self._now, self._console.width, unicode=self._output.unicode))
+        drawn = frame.running(self._view, self._now, self._console.width, unicode=self._output.unicode)
+        self._drawn = [line.cell_len for line in drawn]
+        return Group(*drawn)
+
+    def _follow_width(self, width: int) -> None:
+        if width < self._console.width and self._region is not None:
+            # The terminal has wrapped the old frame: go to where its last line would be, and clear below.
+            wrapped = sum(max(0, length - 1) // width for length in self._drawn)
+            self._output.write(f"\x1b[{wrapped}A\x1b[J" if wrapped else "")
+        self._console.width = width
 
     def _scroll(self) -> None:
         text = "\n".join(self._above) + "\n"
@@ -103,8 +113,9 @@ class Live:
             self._scroll()
 
     def _finish(self, view: RunView) -> None:
+        self._follow_width(self._output.width())
         self._lift()
-        for line in frame.finished(view, self._output.width(), unicode=self._output.unicode):
+        for line in frame.finished(view, self._console.width, unicode=self._output.unicode):
             self._console.print(line, soft_wrap=True)
 
     def _logged(self, event: events.LogLine) -> str:

@@ -1,6 +1,8 @@
-"""Colour for reports: a word in, the word with its colour out, or unchanged where there is none."""
+"""Colour and symbols for reports, as far as the stream can show them."""
 
 from typing import Final
+
+from stagerun import wording
 
 
 _CODES: Final = {
@@ -15,8 +17,16 @@ _CODES: Final = {
 
 
 class Paint:
-    def __init__(self, *, colour: bool) -> None:
+    """Called with a text and a style it gives the text in colour, or unchanged where there is none.
+
+    Attributes:
+        symbols: stage state -> the sign for it.
+
+    """
+
+    def __init__(self, *, colour: bool, unicode: bool) -> None:
         self._colour = colour
+        self.symbols = wording.SYMBOLS if unicode else wording.ASCII_SYMBOLS
 
     def __call__(self, text: str, style: str | None) -> str:
         if not self._colour or style is None:

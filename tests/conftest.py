@@ -1,0 +1,180 @@
+"""The stages of a test: a clock that only a test moves, a journal on disk, a project folder, the real command."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from stagerun import LiveOperation, events, recipes, schema
+from stagerun.interrupts import Interrupts
+from stagerun.journal import Journal
+from stagerun.records import Records
+from stagerun.render.output import Output
+from stagerun.render.plain import Plain
+from stagerun.runner import Clock, Runner, Sink
+from stagerun.view import RunView
+
+
+STAGERUN = Path(sys.executable).with_name("stagerun")
+START = 1_800_000_000.0
+
+# What a machine sets that would change what the command prints.
+_FOREIGN = ("CI", "GITHUB_", "GITLAB_", "TF_BUILD", "BUILDKITE", "TEAMCITY_", "STAGERUN_", "NO_COLOR", "FORCE_COLOR")
+
+
+class HandClock:
+    """A clock that stands still until the test moves it."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def move(self, seconds: float) -> None:
+        self.now += seconds
+
+    def as_clock(self) -> Clock:
+        return Clock(wall=lambda: START + self.now, monotonic=lambda: self.now, tick=3600)
+
+
+@dataclass
+class Seen:
+    """A sink that keeps what it is told."""
+
+    entries: list[events.Entry] = field(default_factory=list)
+    views: list[RunView] = field(default_factory=list)
+
+    def update(self, entry: events.Entry, view: RunView) -> None:
+        self.entries.append(entry)
+        self.views.append(view)
+
+    def refresh(self, now: float) -> None: ...
+
+    def close(self) -> None: ...
+
+    @property
+    def events(self) -> list[events.Event]:
+        return [entry.event for entry in self.entries]
+
+
+@dataclass
+class Bench:
+    """Runs operations in this process, on a real journal, with a clock that the test moves."""
+
+    folder: Path
+    clock: HandClock = field(default_factory=HandClock)
+    interrupts: Interrupts = field(default_factory=Interrupts)
+    seen: Seen = field(default_factory=Seen)
+    timestamps: bool = False
+
+    @property
+    def path(self) -> Path:
+        return self.folder / "journal.db"
+
+    @property
+    def text(self) -> str:
+        """What the plain display wrote so far."""
+        return (self.folder / "plain.txt").read_text()
+
+    def run(self, operation: LiveOperation, *sinks: Sink) -> RunView:
+        connection = schema.open_for_writing(self.path)
+        with (self.folder / "plain.txt").open("a") as stream:
+            plain = Plain(Output(stream), timestamps=self.timestamps)
+            runner = Runner(
+                journal=Journal(connection, self.path),
+                sinks=[self.seen, plain, *sinks],
+                interrupts=self.interrupts,
+                expected=Records(connection, self.path).expected,
+                clock=self.clock.as_clock(),
+            )
+            kind = type(operation)
+            found = recipes.Found(operation=kind, target=f"demo:{kind.__name__}", recipe="demo", source=None)
+            try:
+                return runner.run(found, operation)
+            finally:
+                connection.close()
+
+    def records(self) -> Records:
+        return Records(schema.open_for_reading(self.path), self.path)
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
+
+
+@dataclass
+class Done:
+    """What a command came to."""
+
+    code: int
+    out: str
+    err: str
+
+
+@dataclass
+class Project:
+    """A project folder with recipes, and the real command run in it."""
+
+    root: Path
+    environ: dict[str, str]
+
+    def recipe(self, name: str, source: str) -> Path:
+        file = self.root / "recipes" / f"{name}.py"
+        file.write_text("from stagerun import LiveOperation, Progress, OperationCancelled, Secret\n" + source)
+        return file
+
+    def start(self, *arguments: str, environ: Mapping[str, str] | None = None) -> "subprocess.Popen[str]":
+        return subprocess.Popen(
+            [STAGERUN, *arguments],
+            cwd=self.root,
+            env=self.environ | dict(environ or {}),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+        )
+
+    def stagerun(self, *arguments: str, environ: Mapping[str, str] | None = None) -> Done:
+        with self.start(*arguments, environ=environ) as process:
+            out, err = process.communicate(timeout=60)
+        return Done(process.returncode, out, err)
+
+    @property
+    def journal(self) -> Path:
+        return self.root / ".stagerun" / "journal.db"
+
+    def records(self) -> Records:
+        return Records(schema.open_for_reading(self.journal), self.journal)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    root = tmp_path / "project"
+    (root / "recipes").mkdir(parents=True)
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}
+    return Project(root, environ | {"LOGNAME": "alice", "TERM": "xterm-256color", "PYTHONUTF8": "1"})
+
+
+@pytest.fixture
+def wait_until() -> Callable[[Callable[[], object]], None]:
+    """Return a function that comes back when a condition holds, and fails the test if it never does."""
+    import time
+
+    def wait(condition: Callable[[], object]) -> None:
+        deadline = time.monotonic() + 30
+        while not condition():
+            assert time.monotonic() < deadline, "the condition never held"
+            time.sleep(0.01)
+
+    return wait
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No test may write into the checkout."""
+    monkeypatch.chdir(tmp_path)
+    yield
