@@ -247,7 +247,7 @@ def test_levels_from_warning_on_are_named(bench: Bench) -> None:
     assert _lines_of(bench)[:-1] == ["text", "text", "warning: text", "error: text", "critical: text"]
 
 
-def test_timestamps_stand_before_every_line(tmp_path, bench: Bench) -> None:
+def test_timestamps_stand_before_every_line(bench: Bench) -> None:
     bench.timestamps = True
 
     bench.run(StepB(owner="alice"))
