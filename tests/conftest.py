@@ -86,7 +86,7 @@ class Bench:
                 journal=Journal(connection, self.path),
                 sinks=[self.seen, plain, *sinks],
                 interrupts=self.interrupts,
-                expected=Records(connection, self.path).expected,
+                records=Records(connection, self.path),
                 clock=self.clock.as_clock(),
             )
             kind = type(operation)

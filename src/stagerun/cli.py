@@ -10,11 +10,16 @@ from typing import Any, Final
 import click
 
 from stagerun import __version__
-from stagerun.errors import JournalError, RecipeError, StagerunError, UsageError
+from stagerun.errors import HeldError, JournalError, RecipeError, StagerunError, UsageError
 
 
 USAGE: Final = 2
-EXIT_CODES: Final[Mapping[type[StagerunError], int]] = {UsageError: USAGE, RecipeError: 3, JournalError: 3}
+EXIT_CODES: Final[Mapping[type[StagerunError], int]] = {
+    UsageError: USAGE,
+    RecipeError: 3,
+    HeldError: 3,
+    JournalError: 3,
+}
 
 # A command is imported when it is used; the help of the group needs only these lines.
 _COMMANDS: Final = {
@@ -24,6 +29,12 @@ _COMMANDS: Final = {
     "status": "Show one run and its chain.",
     "history": "Show past runs, newest first.",
     "logs": "Print the lines of a run.",
+    "watch": "Show a run as it goes on, in another process.",
+    "wait": "Wait until a run is over; exit with its exit code.",
+    "cancel": "Stop a run of another process.",
+    "resume": "Go on where a run stopped.",
+    "prune": "Delete old runs.",
+    "doctor": "Say what is wrong with this machine, journal or recipes folder.",
 }
 
 
@@ -71,9 +82,8 @@ def cli(ctx: click.Context) -> None:
 
     ctx.obj = project.find(Path.cwd())
     settings = ctx.obj.settings
-    ctx.default_map = {
-        "run": {name: settings[name] for name in ("progress", "timestamps", "owner") if name in settings}
-    }
+    defaults = {name: settings[name] for name in ("progress", "timestamps", "owner") if name in settings}
+    ctx.default_map = dict.fromkeys(("run", "resume", "watch", "logs"), defaults)
 
 
 def main(arguments: Sequence[str]) -> int:

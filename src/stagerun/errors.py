@@ -3,9 +3,12 @@
 StagerunError                 a message, and a hint that says the way out
 ├── UsageError                the command names something that is not there: the caller acts
 ├── RecipeError               the recipe breaks a rule or can't be loaded: its author acts
+├── HeldError                 another run excludes this one: wait for it, or cancel it
 └── JournalError              the journal can't be used or can't take a fact: the machine's owner acts
 IllegalTransition             a move that the tables in `states` don't hold: a bug in stagerun, never caught
-OperationCancelled            on BaseException: a cancel on its way through a recipe
+Interruption                  on BaseException: a run is being stopped from outside
+├── OperationCancelled        a cancel on its way through a recipe
+└── TimeLimitExceeded         a time limit on its way through a recipe
 """
 
 
@@ -32,6 +35,10 @@ class RecipeError(StagerunError):
     """A recipe that can't be loaded, or that breaks a rule of the authoring API."""
 
 
+class HeldError(StagerunError):
+    """Another run is going on that excludes this one."""
+
+
 class JournalError(StagerunError):
     """The journal is foreign, damaged or newer, or it can't take what must be recorded."""
 
@@ -40,10 +47,15 @@ class IllegalTransition(RuntimeError):
     """A state move that is in no table."""
 
 
-class OperationCancelled(BaseException):
-    """The run was asked to stop.
+class Interruption(BaseException):
+    """The run is being stopped from outside.
 
-    It derives from BaseException so that a broad `except Exception` in a recipe can't eat a cancel.
+    It derives from BaseException so that a broad `except Exception` in a recipe can't eat it.
+    """
+
+
+class OperationCancelled(Interruption):
+    """The run was asked to stop.
 
     Attributes:
         signal: the name of the signal that asked for it ("SIGINT"), or None.
@@ -53,3 +65,7 @@ class OperationCancelled(BaseException):
     def __init__(self, signal: str | None = None) -> None:
         super().__init__(f"cancelled by {signal}" if signal else "cancelled")
         self.signal = signal
+
+
+class TimeLimitExceeded(Interruption):
+    """A stage or the run took longer than it may."""

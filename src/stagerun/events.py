@@ -67,6 +67,8 @@ class RunCreated(Fact):
         root: the first run of the lineage, or None for the run itself.
         attempt: 1 for a first run, one more for each resume.
         expected: stage -> seconds, the median of earlier successful runs; empty when there are none.
+        done_before: the stages that the lineage of a resumed run has finished.
+        inherited: checkpoint key -> [run, seq] of the event that a resumed run takes its value from.
 
     """
 
@@ -89,6 +91,8 @@ class RunCreated(Fact):
     root: int | None = None
     attempt: int = 1
     expected: Mapping[str, float] = field(default_factory=dict)
+    done_before: tuple[str, ...] = ()
+    inherited: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +126,26 @@ class ResultSet(Fact):
 
     kind: ClassVar[str] = "result_set"
     result: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointStored(Fact):
+    """The value of a checkpoint, made in `stage` (None: outside any)."""
+
+    kind: ClassVar[str] = "checkpoint_stored"
+    key: str
+    stage: str | None
+    value: Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PositionReached(Fact):
+    """So many items of the loop `key` are finished, in `stage` (None: outside any)."""
+
+    kind: ClassVar[str] = "position_reached"
+    key: str
+    stage: str | None
+    position: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,6 +207,7 @@ class ProgressMoved(Pulse):
         percent: 0 to 100, or None when unknown.
         label: what is counted, when the recipe named it.
         unit: one item, in the singular.
+        skipped: items that an earlier run had finished, part of `done`.
         seconds: since the counting began.
         depth: 0 for a loop of its own, one more for each loop around it.
         ended: True for the last tick of a loop.
@@ -195,6 +220,7 @@ class ProgressMoved(Pulse):
     percent: float | None = None
     label: str | None = None
     unit: str = "item"
+    skipped: int = 0
     seconds: float = 0.0
     depth: int = 0
     ended: bool = False
@@ -206,6 +232,8 @@ Event: TypeAlias = (
     | StageEntered
     | StageLeft
     | ResultSet
+    | CheckpointStored
+    | PositionReached
     | RunFinished
     | LogLine
     | StatusChanged
@@ -230,6 +258,8 @@ _FIELDS: Final[Mapping[type, tuple[str, ...]]] = {
 # What JSON gives back as plain text, lists and dicts, and what it has to become again.
 _TYPED: Final[Mapping[tuple[str, str], Callable[[Any], Any]]] = {
     ("run_created", "stages"): tuple,
+    ("run_created", "done_before"): tuple,
+    ("run_created", "inherited"): lambda value: {key: tuple(place) for key, place in value.items()},
     ("stage_left", "state"): StageState,
     ("run_finished", "state"): RunState,
     ("run_finished", "error"): lambda value: None if value is None else Failure(**value),

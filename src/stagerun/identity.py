@@ -52,15 +52,14 @@ class Process:
     pid: int
     started: float
 
-    def is_gone(self) -> bool:
-        """Return True if this process certainly runs no more, as far as this machine can know."""
-        here = current_process()
-        if self.host != here.host:
-            return False
-        if self.boot_id != here.boot_id:
-            return True
-        if self.pid_namespace != here.pid_namespace:
-            return False
+    def is_gone(self) -> bool | None:
+        """Return whether this process runs no more, None if that can't be known from here."""
+        host, boot_id, pid_namespace = _machine()
+        if self.boot_id != boot_id:
+            # The same host has been started anew, or it is another host.
+            return True if self.host == host else None
+        if self.pid_namespace != pid_namespace:
+            return None
         return _start_time(self.pid) != self.started
 
 

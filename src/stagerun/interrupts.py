@@ -1,4 +1,4 @@
-"""Signals that ask a run to stop, and the few places where they have to wait.
+"""Signals and time limits that stop a run, and the few places where they have to wait.
 
 A handler that only sets a flag leaves a sleep running; one that raises anywhere leaves a commit in doubt.
 So it raises at once in the recipe's code, and is deferred inside a guard, which is held only around journal
@@ -9,12 +9,13 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any, Final
 
-from stagerun.errors import OperationCancelled
+from stagerun.errors import Interruption, OperationCancelled, TimeLimitExceeded
 
 
 _SIGNALS: Final = ("SIGINT", "SIGTERM", "SIGHUP")
@@ -22,18 +23,23 @@ _ABANDON_AT: Final = 3  # the third signal ends the process at once
 
 
 class Interrupts:
-    """The cancel request of one process.
+    """What asks the run of this process to stop.
 
-    `with interrupts:` holds signals back until the outermost block is left. Only the main thread receives
+    `with interrupts:` holds it back until the outermost block is left. Only the main thread receives
     signals, so other threads pass through the guard unchanged.
 
     Attributes:
         signal: the name of the last signal that asked for a cancel, or None.
+        expired: the time limit that ran out ("stage 'Load' took longer than 5s"), or None.
+        stopping: True once the run was asked to stop, whatever for.
 
     """
 
     def __init__(self) -> None:
         self.signal: str | None = None
+        self.expired: str | None = None
+        self.stopping = False
+        self._deadlines: list[tuple[float, str]] = []
         self._count = 0
         self._depth = 0
         self._owed = False
@@ -49,30 +55,53 @@ class Interrupts:
             number = getattr(signal, name, None)
             if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
                 self._previous[number] = signal.signal(number, self._handle)
+        if hasattr(signal, "SIGALRM"):
+            self._previous[signal.SIGALRM] = signal.signal(signal.SIGALRM, self._expire)
 
     def restore(self) -> None:
         """Give the signals back to whoever had them."""
+        self._deadlines.clear()
+        self._arm()
         for number, handler in self._previous.items():
             signal.signal(number, handler)
         self._previous.clear()
 
-    def request(self, name: str | None = None) -> None:
-        """Ask for a cancel without a signal: the next check raises."""
-        self.signal = name or "SIGTERM"
+    def request(self, name: str = "SIGTERM") -> None:
+        """Ask for a cancel, from any thread: as that signal if signals are ours, else at the next check."""
+        if self._previous:
+            signal.pthread_kill(self._thread, signal.Signals[name])
+        else:
+            self.signal, self.stopping = name, True
 
     def close(self) -> None:
         """From now on a signal changes nothing: the work is over and its end is recorded."""
         self._over = True
 
-    @property
-    def requested(self) -> bool:
-        return self.signal is not None
-
     def check(self) -> None:
-        """Raise OperationCancelled if a cancel was asked for, except while one is being handled already."""
-        if self.signal is not None and not _is_unwinding():
+        """Raise what stops the run, if anything does, except while that is being handled already."""
+        if self.stopping and not _is_unwinding():
             self._owed = False
-            raise OperationCancelled(self.signal)
+            raise self._interruption()
+
+    @contextmanager
+    def limit(self, seconds: float | None, what: str) -> Iterator[None]:
+        """Let the block take so many seconds and no more; None is no limit.
+
+        Code that blocks is interrupted too, by an alarm, which only the main thread can have.
+        """
+        if seconds is None:
+            yield
+            return
+        told = f"{what} took longer than {seconds:g}s"
+        deadline = (time.monotonic() + seconds, told)
+        self._deadlines.append(deadline)
+        self._arm()
+        try:
+            yield
+        finally:
+            if deadline in self._deadlines:
+                self._deadlines.remove(deadline)
+            self._arm()
 
     def __enter__(self) -> None:
         if threading.get_ident() == self._thread:
@@ -86,7 +115,7 @@ class Interrupts:
         self._depth -= 1
         if self._owed and self._depth == 0 and kind is None:
             self._owed = False
-            raise OperationCancelled(self.signal)
+            raise self._interruption()
 
     @contextmanager
     def exposed(self) -> Iterator[None]:
@@ -95,7 +124,7 @@ class Interrupts:
         try:
             if self._owed:
                 self._owed = False
-                raise OperationCancelled(self.signal)
+                raise self._interruption()
             yield
         finally:
             self._depth = depth
@@ -104,19 +133,41 @@ class Interrupts:
         if self._over:
             return
         self._count += 1
-        self.signal = signal.Signals(number).name
+        self.signal, self.stopping = signal.Signals(number).name, True
         if self._count >= _ABANDON_AT:
             os._exit(128 + number)
+        self._raise_or_owe()
+
+    def _expire(self, number: int, frame: FrameType | None) -> None:
+        now = time.monotonic()
+        over = [told for moment, told in self._deadlines if moment <= now]
+        self._deadlines = [deadline for deadline in self._deadlines if deadline[0] > now]
+        self._arm()
+        if over and not self._over and not self.stopping:
+            self.expired, self.stopping = over[0], True
+            self._raise_or_owe()
+
+    def _arm(self) -> None:
+        """Set the alarm to the next deadline, or to none."""
+        if hasattr(signal, "setitimer") and signal.SIGALRM in self._previous:
+            first = min((moment for moment, _ in self._deadlines), default=None)
+            # A timer of 0 would be none at all.
+            signal.setitimer(signal.ITIMER_REAL, 0 if first is None else max(1e-6, first - time.monotonic()))
+
+    def _raise_or_owe(self) -> None:
         if self._depth:
             self._owed = True
             return
-        raise OperationCancelled(self.signal)
+        raise self._interruption()
+
+    def _interruption(self) -> Interruption:
+        return TimeLimitExceeded(self.expired) if self.signal is None else OperationCancelled(self.signal)
 
 
 def _is_unwinding() -> bool:
     error = sys.exception()
     while error is not None:
-        if isinstance(error, OperationCancelled):
+        if isinstance(error, Interruption):
             return True
         error = error.__context__
     return False

@@ -5,21 +5,29 @@ queue and go along with the next fact, or with `flush`.
 """
 
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Final
 
 from stagerun import database, events
-from stagerun.errors import JournalError
-from stagerun.states import RunState
-from stagerun.view import RunView, StageView, begin
+from stagerun.errors import HeldError, JournalError
+from stagerun.states import TERMINAL, RunState
+from stagerun.view import RunView, StageView, begin, end_of
 
 
+_DELETED_AT_A_TIME: Final = 100
 _INSERT_EVENT: Final = "INSERT INTO events (run_id, seq, time, kind, data) VALUES (?, ?, ?, ?, ?)"
 _INSERT_STAGE: Final = (
     "INSERT INTO stages (run_id, position, name, state, seconds, entered_on, visits) VALUES (?, ?, ?, ?, ?, ?, ?)"
+)
+_INSERT_CHECKPOINT: Final = (
+    "INSERT OR REPLACE INTO checkpoints (run_id, key, stage, event_run_id, event_seq) VALUES (?, ?, ?, ?, ?)"
+)
+_INHERIT_CHECKPOINT: Final = (
+    "INSERT INTO checkpoints SELECT ?, key, stage, event_run_id, event_seq FROM checkpoints "
+    "WHERE run_id = ? AND key = ?"
 )
 _UPDATE_STAGE: Final = (
     "UPDATE stages SET state = ?, seconds = ?, entered_on = ?, visits = ? WHERE run_id = ? AND position = ?"
@@ -35,6 +43,7 @@ class Journal:
         self._file = _file_id(path)
         self._queue: list[events.Entry] = []
         self._queued_view: RunView | None = None
+        self._data_version: int | None = None
 
     @property
     def queued(self) -> int:
@@ -79,17 +88,30 @@ class Journal:
             raise database.explained(error, self._path) from error
         del self._queue[:queued]
 
-    def create(self, entry: events.Entry) -> RunView:
-        """Inside a transaction: add a run and return its view. The entry's run id is not used: the journal gives it."""
+    def create(self, entry: events.Entry, *, exclusive: bool = False) -> RunView:
+        """Inside a transaction: add a run and return its view. The entry's run id is not used: the journal gives it.
+
+        Raises HeldError if another run goes on from the same one, or if `exclusive` and one of the same target runs.
+        """
+        plan = entry.event
+        assert isinstance(plan, events.RunCreated)
+        if exclusive:
+            self._refuse_second(plan.target, plan.operation)
         view = begin(entry)
         values = _plan(view) | _moving(view, entry.time)
-        run = self._connection.execute(_insert_run(*values), tuple(values.values())).lastrowid
+        try:
+            run = self._connection.execute(_insert_run(*values), tuple(values.values())).lastrowid
+        except sqlite3.IntegrityError:
+            raise HeldError(f"run {plan.resumed_from} has been resumed by another process just now") from None
         assert run is not None
         entry = entry._replace(run=run)
         view = begin(entry)
         self._update(view, entry.time, view.state)
         self._connection.executemany(
             _INSERT_STAGE, [(run, position, *_stage(each)) for position, each in enumerate(view.stages)]
+        )
+        self._connection.executemany(
+            _INHERIT_CHECKPOINT, [(run, plan.resumed_from, _text(key)) for key in plan.inherited]
         )
         self._connection.execute(_INSERT_EVENT, _event(entry))
         return view
@@ -104,6 +126,9 @@ class Journal:
             match entry.event:
                 case events.StageEntered(index=int(position)) | events.StageLeft(index=int(position)):
                     positions.add(position)
+                case events.CheckpointStored() | events.PositionReached() as stored:
+                    row = (entry.run, _text(stored.key), stored.stage and _text(stored.stage), entry.run, entry.seq)
+                    self._connection.execute(_INSERT_CHECKPOINT, row)
                 case events.RunFinished(state=RunState.CRASHED):
                     positions.update(range(len(view.stages)))
                 case _:
@@ -113,8 +138,69 @@ class Journal:
             _, state, seconds, entered_on, visits = _stage(view.stages[position])
             self._connection.execute(_UPDATE_STAGE, (state, seconds, entered_on, visits, view.id, position))
 
+    def bury(self, view: RunView) -> None:
+        """Record the end of a run whose process is gone: `view` is the run as it was found, crashed."""
+        with self.transaction():
+            (state,) = self._connection.execute("SELECT state FROM runs WHERE id = ?", (view.id,)).fetchone()
+            (seq,) = self._connection.execute("SELECT max(seq) FROM events WHERE run_id = ?", (view.id,)).fetchone()
+            if RunState(state) not in TERMINAL:
+                entry = events.Entry(view.id, seq + 1, view.finished_on or 0.0, end_of(view))
+                self.append([entry], view, RunState(state))
+
+    def delete(self, runs: Sequence[int]) -> None:
+        """Delete runs and all that is recorded of them, a few at a time, so that nobody has to wait for long."""
+        for start in range(0, len(runs), _DELETED_AT_A_TIME):
+            some = [(run,) for run in runs[start : start + _DELETED_AT_A_TIME]]
+            with self.transaction():
+                for table in ("events", "stages", "checkpoints", "cancel_requests"):
+                    self._connection.executemany(f"DELETE FROM {table} WHERE run_id = ?", some)  # noqa: S608
+                self._connection.executemany("DELETE FROM runs WHERE id = ?", some)
+
+    def vacuum(self) -> None:
+        """Give the space of deleted runs back to the disk."""
+        try:
+            database.patiently(lambda: self._connection.execute("VACUUM"))
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        except sqlite3.Error as error:
+            raise database.explained(error, self._path) from error
+
+    def beat(self, view: RunView, now: float) -> None:
+        """Give a sign of life."""
+        with self.transaction():
+            self._connection.execute(
+                "UPDATE runs SET seen_on = ? WHERE id = ? AND state = ?", (now, view.id, view.state)
+            )
+
+    def request_cancel(self, run: int, now: float, person: str) -> None:
+        """Ask the owner of a run to stop it."""
+        with self.transaction():
+            self._connection.execute(
+                "INSERT OR IGNORE INTO cancel_requests VALUES (?, ?, ?)", (run, now, _text(person))
+            )
+
+    def cancel_requested(self, run: int) -> bool:
+        """Return True if another process has asked for a cancel. Cheap while nobody else writes."""
+        (version,) = self._connection.execute("PRAGMA data_version").fetchone()
+        if version == self._data_version:
+            return False
+        self._data_version = version
+        row = self._connection.execute("SELECT 1 FROM cancel_requests WHERE run_id = ?", (run,)).fetchone()
+        return row is not None
+
     def close(self) -> None:
         self._connection.close()
+
+    def _refuse_second(self, target: str, operation: str) -> None:
+        row = self._connection.execute(
+            "SELECT id, pid, host FROM runs WHERE operation = ? AND target = ? AND state IN ('pending', 'running')",
+            (operation, target),
+        ).fetchone()
+        if row is not None:
+            run, pid, host = row
+            raise HeldError(
+                f"{target} is exclusive, and run {run} is going on (process {pid} on {host})",
+                f"wait for it: stagerun wait {run}",
+            )
 
     def _write_queue(self) -> None:
         view = self._queued_view
@@ -158,6 +244,7 @@ def _plan(view: RunView) -> dict[str, object]:
         "resumed_from": view.resumed_from,
         "attempt": view.attempt,
         "expected": events.dumps(view.expected),
+        "done_before": events.dumps(view.done_before),
         "host": process.host,
         "boot_id": process.boot_id,
         "pid_namespace": process.pid_namespace,

@@ -62,6 +62,8 @@ class LiveOperation:
 
     Attributes:
         stages: the declared stages in order, a flat list of unique names.
+        timeout: the seconds that a run may take, None for no limit.
+        exclusive: True if a second run at the same time is refused.
         id, pk: the run's id, None before it is recorded.
         owner: who runs it.
         state: the run's state.
@@ -77,12 +79,15 @@ class LiveOperation:
     """
 
     stages: ClassVar[list[str]] = []
+    timeout: ClassVar[float | None] = None
+    exclusive: ClassVar[bool] = False
     objects: ClassVar = _ObjectsDescriptor()
     parameters: ClassVar[Mapping[str, params.Parameter]] = {}
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         _check_stages(cls.__name__, cls.stages)
+        _check_timeout(cls.__name__, cls.timeout)
         own = cls.__dict__.get("__annotations__", {})
         hidden = {name: own.pop(name) for name in _SETTINGS & own.keys()}
         cls.parameters = params.declare(cls, _RESERVED)
@@ -126,6 +131,11 @@ class LiveOperation:
         """Take over what the journal knows of this run: the attributes of `record` that have a field here."""
         for name in _FIELDS:
             setattr(self, name, getattr(record, name))
+
+
+def _check_timeout(owner: str, timeout: object) -> None:
+    if timeout is not None and not (isinstance(timeout, int | float) and timeout > 0):
+        raise RecipeError(f"{owner}: timeout must be a number of seconds above 0, not {timeout!r}")
 
 
 def _check_stages(owner: str, stages: object) -> None:

@@ -1,22 +1,25 @@
 """Progress: what a recipe talks to. It turns calls into events and holds no journal, no display and no run."""
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from operator import length_hint
 from types import TracebackType
-from typing import Any, Final, NoReturn, TypeVar
+from typing import Any, Final, NoReturn, TypeAlias, TypeVar
 
-from stagerun import events
-from stagerun.errors import OperationCancelled, RecipeError
+from stagerun import events, values
+from stagerun.errors import Interruption, OperationCancelled, RecipeError, StagerunError
 from stagerun.interrupts import Interrupts
 from stagerun.states import StageState
 
 
 LEVELS: Final = ("debug", "info", "warning", "error", "critical")
 LINE_LIMIT: Final = 64 * 1024
+POSITION_SECONDS: Final = 0.5  # a resumable loop loses at most so much to a SIGKILL
 
 _T = TypeVar("_T")
+Recalled: TypeAlias = events.CheckpointStored | events.PositionReached
 
 
 @dataclass(slots=True)
@@ -43,14 +46,19 @@ class Stage:
     Attributes:
         name: the stage.
         index: its declared position, None for a block that is not declared.
+        done_before: True if the run that is being resumed had finished this stage.
 
     """
 
-    def __init__(self, progress: "Progress", name: str, index: int | None) -> None:
+    def __init__(
+        self, progress: "Progress", name: str, index: int | None, *, timeout: float | None, done_before: bool
+    ) -> None:
         self.name = name
         self.index = index
+        self.done_before = done_before
         self._progress = progress
         self._entered: float | None = None
+        self._limit = progress._interrupts.limit(timeout, f"stage {name!r}")
 
     def __enter__(self) -> "Stage":
         progress = self._progress
@@ -59,10 +67,11 @@ class Stage:
             with progress._interrupts:
                 progress._open(self)
                 self._entered = progress._monotonic()
-        except OperationCancelled:
-            # The signal waited until the stage was recorded, and no with block will ever leave it.
+                self._limit.__enter__()
+        except Interruption as interruption:
+            # It waited until the stage was recorded, and no with block will ever leave it.
             if self._entered is not None:
-                self._leave(StageState.CANCELLED)
+                self._leave(_state_after(type(interruption)))
             raise
         return self
 
@@ -72,34 +81,66 @@ class Stage:
         handover = self._progress._handover
         if value is not None and value is not handover.broken:
             handover.broken, handover.broken_stage = value, self.name
-        if kind is None:
-            self._leave(StageState.DONE)
-        elif issubclass(kind, OperationCancelled | KeyboardInterrupt):
-            self._leave(StageState.CANCELLED)
-        else:
-            self._leave(StageState.FAILED)
+        self._leave(_state_after(kind))
 
     def _leave(self, state: StageState) -> None:
         progress = self._progress
         with progress._interrupts:
+            self._limit.__exit__(None, None, None)
             seconds = progress._monotonic() - (self._entered or 0.0)
             progress._blocks.remove(self)
             progress._emit(events.StageLeft(stage=self.name, index=self.index, state=state, seconds=seconds))
 
 
+def _state_after(kind: type[BaseException] | None) -> StageState:
+    """Return the state of a stage that was left by an exception of `kind`."""
+    if kind is None:
+        return StageState.DONE
+    return StageState.CANCELLED if issubclass(kind, OperationCancelled | KeyboardInterrupt) else StageState.FAILED
+
+
 class _Loop:
     """The counter of one `track` loop, read by `sample` while the loop runs."""
 
-    __slots__ = ("begun", "depth", "done", "label", "shown", "total", "unit")
+    __slots__ = (
+        "begun",
+        "depth",
+        "done",
+        "key",
+        "label",
+        "shown",
+        "skipped",
+        "stage",
+        "stored",
+        "stored_on",
+        "total",
+        "unit",
+    )
 
-    def __init__(self, total: int | None, label: str | None, unit: str, depth: int, begun: float) -> None:
+    def __init__(
+        self,
+        *,
+        total: int | None,
+        label: str | None,
+        unit: str,
+        key: str | None,
+        stage: str | None,
+        skipped: int,
+        depth: int,
+        begun: float,
+    ) -> None:
         self.total = total
         self.label = label
         self.unit = unit
+        self.key = key
+        self.stage = stage
+        self.skipped = skipped
         self.depth = depth
         self.begun = begun
-        self.done = -1  # position of the item in hand: as many are finished
+        self.done = skipped - 1  # position of the item in hand: as many are finished
         self.shown = -1
+        self.stored = skipped
+        self.stored_on = begun
 
     def moved(self, now: float, *, ended: bool) -> events.ProgressMoved:
         self.shown = self.done
@@ -111,6 +152,7 @@ class _Loop:
             percent=percent,
             label=self.label,
             unit=self.unit,
+            skipped=self.skipped,
             seconds=now - self.begun,
             depth=self.depth,
             ended=ended,
@@ -131,28 +173,44 @@ class Progress:
         emit: Callable[[events.Event], None],
         interrupts: Interrupts,
         monotonic: Callable[[], float],
+        sleep: Callable[[float], None],
         accept: Callable[[object], None],
+        recall: Callable[[str], Recalled | None],
+        done_before: Collection[str],
         handover: Handover,
     ) -> None:
         self._stages = stages
         self._emit = emit
         self._interrupts = interrupts
         self._monotonic = monotonic
+        self._sleep = sleep
         self._accept = accept
+        self._recall = recall
+        self._done_before = done_before
+        self._keys: set[str] = set()
         self._handover = handover
         self._thread = threading.get_ident()
         self._blocks: list[Stage] = []
         self._loops: list[_Loop] = []
+        self._loops_lock = threading.Lock()  # a sample must not overtake the end of a loop
         self._begun = monotonic()
         self._percent: float | None = None
         self._warned: set[str] = set()
 
-    def stage(self, name: str) -> Stage:
-        """Return the context manager of one stage; a name that is not declared is shown but not tracked."""
+    def stage(self, name: str, timeout: float | None = None) -> Stage:
+        """Return the context manager of one stage; a name that is not declared is shown but not tracked.
+
+        Args:
+            name: the stage.
+            timeout: the seconds it may take; after them it fails and the run ends `timed_out`.
+
+        """
         self._own_thread("stage")
-        if not str(name).strip():
+        name = str(name)
+        if not name.strip():
             raise RecipeError("p.stage needs a name")
-        return Stage(self, str(name), self._stages.get(str(name)))
+        done_before = name in self._done_before
+        return Stage(self, name, self._stages.get(name), timeout=timeout, done_before=done_before)
 
     def status(self, text: object, level: str = "info") -> None:
         """Set the one-line status."""
@@ -168,7 +226,12 @@ class Progress:
             self._emit(events.ProgressMoved(percent=percent, seconds=self._monotonic() - self._begun))
 
     def track(
-        self, iterable: Iterable[_T], total: int | None = None, label: str | None = None, unit: str = "item"
+        self,
+        iterable: Iterable[_T],
+        total: int | None = None,
+        label: str | None = None,
+        unit: str = "item",
+        key: str | None = None,
     ) -> Iterator[_T]:
         """Yield the items and count them; a cancel reaches the loop at each item.
 
@@ -177,13 +240,75 @@ class Progress:
             total: how many there are; without it `len()`, else a length hint, else unknown.
             label: what is counted, shown beside the stage.
             unit: one item, in the singular.
+            key: makes the loop resumable: a resumed run skips as many items as were finished before. The items
+                have to come in the same order again.
 
         """
         self._own_thread("track")
+        skipped = 0
+        if key is not None:
+            self._claim("track", key)
+            if (recalled := self._recall(key)) is not None:
+                if not isinstance(recalled, events.PositionReached):
+                    raise RecipeError(f"the key {key!r} belongs to a checkpoint, not to a loop")
+                skipped = recalled.position
         if total is None:
             hint = length_hint(iterable, -1)
             total = None if hint < 0 else hint
-        return self._count(iterable, total, label, unit)
+        loop = _Loop(
+            total=total,
+            label=label,
+            unit=unit,
+            key=key,
+            stage=self._stage_name(),
+            skipped=skipped,
+            depth=len(self._loops),
+            begun=self._monotonic(),
+        )
+        return self._count(iterable, loop)
+
+    def checkpoint(
+        self,
+        key: str,
+        fn: Callable[..., _T],
+        *args: Any,
+        type: Any = None,  # noqa: A002 - the word that authors know it by
+        attempts: int = 1,
+        **kwargs: Any,
+    ) -> _T:
+        """Return `fn(*args, **kwargs)`, called once: a resumed run gets the stored value and calls nothing.
+
+        The value is durable before it is returned. Nothing is stored when `fn` raises or the run is cancelled.
+
+        Args:
+            key: the checkpoint's name, unique in the run.
+            fn: makes the value, which JSON has to give back exactly.
+            *args: for `fn`.
+            type: the value's type if JSON alone can't give it back: a dataclass, datetime, Path, Enum, a list of them.
+            attempts: how often to try: after an exception it waits 1 s, 2 s, 4 s, … plus a random part of a second.
+            **kwargs: for `fn`.
+
+        """
+        self._own_thread("checkpoint")
+        self.check_cancelled()
+        self._claim("checkpoint", key)
+        recalled = self._recall(key)
+        if recalled is not None:
+            if not isinstance(recalled, events.CheckpointStored):
+                raise RecipeError(f"the key {key!r} belongs to a loop, not to a checkpoint")
+            value: _T = recalled.value if type is None else values.from_builtins(recalled.value, type)
+            return value
+        value = self._attempt(key, attempts, lambda: fn(*args, **kwargs))
+        what = f"checkpoint {key!r}"
+        plain = values.exact(value, what) if type is None else values.to_builtins(value, type, what)
+        size = len(events.dumps(plain))
+        if size > values.LIMIT:
+            raise RecipeError(
+                f"{what} has {size:,} bytes, and {values.LIMIT:,} is the most",
+                "store a file, and its path as checkpoint",
+            )
+        self._emit(events.CheckpointStored(key=key, stage=self._stage_name(), value=plain))
+        return value
 
     def log(self, line: object, level: str = "info") -> None:
         """Write a line to the journal and to the output; text with line ends becomes several."""
@@ -231,10 +356,12 @@ class Progress:
 
     def sample(self) -> None:
         """Tell how far the innermost loop is, if it moved. Called a few times a second, from any thread."""
-        loops = self._loops
-        loop = loops[-1] if loops else None
-        if loop is not None and loop.done != loop.shown:
-            self._emit(loop.moved(self._monotonic(), ended=False))
+        with self._loops_lock:
+            if self._loops and self._loops[-1].done != self._loops[-1].shown:
+                self._emit(self._loops[-1].moved(self._monotonic(), ended=False))
+            for loop in self._loops:
+                if loop.key is not None and self._monotonic() - loop.stored_on >= POSITION_SECONDS:
+                    self._store_position(loop)
 
     def close(self, state: StageState) -> None:
         """Leave the blocks that the recipe left open."""
@@ -245,7 +372,7 @@ class Progress:
         raise TypeError("p can't be pickled: another process has no run to report to; return values instead")
 
     def _open(self, block: Stage) -> None:
-        declared = next((each.name for each in self._blocks if each.index is not None), None)
+        declared = self._stage_name()
         if block.index is not None and declared is not None:
             raise RecipeError(
                 f"stage {block.name!r} was entered inside stage {declared!r}",
@@ -266,20 +393,69 @@ class Progress:
             self._warned.add(name)
             self._emit(events.LogLine(f"stage {name!r} is not declared; did you mean {near[0]!r}?", "warning"))
 
-    def _count(self, iterable: Iterable[_T], total: int | None, label: str | None, unit: str) -> Iterator[_T]:
+    def _count(self, iterable: Iterable[_T], loop: _Loop) -> Iterator[_T]:
         interrupts = self._interrupts
-        loop = _Loop(total, label, unit, len(self._loops), self._monotonic())
         self._loops.append(loop)
         try:
             interrupts.check()
-            for loop.done, item in enumerate(iterable):
-                if interrupts.signal is not None:
+            rest = enumerate(islice(iterable, loop.skipped, None) if loop.skipped else iterable, loop.skipped)
+            for loop.done, item in rest:
+                if interrupts.stopping:
                     interrupts.check()
                 yield item
             loop.done += 1
         finally:
-            self._loops.remove(loop)
-            self._emit(loop.moved(self._monotonic(), ended=True))
+            with interrupts, self._loops_lock:
+                self._loops.remove(loop)
+                self._store_position(loop)
+                self._emit(loop.moved(self._monotonic(), ended=True))
+
+    def _store_position(self, loop: _Loop) -> None:
+        position = max(loop.done, loop.skipped)
+        if loop.key is not None and position != loop.stored:
+            loop.stored, loop.stored_on = position, self._monotonic()
+            self._emit(events.PositionReached(key=loop.key, stage=loop.stage, position=position))
+
+    def _attempt(self, key: str, attempts: int, call: Callable[[], _T]) -> _T:
+        if attempts <= 1:
+            return call()
+        import tenacity
+
+        def tell(state: tenacity.RetryCallState) -> None:
+            error = state.outcome.exception() if state.outcome else None
+            wait = state.next_action.sleep if state.next_action else 0.0
+            self._emit(
+                events.LogLine(
+                    f"checkpoint {key!r}: attempt {state.attempt_number} of {attempts} failed "
+                    f"({type(error).__name__}: {error}), trying again in {wait:.1f}s",
+                    "warning",
+                )
+            )
+
+        def sleep(seconds: float) -> None:
+            self._sleep(seconds)
+            self.check_cancelled()
+
+        retrying = tenacity.Retrying(
+            stop=tenacity.stop_after_attempt(attempts),
+            wait=tenacity.wait_exponential_jitter(initial=1, exp_base=2, max=60, jitter=1),
+            retry=tenacity.retry_if_exception_type(Exception) & tenacity.retry_if_not_exception_type(StagerunError),
+            sleep=sleep,
+            before_sleep=tell,
+            reraise=True,
+        )
+        return retrying(call)
+
+    def _claim(self, call: str, key: object) -> None:
+        if not isinstance(key, str) or not key:
+            raise RecipeError(f"p.{call} needs a key, a text that names it, not {key!r}")
+        if key in self._keys:
+            raise RecipeError(f"the key {key!r} is used twice in this run", f'in a loop, number it: f"{key}-{{n}}"')
+        self._keys.add(key)
+
+    def _stage_name(self) -> str | None:
+        """Return the declared stage that is open, None outside any."""
+        return next((each.name for each in self._blocks if each.index is not None), None)
 
     def _own_thread(self, call: str) -> None:
         if threading.get_ident() != self._thread:

@@ -5,19 +5,23 @@ A run whose process is gone is read as crashed, whatever its row still says.
 
 import json
 import sqlite3
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from stagerun import database, events, identity
 from stagerun.errors import UsageError
-from stagerun.states import TERMINAL, RunState, StageState
-from stagerun.view import RunView, StageView, fold
+from stagerun.states import RESUMABLE, TERMINAL, RunState, StageState
+from stagerun.view import RunView, StageView, end_of, fold
 
 
 _SAMPLE: Final = 20  # successful runs that a usual duration is taken from
 _PAGE: Final = 1000  # events read at a time, so that a long log needs no memory
 CRASHED_EXIT_CODE: Final = 1
+HEARTBEAT: Final = 15.0  # seconds between two signs of life of a run that is silent
+SILENCE: Final = 60.0  # a run on another host that gave no sign of life for so long is dead
 _PROCESS: Final = {
     "host": "host",
     "boot_id": "boot_id",
@@ -27,6 +31,24 @@ _PROCESS: Final = {
 }
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resumption:
+    """How a run goes on from another one.
+
+    Attributes:
+        view: the run that is being resumed.
+        done_before: stages that it, or the runs before it, have finished.
+        inherited: checkpoint key -> (run, seq) of the event with its value.
+        dropped: checkpoint keys that are not taken over.
+
+    """
+
+    view: RunView
+    done_before: tuple[str, ...]
+    inherited: Mapping[str, tuple[int, int]]
+    dropped: tuple[str, ...]
+
+
 class Records:
     """What the journal tells.
 
@@ -34,9 +56,10 @@ class Records:
     Every method raises JournalError if the file can't be read.
     """
 
-    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+    def __init__(self, connection: sqlite3.Connection, path: Path, *, now: Callable[[], float] = time.time) -> None:
         self._connection = connection
         self._path = path
+        self._now = now
 
     def find(self, ref: str, operation: str | None = None) -> RunView:
         """Return the run that `ref` names, among those of `operation` if given; UsageError if there is none."""
@@ -67,13 +90,15 @@ class Records:
         operation: str | None = None,
         owner: str | None = None,
         since: float | None = None,
+        before: int | None = None,
     ) -> list[RunView]:
-        """Return runs, newest first. `operation` is a class name or a whole target."""
+        """Return runs, newest first. `operation` is a class name or a whole target; `before` is a run's id."""
         conditions, values = ["1"], list[object]()
         for condition, value in (
             ("target = ?" if operation and ":" in operation else "operation = ?", operation),
             ("owner = ?", owner),
             ("created_on >= ?", since),
+            ("id < ?", before),
         ):
             if value is not None:
                 conditions.append(condition)
@@ -86,10 +111,10 @@ class Records:
     def chain(self, view: RunView) -> list[RunView]:
         """Return the whole chain that `view` is a link of, first link first."""
         links = [view]
-        while (first := links[0].chained_from) is not None:
-            links[:0] = self._views("WHERE id = ?", (first,))
-        while (after := links[-1].chained_to) is not None:
-            links += self._views("WHERE id = ?", (after,))
+        while found := self._views("WHERE id = ?", (links[0].chained_from,)):
+            links[:0] = found
+        while found := self._views("WHERE id = ?", (links[-1].chained_to,)):
+            links += found
         return links
 
     def entries(
@@ -122,6 +147,120 @@ class Records:
             durations.setdefault(name, []).append(seconds)
         return {name: _median(values) for name, values in durations.items()}
 
+    def checkpoint(self, run: int, key: str) -> events.CheckpointStored | events.PositionReached | None:
+        """Return what is stored for `run` under `key`, in that run or in one that it goes on from."""
+        sql = """
+            SELECT kind, data FROM checkpoints JOIN events ON events.run_id = event_run_id AND seq = event_seq
+            WHERE checkpoints.run_id = ? AND key = ?"""
+        for kind, data in self._rows(sql, (run, key)):
+            stored = events.from_dict(kind, json.loads(data))
+            assert isinstance(stored, events.CheckpointStored | events.PositionReached)
+            return stored
+        return None
+
+    def unrecorded_crashes(self) -> list[RunView]:
+        """Return the runs that are dead, and that nobody has recorded as crashed yet."""
+        open_states = (RunState.PENDING, RunState.RUNNING)
+        views = self._views("WHERE state IN (?, ?)", open_states)
+        return [view for view in views if view.state is RunState.CRASHED]
+
+    def newest_resumable(self, operation: str | None = None) -> RunView | None:
+        """Return the newest run that did not succeed and that no run has gone on from."""
+        before: int | None = None
+        while True:
+            page = self.history(limit=50, operation=operation, before=before)
+            for view in page:
+                if view.state in RESUMABLE and self.successor(view) is None:
+                    return view
+            if not page:
+                return None
+            before = page[-1].id
+
+    def successor(self, view: RunView) -> RunView | None:
+        """Return the run that goes on from `view`, None if there is none."""
+        found = self._views("WHERE resumed_from = ?", (view.id,))
+        return found[0] if found else None
+
+    def place_to_resume(self, view: RunView, *, along_chain: bool) -> RunView:
+        """Return the run to go on from: the newest attempt, of `view` or of the link that its chain stopped at."""
+        while True:
+            if (after := self.successor(view)) is not None:
+                view = after
+            elif along_chain and view.state is RunState.SUCCEEDED and view.chained_to is not None:
+                (view,) = self._views("WHERE id = ?", (view.chained_to,))
+            else:
+                return view
+
+    def prunable(self, *, keep: int, before: float | None, state: RunState | None) -> list[int]:
+        """Return the ids of the runs that may go: over, behind the newest `keep`, begun `before`, ended in `state`.
+
+        A lineage of resumes goes as a whole. One that can still be resumed stays, unless `state` asks for it.
+        """
+        lineages: dict[int, list[sqlite3.Row]] = {}
+        for row in self._rows("SELECT id, root, state, created_on FROM runs ORDER BY id", ()):
+            lineages.setdefault(row["root"], []).append(row)
+        kept = {row["id"] for row in self._rows("SELECT id FROM runs ORDER BY id DESC LIMIT ?", (keep,))}
+        runs = list[int]()
+        for lineage in lineages.values():
+            end = RunState(lineage[-1]["state"])
+            if end not in TERMINAL or (state is None and end in RESUMABLE) or (state is not None and end is not state):
+                continue
+            if before is not None and lineage[-1]["created_on"] >= before:
+                continue
+            ids = [row["id"] for row in lineage]
+            if kept.isdisjoint(ids):
+                runs += ids
+        return sorted(runs)
+
+    def resumption(self, view: RunView, from_stage: str | None = None) -> Resumption:
+        """Return what a run that goes on from `view` takes over: nothing made in `from_stage` or after it."""
+        names = [stage.name for stage in view.stages]
+        if from_stage is not None and from_stage not in names:
+            raise UsageError(f"{view.target} has no stage {from_stage!r}", f"its stages: {', '.join(names) or 'none'}")
+        again = set(names[names.index(from_stage) :] if from_stage else [])
+        done = {*view.done_before, *(stage.name for stage in view.stages if stage.state is StageState.DONE)}
+        sql = "SELECT * FROM checkpoints WHERE run_id = ? ORDER BY event_run_id, event_seq"
+        rows = self._rows(sql, (view.id,))
+        return Resumption(
+            view=view,
+            done_before=tuple(name for name in names if name in done - again),
+            inherited={
+                row["key"]: (row["event_run_id"], row["event_seq"]) for row in rows if row["stage"] not in again
+            },
+            dropped=tuple(row["key"] for row in rows if row["stage"] in again),
+        )
+
+    def data_version(self) -> int:
+        """Return a number that changes when another process has written; it costs next to nothing to ask."""
+        ((version,),) = self._rows("PRAGMA data_version", ())
+        return int(version)
+
+    def follow(self, run: int, *, wait: Callable[[], None], kinds: Sequence[str] = ()) -> Iterator[events.Entry]:
+        """Yield a run's events, those to come too, on along its chain, until the last link is over.
+
+        `wait` is called when there is nothing new; a run that crashes ends with an event of its own.
+        """
+        seq = 0
+        wanted = {*kinds, events.RunFinished.kind} if kinds else set[str]()
+        while True:
+            version = self.data_version()
+            for entry in self.entries(run, after=seq, kinds=tuple(wanted)):
+                seq = entry.seq
+                if not kinds or entry.event.kind in kinds:
+                    yield entry
+                if isinstance(entry.event, events.RunFinished):
+                    if entry.event.chained_to is None:
+                        return
+                    run, seq = entry.event.chained_to, 0
+                    break
+            else:
+                view = self.find(str(run))
+                if view.state is RunState.CRASHED:
+                    yield events.Entry(run, seq + 1, view.finished_on or 0.0, end_of(view))
+                    return
+                while self.data_version() == version and self.find(str(run)).state not in TERMINAL:
+                    wait()
+
     def close(self) -> None:
         self._connection.close()
 
@@ -141,7 +280,7 @@ class Records:
         return [self._truth(self._view(row), row["seen_on"]) for row in rows]
 
     def _truth(self, view: RunView, seen_on: float) -> RunView:
-        if view.state in TERMINAL or not view.process.is_gone():
+        if view.state in TERMINAL or not self._is_dead(view, seen_on):
             return view
         # It may have ended between the two looks; what it wrote before it went is there by now.
         (row,) = self._rows("SELECT * FROM runs WHERE id = ?", (view.id,))
@@ -160,9 +299,13 @@ class Records:
         )
         return fold(view, events.Entry(view.id, 0, seen_on, end))
 
+    def _is_dead(self, view: RunView, seen_on: float) -> bool:
+        gone = view.process.is_gone()
+        return self._now() - seen_on > SILENCE if gone is None else gone
+
     def _view(self, row: sqlite3.Row) -> RunView:
         values: dict[str, Any] = dict(zip(row.keys(), row, strict=True))
-        for name in ("params", "result_context", "expected", "progress", "error"):
+        for name in ("params", "result_context", "expected", "done_before", "progress", "error"):
             values[name] = None if values[name] is None else json.loads(values[name])
         status = values.pop("status_text"), values.pop("status_level")
         for derived in ("stages", "stage_states", "percent", "seen_on"):
@@ -172,6 +315,7 @@ class Records:
             | {
                 "state": RunState(values["state"]),
                 "stages": self._stages(values["id"]),
+                "done_before": tuple(values["done_before"]),
                 "progress": events.ProgressMoved(**values["progress"]) if values["progress"] else None,
                 "status": events.StatusChanged(*status) if status[0] is not None else None,
                 "error": events.Failure(**values["error"]) if values["error"] else None,

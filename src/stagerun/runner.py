@@ -6,18 +6,19 @@ The runner prints nothing and knows no display. What it tells goes to sinks; a s
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from stagerun import events, identity, recipes, tracebacks
 from stagerun.capture import Capture
-from stagerun.errors import JournalError, OperationCancelled, RecipeError
+from stagerun.errors import HeldError, Interruption, JournalError, OperationCancelled, RecipeError
 from stagerun.interrupts import Interrupts
 from stagerun.journal import Journal
 from stagerun.operation import LiveOperation
-from stagerun.progress import Handover, Progress
+from stagerun.progress import Handover, Progress, Recalled
+from stagerun.records import HEARTBEAT, Records, Resumption
 from stagerun.states import RunState, StageState
 from stagerun.view import RunView, fold
 
@@ -25,6 +26,8 @@ from stagerun.view import RunView, fold
 BATCH_LINES: Final = 500
 BATCH_SECONDS: Final = 0.2
 
+HELD_EXIT_CODE: Final = 3
+TIMED_OUT_EXIT_CODE: Final = 124  # as timeout(1)
 # 128 + the signal's number, as shells count it.
 SIGNAL_EXIT_CODES: Final = {"SIGHUP": 129, "SIGINT": 130, "SIGTERM": 143}
 
@@ -36,12 +39,14 @@ class Clock:
     Attributes:
         wall: when it is, in seconds since 1970.
         monotonic: for how long, in seconds; it never goes back.
+        sleep: waits so many seconds, unless a signal breaks it.
         tick: seconds between two looks at the counters, and so between two frames of a display.
 
     """
 
     wall: Callable[[], float] = time.time
     monotonic: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
     tick: float = 0.1
 
 
@@ -75,6 +80,7 @@ class Emitter:
         self._lock = threading.RLock()
         self._seq = 0
         self._flush_at = 0.0
+        self._beat_at = clock.monotonic() + HEARTBEAT
         self._dropped = 0
         self._pid = os.getpid()
 
@@ -96,22 +102,25 @@ class Emitter:
             self.view = after
             self._tell(entry, after)
 
-    def create(self, plan: events.RunCreated) -> RunView:
-        """Add a run and make it the current one."""
+    def create(self, plan: events.RunCreated, *, exclusive: bool) -> RunView:
+        """Add a run and make it the current one; HeldError if another run excludes it."""
         with self._interrupts, self._lock:
             entry = self._stamp(0, plan)
             with self._recording():
-                self.view = view = self._journal.create(entry)
+                self.view = view = self._journal.create(entry, exclusive=exclusive)
             self._tell(entry._replace(run=view.id), view)
             return view
 
-    def hand_over(self, ending: events.RunFinished, plan: events.RunCreated) -> RunView:
-        """End the current run and add the one it chains to, in one transaction; return the ended one."""
+    def hand_over(self, ending: events.RunFinished, plan: events.RunCreated, *, exclusive: bool) -> RunView:
+        """End the current run and add the one it chains to, in one transaction; return the ended one.
+
+        HeldError, with nothing changed, if another run excludes the next one.
+        """
         with self._interrupts, self._lock:
             assert self.view is not None
             ended, created = self._stamp(self.view.id, ending), self._stamp(0, plan)
             with self._recording():
-                following = self._journal.create(created)
+                following = self._journal.create(created, exclusive=exclusive)
                 ended = ended._replace(event=replace(ending, chained_to=following.id))
                 over = fold(self.view, ended)
                 self._journal.append([ended], over, self.view.state)
@@ -121,11 +130,24 @@ class Emitter:
             return over
 
     def tick(self) -> None:
-        """Write what has waited long enough, and let the sinks draw."""
+        """Write what has waited long enough, give a sign of life, and let the sinks draw."""
         with self._lock:
             if self._journal.queued and self._clock.monotonic() >= self._flush_at:
                 self._flush()
+            self._beat()
             self._each_sink(lambda sink: sink.refresh(self._clock.wall()))
+
+    def cancel_requested(self) -> bool:
+        """Return True if another process has asked for a cancel of the current run."""
+        with self._lock:
+            return self.view is not None and self._journal.cancel_requested(self.view.id)
+
+    def _beat(self) -> None:
+        now = self._clock.monotonic()
+        if self._beat_at <= now and self.view is not None and self.view.state is RunState.RUNNING:
+            self._beat_at = now + HEARTBEAT
+            with suppress(JournalError):  # the next fact meets it too
+                self._journal.beat(self.view, self._clock.wall())
 
     def close(self) -> None:
         """Write what is queued and close the sinks."""
@@ -189,14 +211,14 @@ class Runner:
         self,
         *,
         journal: Journal,
+        records: Records,
         sinks: Iterable[Sink],
         interrupts: Interrupts,
-        expected: Callable[[str], Mapping[str, float]],
         clock: Clock | None = None,
     ) -> None:
         self._clock = clock or Clock()
         self._interrupts = interrupts
-        self._expected = expected
+        self._records = records
         self._progress: Progress | None = None
         self._pid = os.getpid()
         self.emitter = Emitter(journal, sinks, self._clock, interrupts)
@@ -206,17 +228,28 @@ class Runner:
         found: recipes.Found,
         operation: LiveOperation,
         *,
+        resumption: Resumption | None = None,
+        timeout: float | None = None,
         created: Callable[[int], None] = lambda _: None,
     ) -> RunView:
         """Run `operation` and what it chains to; return the last run as it ended.
 
-        `created` is told the first run's id before its first stage. A failure of the recipe is recorded, not
-        raised; JournalError is raised if a fact can't be recorded.
+        A failure of the recipe is recorded, not raised. Raises JournalError if a fact can't be recorded, HeldError
+        if another run excludes this one.
+
+        Args:
+            found: where the operation comes from.
+            operation: what to run.
+            resumption: what it takes over from an earlier run.
+            timeout: seconds that the whole chain may take.
+            created: told the first run's id before its first stage.
+
         """
         with self._interrupts:
-            view = self.emitter.create(self._plan(found, operation, None))
+            plan = self._plan(found, operation, chained_from=None, resumption=resumption)
+            view = self.emitter.create(plan, exclusive=operation.exclusive)
             created(view.id)
-            with self._ticking():
+            with self._ticking(), self._interrupts.limit(timeout, "the run"):
                 while (following := self._run_one(found, operation)) is not None:
                     found, operation = following
         self._interrupts.close()
@@ -229,9 +262,8 @@ class Runner:
         begun = self._clock.monotonic()
         handover = Handover()
         self._reflect(operation)
-        if self._interrupts.requested:
-            error: BaseException | None = OperationCancelled(self._interrupts.signal)
-        else:
+        error: BaseException | None = None
+        if not self._interrupts.stopping:
             self.emitter.emit(events.RunStarted())
             error = self._execute(operation, handover)
         if self.emitter.failure is not None:
@@ -242,7 +274,14 @@ class Runner:
             self._reflect(operation)
             return None
         following = recipes.locate(type(handover.next), found), handover.next
-        operation.reflect(self.emitter.hand_over(ending, self._plan(*following, operation.id)))
+        plan = self._plan(*following, chained_from=operation.id, resumption=None)
+        try:
+            operation.reflect(self.emitter.hand_over(ending, plan, exclusive=handover.next.exclusive))
+        except HeldError as held:
+            failure = events.Failure(type="", message=held.message)
+            self.emitter.emit(replace(ending, state=RunState.FAILED, exit_code=HELD_EXIT_CODE, error=failure))
+            self._reflect(operation)
+            return None
         return following
 
     def _execute(self, operation: LiveOperation, handover: Handover) -> BaseException | None:
@@ -258,12 +297,16 @@ class Runner:
             emit=emit,
             interrupts=self._interrupts,
             monotonic=self._clock.monotonic,
+            sleep=self._clock.sleep,
             accept=_accept,
+            recall=self._recall,
+            done_before=self.emitter.view.done_before if self.emitter.view else (),
             handover=handover,
         )
         error: BaseException | None = None
+        limit = self._interrupts.limit(operation.timeout, "the run")
         try:
-            with Capture(progress.write), self._interrupts.exposed():
+            with Capture(progress.write), self._interrupts.exposed(), limit:
                 operation.run(progress)
         except BaseException as raised:
             error = raised
@@ -277,9 +320,16 @@ class Runner:
     def _ending(self, error: BaseException | None, handover: Handover, seconds: float) -> events.RunFinished:
         """Decide how the run ended."""
         stage = handover.broken_stage if handover.broken is error else None
-        if self._interrupts.requested or isinstance(error, OperationCancelled | KeyboardInterrupt):
+        if self._interrupts.expired is not None and self._interrupts.signal is None:
+            return events.RunFinished(
+                state=RunState.TIMED_OUT,
+                seconds=seconds,
+                exit_code=TIMED_OUT_EXIT_CODE,
+                error=events.Failure(type="", message=self._interrupts.expired, stage=handover.broken_stage),
+            )
+        if self._interrupts.stopping or isinstance(error, OperationCancelled | KeyboardInterrupt):
             signal = self._interrupts.signal or ("SIGINT" if isinstance(error, KeyboardInterrupt) else None)
-            own = error is not None and not isinstance(error, OperationCancelled | KeyboardInterrupt | SystemExit)
+            own = error is not None and not isinstance(error, Interruption | KeyboardInterrupt | SystemExit)
             return events.RunFinished(
                 state=RunState.CANCELLED,
                 seconds=seconds,
@@ -300,8 +350,20 @@ class Runner:
         state = RunState.FAILED if code else RunState.SUCCEEDED
         return events.RunFinished(state=state, seconds=seconds, exit_code=code, error=failure)
 
-    def _plan(self, found: recipes.Found, operation: LiveOperation, chained_from: int | None) -> events.RunCreated:
+    def _recall(self, key: str) -> Recalled | None:
+        view = self.emitter.view
+        return self._records.checkpoint(view.id, key) if view is not None and view.resumed_from is not None else None
+
+    def _plan(
+        self,
+        found: recipes.Found,
+        operation: LiveOperation,
+        *,
+        chained_from: int | None,
+        resumption: Resumption | None,
+    ) -> events.RunCreated:
         process = identity.current_process()
+        before = resumption.view if resumption else None
         return events.RunCreated(
             target=found.target,
             recipe=found.recipe,
@@ -316,13 +378,18 @@ class Runner:
             pid_namespace=process.pid_namespace,
             pid=process.pid,
             process_started=process.started,
-            chained_from=chained_from,
-            expected=self._expected(found.target),
+            chained_from=before.chained_from if before else chained_from,
+            resumed_from=before.id if before else None,
+            root=before.root if before else None,
+            attempt=before.attempt + 1 if before else 1,
+            expected=self._records.expected(found.target),
+            done_before=resumption.done_before if resumption else (),
+            inherited=resumption.inherited if resumption else {},
         )
 
     def _reflect(self, operation: LiveOperation) -> None:
         operation.reflect(self.emitter.view)
-        operation.cancel_requested = self._interrupts.requested
+        operation.cancel_requested = self._interrupts.stopping
 
     @contextmanager
     def _ticking(self) -> Iterator[None]:
@@ -330,9 +397,13 @@ class Runner:
         done = threading.Event()
 
         def tick() -> None:
+            asked = False
             while not done.wait(self._clock.tick):
                 self._sample()
                 self.emitter.tick()
+                if not asked and self.emitter.cancel_requested():
+                    asked = True
+                    self._interrupts.request("SIGTERM")
 
         thread = threading.Thread(target=tick, name="stagerun-ticker", daemon=True)
         thread.start()

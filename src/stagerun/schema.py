@@ -6,7 +6,7 @@ sqlite-utils applies them and is imported only when a file is behind, because th
 import os
 import sqlite3
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -17,11 +17,14 @@ from stagerun.errors import JournalError
 if TYPE_CHECKING:
     from sqlite_utils import Database
 
+_NETWORK: Final = frozenset(
+    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "fuse.sshfs", "fuse.glusterfs", "lustre"}
+)
 APPLICATION_ID: Final = 0x73746772  # "stgr", in the file's header (sqlite.org/fileformat2.html, offset 68)
 
 
 def first(db: "Database") -> None:
-    """Tables of the first release: the events, which are the truth, and two projections of them."""
+    """Tables of the first release: the events, which are the truth, and their projections."""
     db.execute("""
         CREATE TABLE runs (
             id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -54,6 +57,7 @@ def first(db: "Database") -> None:
             root INTEGER NOT NULL,
             attempt INTEGER NOT NULL,
             expected TEXT NOT NULL,       -- JSON object: stage -> seconds
+            done_before TEXT NOT NULL,    -- JSON array of names
             host TEXT NOT NULL,
             boot_id TEXT NOT NULL,
             pid_namespace TEXT NOT NULL,
@@ -62,6 +66,8 @@ def first(db: "Database") -> None:
             seen_on REAL NOT NULL         -- the last sign of life
         ) STRICT
     """)
+    # One run at the most goes on from another: of two resumes at once, one wins.
+    db.execute("CREATE UNIQUE INDEX runs_by_resumed_from ON runs (resumed_from) WHERE resumed_from IS NOT NULL")
     db.execute("CREATE INDEX runs_by_state ON runs (state)")
     db.execute("CREATE INDEX runs_by_operation ON runs (operation)")
     db.execute("""
@@ -86,6 +92,23 @@ def first(db: "Database") -> None:
             PRIMARY KEY (run_id, seq)
         ) STRICT, WITHOUT ROWID
     """)
+    db.execute("""
+        CREATE TABLE checkpoints (
+            run_id INTEGER NOT NULL,
+            key TEXT NOT NULL,
+            stage TEXT,
+            event_run_id INTEGER NOT NULL, -- the event that holds the value, of this run or of one before it
+            event_seq INTEGER NOT NULL,
+            PRIMARY KEY (run_id, key)
+        ) STRICT, WITHOUT ROWID
+    """)
+    db.execute("""
+        CREATE TABLE cancel_requests (
+            run_id INTEGER PRIMARY KEY,
+            requested_on REAL NOT NULL,
+            requested_by TEXT NOT NULL
+        ) STRICT
+    """)
 
 
 MIGRATIONS: Final[tuple[Callable[["Database"], None], ...]] = (first,)
@@ -108,7 +131,9 @@ def open_for_writing(path: Path, *, durable: bool = True) -> sqlite3.Connection:
     try:
         if _version(connection, path) < VERSION:
             _upgrade(connection, path)
-        database.patiently(lambda: connection.execute("PRAGMA journal_mode = WAL"))
+        # WAL needs shared memory, which a network file system has not (sqlite.org/wal.html).
+        mode = "TRUNCATE" if is_on_network(path) else "WAL"
+        database.patiently(lambda: connection.execute(f"PRAGMA journal_mode = {mode}"))
         connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
         # On macOS a plain fsync is no barrier (sqlite.org/pragma.html#pragma_fullfsync).
         connection.execute("PRAGMA fullfsync = 1")
@@ -136,6 +161,44 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
             "the next 'stagerun run' brings it up to date",
         )
     return connection
+
+
+def examine(path: Path) -> Iterator[str]:
+    """Yield what is wrong with the journal at `path`, nothing if all is well. It reads the whole file."""
+    try:
+        connection = open_for_reading(path)
+    except JournalError as error:
+        yield error.message
+        return
+    try:
+        for (problem,) in connection.execute("PRAGMA quick_check(5)"):
+            if problem != "ok":
+                yield f"it is damaged: {problem}"
+    except sqlite3.Error as error:
+        yield f"it is damaged: {error}"
+    finally:
+        connection.close()
+    status = path.stat()
+    if hasattr(os, "getuid") and status.st_uid != os.getuid():
+        yield f"it belongs to another user (uid {status.st_uid})"
+    if status.st_mode & 0o077:
+        yield f"others may read or write it (mode {stat.S_IMODE(status.st_mode):o}): chmod 600 {path}"
+
+
+def is_on_network(path: Path) -> bool:
+    """Return True if `path` lies on a network file system, as far as the mount table tells (Linux only)."""
+    try:
+        mounts = Path("/proc/self/mountinfo").read_text().splitlines()
+    except OSError:
+        return False
+    best, kind = "", ""
+    for mount in mounts:
+        # Fields by proc(5): the mount point is the fifth, the type follows the dash.
+        before, _, after = mount.partition(" - ")
+        point = before.split()[4].encode().decode("unicode_escape")
+        if path.absolute().is_relative_to(point) and len(point) >= len(best):
+            best, kind = point, after.split()[0]
+    return kind in _NETWORK
 
 
 def _connect(path: Path, *, readonly: bool = False) -> sqlite3.Connection:
@@ -192,8 +255,7 @@ def _upgrade(connection: sqlite3.Connection, path: Path) -> None:
     for migration in MIGRATIONS:
         migrations()(migration)
     db = Database(connection, recursive_triggers=False, execute_plugins=False)
-    # The page format of WAL is set before the first table; two processes may be here at once.
-    database.patiently(lambda: connection.execute("PRAGMA journal_mode = WAL"))
+    # Two processes may be here at once.
     with database.transaction(connection):
         if _version(connection, path) < VERSION:
             migrations.apply(db)

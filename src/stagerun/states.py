@@ -49,6 +49,7 @@ STAGE_MOVES: Final[Mapping[StageState, frozenset[StageState]]] = {
 }
 
 TERMINAL: Final = frozenset(state for state, moves in RUN_MOVES.items() if not moves)
+RESUMABLE: Final = frozenset({RunState.FAILED, RunState.CANCELLED, RunState.TIMED_OUT, RunState.CRASHED})
 
 _State = TypeVar("_State", RunState, StageState)
 

@@ -54,6 +54,7 @@ class RunView:
     created_on: float
     stages: tuple[StageView, ...]
     expected: Mapping[str, float] = field(default_factory=dict)
+    done_before: tuple[str, ...] = ()
     state: RunState = RunState.PENDING
     current_stage: int = -1
     untracked: tuple[str, ...] = ()  # open blocks that are not declared, outermost first; seen live only
@@ -131,6 +132,7 @@ def begin(entry: events.Entry) -> RunView:
         created_on=entry.time,
         stages=tuple(StageView(name=name) for name in plan.stages),
         expected=plan.expected,
+        done_before=plan.done_before,
     )
 
 
@@ -138,7 +140,7 @@ def fold(view: RunView, entry: events.Entry) -> RunView:
     """Return what is known after `entry`. An illegal move raises IllegalTransition and changes nothing."""
     event = entry.event
     match event:
-        case events.LogLine():
+        case events.LogLine() | events.CheckpointStored() | events.PositionReached():
             return view
         case events.ProgressMoved():
             return replace(view, progress=event)
@@ -159,6 +161,20 @@ def fold(view: RunView, entry: events.Entry) -> RunView:
             return begin(entry)
         case _:
             assert_never(event)
+
+
+def end_of(view: RunView) -> events.RunFinished:
+    """Return the event that ended `view`."""
+    assert view.seconds is not None
+    assert view.exit_code is not None
+    return events.RunFinished(
+        state=view.state,
+        seconds=view.seconds,
+        exit_code=view.exit_code,
+        signal=view.signal,
+        error=view.error,
+        chained_to=view.chained_to,
+    )
 
 
 def _enter(view: RunView, event: events.StageEntered, time: float) -> RunView:

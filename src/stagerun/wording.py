@@ -33,7 +33,6 @@ COLOURS: Final[Mapping[RunState | StageState, str]] = {
     StageState.ACTIVE: "cyan",
     StageState.DONE: "green",
 }
-RESUMABLE: Final = frozenset({RunState.FAILED, RunState.CANCELLED, RunState.CRASHED, RunState.TIMED_OUT})
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
@@ -113,9 +112,9 @@ def counted(progress: events.ProgressMoved) -> str:
 
 def rate(progress: events.ProgressMoved) -> float | None:
     """Items a second so far, None before there is anything to tell."""
-    if not progress.done or progress.seconds <= 0:
+    if progress.done is None or progress.done <= progress.skipped or progress.seconds <= 0:
         return None
-    return progress.done / progress.seconds
+    return (progress.done - progress.skipped) / progress.seconds
 
 
 def pace(progress: events.ProgressMoved) -> str:
@@ -128,6 +127,9 @@ def pace(progress: events.ProgressMoved) -> str:
 
 def remaining(progress: events.ProgressMoved) -> float | None:
     """Seconds left at the pace so far, None when that can't be told."""
+    items = rate(progress)
+    if progress.done is not None and progress.total is not None:
+        return max(0, progress.total - progress.done) / items if items else None
     if progress.percent is None or progress.percent <= 0 or progress.seconds <= 0:
         return None
     return progress.seconds * (100 - progress.percent) / progress.percent

@@ -1,6 +1,8 @@
 """`stagerun logs REF`: the lines of a run, as they were."""
 
+import time
 from pathlib import Path
+from typing import Final
 
 import click
 
@@ -9,9 +11,13 @@ from stagerun.commands import common
 from stagerun.render import document, lines
 
 
+_POLL: Final = 0.05
+
+
 @click.command("logs", epilog=common.ENVIRONMENT)
 @click.argument("ref", type=common.Ref(), default="last")
 @common.operation_option
+@click.option("-f", "--follow", is_flag=True, help="Go on with what comes, until the run and its chain are over.")
 @common.option("--timestamps", is_flag=True, help="Put the time before each line.")
 @common.journal_option
 @common.json_option
@@ -21,6 +27,7 @@ def command(
     *,
     ref: str,
     operation: str | None,
+    follow: bool,
     timestamps: bool,
     journal: Path | None,
     as_json: bool,
@@ -31,7 +38,11 @@ def command(
     """
     records = common.open_records(ctx, journal)
     view = records.find(ref, operation)
-    entries = records.entries(view.id, kinds=(events.LogLine.kind,))
+    kinds = (events.LogLine.kind,)
+    if follow:
+        entries = records.follow(view.id, wait=lambda: time.sleep(_POLL), kinds=kinds)
+    else:
+        entries = records.entries(view.id, kinds=kinds)
     if as_json:
         common.print_json([document.log_line(entry) for entry in entries])
         return

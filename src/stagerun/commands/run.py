@@ -9,17 +9,11 @@ from typing import Any, Final
 
 import click
 
-from stagerun import params, recipes, render, schema
-from stagerun.commands import common
-from stagerun.commands.say import say
+from stagerun import params, recipes
+from stagerun.commands import common, execution
 from stagerun.errors import UsageError
-from stagerun.interrupts import Interrupts
-from stagerun.journal import Journal
 from stagerun.operation import LiveOperation
-from stagerun.records import Records
 from stagerun.render import catalogue
-from stagerun.render.output import Output, reserve_stdout
-from stagerun.runner import Runner
 
 
 _LOADED: Final = "stagerun.run.loaded"
@@ -56,18 +50,8 @@ class _RunCommand(click.Command):
 
 @click.command("run", cls=_RunCommand, epilog=common.ENVIRONMENT)
 @click.argument("target", type=common.Target())
-@common.option(
-    "--progress",
-    default="auto",
-    metavar="MODE",
-    help="How to show it: auto, tty, plain, json, quiet.",
-    show_default=True,
-)
-@common.option("--timestamps", is_flag=True, help="Put the time before each plain line.")
+@execution.options
 @common.option("--owner", help="Who runs it.  [default: you, or whom the CI names]")
-@common.option(
-    "--run-id-file", type=click.Path(path_type=Path), help="Write the run's id to this file before it starts."
-)
 @common.option("--dry-run", is_flag=True, help="Show stages and parameters; start nothing.")
 @common.journal_option
 @click.pass_context
@@ -79,6 +63,7 @@ def command(
     progress: str,
     timestamps: bool,
     owner: str | None,
+    timeout: float | None,
     run_id_file: Path | None,
     dry_run: bool,
     journal: Path | None,
@@ -95,46 +80,15 @@ def command(
     if dry_run:
         _print_plan(ctx, found, operation, journal)
         return 0
-    output = Output(sys.stdout)
-    display = render.choose(progress, output, live=_can_redraw(output), colour=_colour(output), timestamps=timestamps)
-    if progress == "json":
-        reserve_stdout()
-    path = common.journal_file(ctx, journal)
-    connection = schema.open_for_writing(path, durable=common.project_of(ctx).durable)
-    interrupts = Interrupts()
-    runner = Runner(
-        journal=Journal(connection, path),
-        sinks=[display],
-        interrupts=interrupts,
-        expected=Records(connection, path).expected,
+    return execution.execute(
+        ctx,
+        found,
+        operation,
+        display=execution.choose_display(progress, timestamps=timestamps),
+        journal=journal,
+        timeout=timeout,
+        run_id_file=run_id_file,
     )
-    interrupts.install()
-    try:
-        view = runner.run(found, operation, created=lambda run: _write_id(run_id_file, run))
-    finally:
-        interrupts.close()
-        display.close()
-        interrupts.restore()
-    for broken, error in runner.emitter.broken_sinks:
-        say(f"the {type(broken).__name__} display broke: {error!r}", f"see 'stagerun status {view.id}'")
-    assert view.exit_code is not None
-    return view.exit_code
-
-
-def _can_redraw(output: Output) -> bool:
-    return output.isatty() and os.environ.get("TERM", "dumb") != "dumb" and not common.in_ci(os.environ)
-
-
-def _colour(output: Output) -> bool:
-    return common.may_colour(os.environ, is_terminal=output.isatty())
-
-
-def _write_id(file: Path | None, run: int) -> None:
-    if file is not None:
-        try:
-            file.write_text(f"{run}\n")
-        except OSError as error:
-            raise UsageError(f"the run id can't be written to {file}: {error.strerror}") from None
 
 
 def _print_plan(ctx: click.Context, found: recipes.Found, operation: LiveOperation, journal: Path | None) -> None:

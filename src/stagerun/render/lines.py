@@ -3,18 +3,19 @@
 from collections.abc import Iterator
 
 from stagerun import events, wording
-from stagerun.states import RunState, StageState
+from stagerun.states import RESUMABLE, RunState, StageState
 from stagerun.untrusted import neutralise
 from stagerun.view import RunView
 
 
 def opening(view: RunView, separator: str) -> str:
     """`run 42 · recipe:Import · started by alice`."""
-    origin = (
-        f"chained from run {view.chained_from}"
-        if view.chained_from is not None
-        else f"started by {neutralise(view.owner)}"
-    )
+    if view.resumed_from is not None:
+        origin = f"resumed from run {view.resumed_from}"
+    elif view.chained_from is not None:
+        origin = f"chained from run {view.chained_from}"
+    else:
+        origin = f"started by {neutralise(view.owner)}"
     return f" {separator} ".join([f"run {view.id}", neutralise(view.target), origin])
 
 
@@ -106,4 +107,4 @@ def ended_in(view: RunView) -> str | None:
 
 def way_on(view: RunView) -> str | None:
     """`resume with: stagerun resume 42`, None for a run that needs no resuming."""
-    return f"resume with: stagerun resume {view.id}" if view.state in wording.RESUMABLE else None
+    return f"resume with: stagerun resume {view.id}" if view.state in RESUMABLE else None

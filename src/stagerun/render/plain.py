@@ -70,8 +70,8 @@ class Plain:
                 self._line(lines.left(view, event))
             case events.RunFinished():
                 self._end(view)
-            case events.RunStarted() | events.ResultSet():
-                pass  # the opening and the ending tell it
+            case _:
+                pass  # the opening, the ending or the plan of a resume tells it
 
     def refresh(self, now: float) -> None:
         self._now = now

@@ -1,0 +1,96 @@
+"""`stagerun cancel REF`: stop a run of another process, and wait until it has stopped."""
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Final
+
+import click
+
+from stagerun import identity, schema, wording
+from stagerun.commands import common
+from stagerun.commands.say import say
+from stagerun.journal import Journal
+from stagerun.records import Records
+from stagerun.states import TERMINAL, RunState
+from stagerun.view import RunView
+
+
+DEADLINE: Final = 10.0  # seconds that a run has for its clean-up
+_POLL: Final = 0.05
+FAILED: Final = 1
+
+
+@click.command("cancel", epilog=common.ENVIRONMENT)
+@click.argument("ref", type=common.Ref())
+@click.option("--force", is_flag=True, help=f"Kill it if it has not stopped after {DEADLINE:.0f} s.")
+@common.operation_option
+@common.journal_option
+@click.pass_context
+def command(ctx: click.Context, /, *, ref: str, force: bool, operation: str | None, journal: Path | None) -> int:
+    """Stop a run: its clean-up runs, then it ends as cancelled.
+
+    REF is a run's id, last, last~1, …
+    """
+    view = common.open_records(ctx, journal).find(ref, operation)
+    path = common.journal_file(ctx, journal)
+    connection = schema.open_for_writing(path, durable=common.project_of(ctx).durable)
+    book, records = Journal(connection, path), Records(connection, path)
+    if view.state in TERMINAL:
+        if view.state is RunState.CRASHED:
+            book.bury(view)
+        click.echo(f"run {view.id} is over already: {wording.state_word(view.state)}")
+        return 0
+    book.request_cancel(view.id, time.time(), identity.person())
+    _signal(view, signal.SIGTERM)
+    if _wait(records, view.id, DEADLINE):
+        return _tell(records, book, view.id)
+    if not force:
+        say(f"run {view.id} has not stopped after {DEADLINE:.0f} s", f"to kill it: stagerun cancel --force {view.id}")
+        return FAILED
+    if not _signal(view, signal.SIGKILL):
+        say(f"run {view.id} can't be killed from here", f"it runs as process {view.process.pid} on {view.process.host}")
+        return FAILED
+    _wait(records, view.id, DEADLINE)
+    return _tell(records, book, view.id)
+
+
+def _signal(view: RunView, number: int) -> bool:
+    """Send a signal to the run's process, if it is here and still the same one; it is asked through the journal too."""
+    if view.process.is_gone() is not False:
+        return False
+    try:
+        if not hasattr(os, "pidfd_open"):
+            os.kill(view.process.pid, number)
+            return True
+        descriptor = os.pidfd_open(view.process.pid)
+    except (ProcessLookupError, PermissionError):
+        return False
+    try:
+        # The descriptor holds on to one process; only now is it sure which one that is.
+        if view.process.is_gone() is False:
+            signal.pidfd_send_signal(descriptor, number)
+            return True
+    except (ProcessLookupError, PermissionError):
+        pass
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def _wait(records: Records, run: int, seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while records.find(str(run)).state not in TERMINAL:
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(_POLL)
+    return True
+
+
+def _tell(records: Records, book: Journal, run: int) -> int:
+    view = records.find(str(run))
+    if view.state is RunState.CRASHED:
+        book.bury(view)
+    click.echo(f"run {run} {wording.state_word(view.state)}")
+    return 0

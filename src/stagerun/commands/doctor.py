@@ -1,0 +1,118 @@
+"""`stagerun doctor`: what is wrong with this machine, the journal or the recipes folder."""
+
+import ast
+import os
+import platform
+import sqlite3
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+import click
+
+from stagerun import __version__, schema
+from stagerun.commands import common
+from stagerun.project import Project
+from stagerun.render.output import Output
+from stagerun.untrusted import neutralise
+
+
+UNWELL: Final = 1
+
+_LARGE_WAL: Final = 64 * 1024 * 1024
+# Since when, and in which older lines, SQLite no longer loses data in the "WAL-reset" race (sqlite.org/wal.html).
+_WAL_RESET_MENDED: Final = (3, 51, 3)
+_WAL_RESET_MENDED_ALSO: Final = {(3, 44): 6, (3, 50): 7}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at: `ok`, `note` for what can be lived with, `bad` for what should be mended."""
+
+    grade: Literal["ok", "note", "bad"]
+    what: str
+    text: str
+
+
+@click.command("doctor", epilog=common.ENVIRONMENT)
+@common.journal_option
+@common.json_option
+@click.pass_context
+def command(ctx: click.Context, /, *, journal: Path | None, as_json: bool) -> int:
+    """Say what is wrong with this machine, the journal or the recipes folder; exit with 1 if something is."""
+    project = common.project_of(ctx)
+    findings = [*_machine(), *_recipes(project), *_journal(common.journal_file(ctx, journal)), *_terminal()]
+    if as_json:
+        common.print_json([{"grade": each.grade, "what": each.what, "text": each.text} for each in findings])
+    else:
+        paint = common.paint()
+        colours = {"ok": "green", "note": "yellow", "bad": "red"}
+        width = max(len(each.what) for each in findings)
+        for each in findings:
+            grade = paint(f"{each.grade:4}", colours[each.grade])
+            click.echo(f"{grade}  {each.what:{width}}  {neutralise(each.text)}")
+    return UNWELL if any(each.grade == "bad" for each in findings) else 0
+
+
+def _machine() -> Iterator[Finding]:
+    yield Finding("ok", "stagerun", f"{__version__} on Python {platform.python_version()}, {platform.system()}")
+    version = sqlite3.sqlite_version_info
+    mended = version >= _WAL_RESET_MENDED or version[2] >= _WAL_RESET_MENDED_ALSO.get(version[:2], sys.maxsize)
+    if mended:
+        yield Finding("ok", "SQLite", sqlite3.sqlite_version)
+    else:
+        text = f"{sqlite3.sqlite_version}: before 3.51.3 a very rare race can damage a journal that two processes write"
+        yield Finding("note", "SQLite", text)
+
+
+def _recipes(project: Project) -> Iterator[Finding]:
+    folder = project.recipes
+    if not folder.is_dir():
+        yield Finding("note", "recipes", f"there is no folder {folder}")
+        return
+    files = sorted(folder.glob("*.py"))
+    yield Finding("ok", "recipes", f"{folder}, {len(files)} files")
+    for file in files:
+        try:
+            ast.parse(file.read_bytes(), str(file))
+        except (SyntaxError, ValueError, OSError) as error:
+            line = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
+            yield Finding("bad", "recipe", f"{file}{line}: {getattr(error, 'msg', error)}")
+        if file.stem in sys.stdlib_module_names:
+            yield Finding("note", "recipe", f"{file} has the name of a module of Python; imports of it find Python's")
+
+
+def _journal(path: Path) -> Iterator[Finding]:
+    if not path.exists():
+        folder = next(parent for parent in path.parents if parent.exists())
+        if os.access(folder, os.W_OK):
+            yield Finding("ok", "journal", f"{path}, not there yet")
+        else:
+            yield Finding("bad", "journal", f"{path} can't be created: {folder} is read-only")
+        return
+    problems = list(schema.examine(path))
+    for problem in problems:
+        yield Finding("bad", "journal", f"{path}: {problem}")
+    if not problems:
+        yield Finding("ok", "journal", f"{path}, {path.stat().st_size:,} bytes")
+    if schema.is_on_network(path):
+        yield Finding("note", "journal", "it lies on a network file system: one process at a time can use it safely")
+    log = path.with_name(path.name + "-wal")
+    if log.exists() and log.stat().st_size > _LARGE_WAL:
+        yield Finding("note", "journal", f"{log} has {log.stat().st_size:,} bytes: some reader has it open for long")
+    if not os.access(path, os.W_OK) or not os.access(path.parent, os.W_OK):
+        yield Finding("bad", "journal", f"{path} can't be written")
+
+
+def _terminal() -> Iterator[Finding]:
+    output = Output(sys.stdout)
+    ci = "a CI machine" if common.in_ci(os.environ) else "no CI machine"
+    if output.isatty():
+        symbols = "Unicode" if output.unicode else f"ASCII symbols ({output.encoding})"
+        where = f"a terminal of {output.width()} columns, TERM={os.environ.get('TERM', '')}, {symbols}"
+    else:
+        where = "no terminal: runs print plain text"
+    yield Finding("ok", "output", f"{where}; {ci}")
+    output.close()

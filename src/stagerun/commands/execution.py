@@ -1,0 +1,120 @@
+"""Running an operation from a command: the display, the journal, the signals, and what comes of it."""
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import click
+
+from stagerun import recipes, render, schema
+from stagerun.commands import common
+from stagerun.commands.say import say
+from stagerun.errors import UsageError
+from stagerun.interrupts import Interrupts
+from stagerun.journal import Journal
+from stagerun.operation import LiveOperation
+from stagerun.records import Records, Resumption
+from stagerun.render.output import Output, reserve_stdout
+from stagerun.runner import Runner, Sink
+
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+_PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
+
+
+def display_options(function: _Function) -> _Function:
+    """Declare how a run is shown."""
+    mode = common.option(
+        "--progress",
+        default="auto",
+        metavar="MODE",
+        show_default=True,
+        help="How to show it: auto, tty, plain, json, quiet.",
+    )
+    times = common.option("--timestamps", is_flag=True, help="Put the time before each plain line.")
+    return mode(times(function))
+
+
+def options(function: _Function) -> _Function:
+    """Declare the options of every command that runs an operation: those of `execute`."""
+    limit = common.option(
+        "--timeout", type=click.FloatRange(0, min_open=True), metavar="SECONDS", help="End it after so many seconds."
+    )
+    file = common.option(
+        "--run-id-file", type=click.Path(path_type=Path), help="Write the run's id to this file before it starts."
+    )
+    return display_options(limit(file(function)))
+
+
+def choose_display(progress: str, *, timestamps: bool) -> Sink:
+    """Return the display on standard output."""
+    output = Output(sys.stdout)
+    is_terminal = output.isatty()
+    capable = is_terminal and os.environ.get("TERM", "dumb") != "dumb" and not common.in_ci(os.environ)
+    colour = common.may_colour(os.environ, is_terminal=is_terminal)
+    display = render.choose(progress, output, live=capable, colour=colour, timestamps=timestamps)
+    if progress == "json":
+        reserve_stdout()
+    return display
+
+
+def execute(
+    ctx: click.Context,
+    found: recipes.Found,
+    operation: LiveOperation,
+    *,
+    display: Sink,
+    journal: Path | None,
+    timeout: float | None,
+    run_id_file: Path | None,
+    resumption: Resumption | None = None,
+) -> int:
+    """Run `operation` and its chain in this process; return the exit code."""
+    _write_id(run_id_file, None)
+    path = common.journal_file(ctx, journal)
+    connection = schema.open_for_writing(path, durable=common.project_of(ctx).durable)
+    if schema.is_on_network(path):
+        say(f"warning: journal {path} lies on a network file system", "one process at a time can use it safely")
+    book, records, interrupts = Journal(connection, path), Records(connection, path), Interrupts()
+    for crashed in records.unrecorded_crashes():
+        book.bury(crashed)
+    runner = Runner(journal=book, records=records, sinks=[display], interrupts=interrupts)
+    _die_with_parent(os.environ)
+    interrupts.install()
+    try:
+        view = runner.run(
+            found,
+            operation,
+            resumption=resumption,
+            timeout=timeout,
+            created=lambda run: _write_id(run_id_file, run),
+        )
+    finally:
+        interrupts.close()
+        display.close()
+        interrupts.restore()
+        connection.close()
+    for broken, error in runner.emitter.broken_sinks:
+        say(f"the {type(broken).__name__} display broke: {error!r}", f"see 'stagerun status {view.id}'")
+    assert view.exit_code is not None
+    return view.exit_code
+
+
+def _write_id(file: Path | None, run: int | None) -> None:
+    """Write the id, or, while there is none yet, see that the file can be written."""
+    if file is not None:
+        try:
+            file.write_text("" if run is None else f"{run}\n")
+        except OSError as error:
+            raise UsageError(f"the run id can't be written to {file}: {error.strerror}") from None
+
+
+def _die_with_parent(environ: Mapping[str, str]) -> None:
+    """Ask the kernel for SIGTERM when the shell above dies: these CI systems signal only that shell."""
+    if sys.platform == "linux" and (environ.get("GITHUB_ACTIONS") or environ.get("TF_BUILD")):
+        import ctypes
+
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -1,0 +1,71 @@
+"""`stagerun prune`: delete old runs. It only shows what it would delete, unless it is told to."""
+
+from pathlib import Path
+
+import click
+
+from stagerun import schema, wording
+from stagerun.commands import common
+from stagerun.commands.moments import Moment, State
+from stagerun.errors import UsageError
+from stagerun.journal import Journal
+from stagerun.records import Records
+from stagerun.states import RunState
+
+
+@click.command("prune", epilog=common.ENVIRONMENT)
+@click.option("--keep", type=click.IntRange(0), metavar="N", help="Keep the newest N runs.")
+@click.option("--before", type=Moment(), help="Only runs that began before a date, or 90m, 2h, 7d ago.")
+@click.option("--state", type=State(), help="Only runs that ended in this state.")
+@click.option("--delete", is_flag=True, help="Really delete them.")
+@click.option("--vacuum", is_flag=True, help="Give the freed space back to the disk.")
+@common.journal_option
+@click.pass_context
+def command(
+    ctx: click.Context,
+    /,
+    *,
+    keep: int | None,
+    before: float | None,
+    state: RunState | None,
+    delete: bool,
+    vacuum: bool,
+    journal: Path | None,
+) -> None:
+    """Delete old runs with their events.
+
+    A run goes together with the runs that it was resumed from. Runs that are going on stay, and so does what can
+    still be resumed, unless --state names its state.
+    """
+    if keep is None and before is None and state is None and not vacuum:
+        raise UsageError("say which runs: --keep, --before or --state", "see 'stagerun prune --help'")
+    path = common.journal_file(ctx, journal)
+    if not path.exists():
+        raise UsageError(f"there are no runs yet: {path} does not exist")
+    connection = schema.open_for_writing(path, durable=common.project_of(ctx).durable)
+    runs = []
+    if keep is not None or before is not None or state is not None:
+        runs = Records(connection, path).prunable(keep=keep or 0, before=before, state=state)
+    book = Journal(connection, path)
+    if delete:
+        book.delete(runs)
+        click.echo(f"deleted {wording.count(len(runs), 'run')}")
+    elif runs:
+        click.echo(f"would delete {wording.count(len(runs), 'run')}: {_ranges(runs)}; to do it: --delete")
+    else:
+        click.echo("no run to delete")
+    if vacuum:
+        book.vacuum()
+        click.echo(f"the journal has {path.stat().st_size:,} bytes now")
+
+
+def _ranges(runs: list[int]) -> str:
+    """`1-40, 42, 45-47`, cut after a few."""
+    ranges: list[tuple[int, int]] = []
+    for run in sorted(runs):
+        if ranges and ranges[-1][1] == run - 1:
+            ranges[-1] = (ranges[-1][0], run)
+        else:
+            ranges.append((run, run))
+    shown = [str(first) if first == last else f"{first}-{last}" for first, last in ranges[:10]]
+    return ", ".join(shown) + (", …" if len(ranges) > 10 else "")

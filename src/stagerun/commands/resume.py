@@ -1,0 +1,185 @@
+"""`stagerun resume [REF]`: go on where a run stopped, as a new run that takes over what is finished."""
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from stagerun import params, recipes, schema, wording
+from stagerun.commands import common, execution
+from stagerun.errors import HeldError, UsageError
+from stagerun.operation import LiveOperation
+from stagerun.records import Records, Resumption
+from stagerun.render import lines
+from stagerun.states import TERMINAL, RunState
+from stagerun.untrusted import neutralise
+from stagerun.view import RunView
+
+
+MOST_ATTEMPTS: Final = 20
+
+
+@click.command("resume", epilog=common.ENVIRONMENT)
+@click.argument("ref", type=common.Ref(), required=False)
+@click.option("--from", "from_stage", metavar="STAGE", help="Do this stage and the later ones again.")
+@click.option("--set", "settings", metavar="NAME=VALUE", multiple=True, help="Change a parameter.")
+@click.option("--force", is_flag=True, help=f"Resume also after {MOST_ATTEMPTS} attempts.")
+@common.option("--dry-run", is_flag=True, help="Show the plan; start nothing.")
+@execution.options
+@common.operation_option
+@common.journal_option
+@click.pass_context
+def command(
+    ctx: click.Context,
+    /,
+    *,
+    ref: str | None,
+    from_stage: str | None,
+    settings: tuple[str, ...],
+    force: bool,
+    dry_run: bool,
+    progress: str,
+    timestamps: bool,
+    timeout: float | None,
+    run_id_file: Path | None,
+    operation: str | None,
+    journal: Path | None,
+) -> int:
+    """Go on where a run stopped.
+
+    REF is a run's id, last, last~1, …; without it the newest run that did not succeed. It starts a new run: stages
+    that were finished and checkpoints that were stored are not lost.
+    """
+    records = common.open_records(ctx, journal)
+    view = _place(records, ref, operation, again=from_stage is not None)
+    if view is None:
+        return 0
+    if view.attempt >= MOST_ATTEMPTS and not force:
+        raise UsageError(
+            f"run {view.id} was attempt {view.attempt}: something is wrong that a resume does not mend",
+            "to try once more: --force",
+        )
+    resumption = records.resumption(view, from_stage)
+    found = _found(view, common.project_of(ctx).recipes)
+    instance = found.operation(owner=view.owner, **_values(found.operation, view, settings))
+    plan = list(_plan(resumption, from_stage, found, settings))
+    if progress == "json":
+        click.echo("\n".join(plan), err=True)
+    else:
+        common.print_lines(plan)
+    records.close()
+    if dry_run:
+        return 0
+    try:
+        return execution.execute(
+            ctx,
+            found,
+            instance,
+            display=execution.choose_display(progress, timestamps=timestamps),
+            journal=journal,
+            timeout=timeout,
+            run_id_file=run_id_file,
+            resumption=resumption,
+        )
+    except HeldError as error:
+        path = common.journal_file(ctx, journal)
+        holder = Records(schema.open_for_reading(path), path).successor(view)
+        raise (_held(holder) if holder else error) from None
+
+
+def _place(records: Records, ref: str | None, operation: str | None, *, again: bool) -> RunView | None:
+    """Return the run to go on from, None if there is nothing to do."""
+    if ref is None:
+        newest = records.newest_resumable(operation)
+        if newest is None:
+            click.echo("nothing to resume: no run has failed, crashed or been cancelled")
+            return None
+        return newest
+    named = records.find(ref, operation)
+    view = records.place_to_resume(named, along_chain=not again)
+    if view.state not in TERMINAL:
+        raise _held(view)
+    if view.state is RunState.SUCCEEDED and not again:
+        what = f"run {named.id}" if view is named else f"run {named.id} was resumed, and run {view.id}"
+        click.echo(f"nothing to resume: {what} succeeded; to do a part of it again: --from STAGE")
+        return None
+    return view
+
+
+def _held(view: RunView) -> HeldError:
+    since = wording.ago(view.created_on, time.time())
+    return HeldError(
+        f"run {view.id} is going on (process {view.process.pid} on {view.process.host}, since {since})",
+        f"wait for it: stagerun wait {view.id}, or stop it: stagerun cancel {view.id}",
+    )
+
+
+def _found(view: RunView, folder: Path) -> recipes.Found:
+    """Load the operation from the file that it came from; where that is gone, by its target."""
+    if view.source is not None and Path(view.source).is_file():
+        found = recipes.load(f"{view.source}:{view.operation}", folder)
+        return replace(found, target=view.target, recipe=view.recipe)
+    return recipes.load(view.target, folder)
+
+
+def _values(operation: type[LiveOperation], view: RunView, settings: tuple[str, ...]) -> dict[str, Any]:
+    """Return the parameters of the run with the changes; secrets were never written down and are asked for again."""
+    values = {name: value for name, value in view.params.items() if name in operation.parameters}
+    for name, parameter in operation.parameters.items():
+        if parameter.secret:
+            values.pop(name, None)
+            secret = _secret(parameter)
+            if secret is not None:
+                values[name] = secret
+    for setting in settings:
+        name, equals, value = setting.partition("=")
+        if not equals:
+            raise UsageError(f"--set can't be {setting!r}", "give it as --set name=value")
+        name = name.strip().replace("-", "_")
+        parameter_many = name in operation.parameters and operation.parameters[name].many
+        values[name] = value.split(",") if parameter_many else value
+    return values
+
+
+def _secret(parameter: params.Parameter) -> params.Secret | None:
+    variable = f"STAGERUN_{parameter.name.upper()}"
+    if variable in os.environ:
+        return params.Secret(os.environ[variable])
+    if not parameter.required:
+        return None
+    if sys.stdin is not None and sys.stdin.isatty():
+        return params.Secret(click.prompt(parameter.name, hide_input=True, err=True))
+    raise UsageError(f"the secret {parameter.name!r} is missing: it is never written down", f"set {variable}")
+
+
+def _plan(
+    resumption: Resumption, from_stage: str | None, found: recipes.Found, settings: tuple[str, ...]
+) -> Iterator[str]:
+    view = resumption.view
+    place = lines.ended_in(view)
+    where = f" in {neutralise(place)}" if place else ""
+    when = wording.ago(view.finished_on or view.created_on, time.time())
+    yield f"resuming run {view.id}: {neutralise(view.target)}, {wording.state_word(view.state)}{where} {when}"
+    if resumption.done_before:
+        yield f"  done before: {_names(resumption.done_before)}"
+    if from_stage is not None:
+        yield f"  again from: {neutralise(from_stage)}"
+    if resumption.inherited:
+        yield f"  checkpoints reused: {_names(tuple(resumption.inherited))}"
+    if resumption.dropped:
+        yield f"  checkpoints dropped: {_names(resumption.dropped)}"
+    if settings:
+        yield f"  parameters changed: {_names(tuple(each.partition('=')[0] for each in settings))}"
+    if view.source_hash is not None and found.source_hash() not in (None, view.source_hash):
+        yield f"  warning: {neutralise(view.source or '')} has changed since"
+
+
+def _names(names: tuple[str, ...]) -> str:
+    """Return the names, of many only the first ones."""
+    shown = ", ".join(map(neutralise, names[:8]))
+    return shown if len(names) <= 8 else f"{shown} and {len(names) - 8:,} more"

@@ -1,0 +1,32 @@
+"""`stagerun wait REF`: block until a run and its chain are over."""
+
+import time
+from pathlib import Path
+from typing import Final
+
+import click
+
+from stagerun import events
+from stagerun.commands import common
+
+
+POLL: Final = 0.05
+
+
+@click.command("wait", epilog=common.ENVIRONMENT)
+@click.argument("ref", type=common.Ref(), default="last")
+@common.operation_option
+@common.journal_option
+@click.pass_context
+def command(ctx: click.Context, /, *, ref: str, operation: str | None, journal: Path | None) -> int:
+    """Wait until a run and its chain are over; exit with its exit code.
+
+    REF is a run's id, last (the default), last~1, last~2, …
+    """
+    records = common.open_records(ctx, journal)
+    view = records.find(ref, operation)
+    code = 0
+    for entry in records.follow(view.id, wait=lambda: time.sleep(POLL), kinds=(events.RunFinished.kind,)):
+        assert isinstance(entry.event, events.RunFinished)
+        code = entry.event.exit_code
+    return code

@@ -1,0 +1,54 @@
+"""`stagerun watch REF`: the display of a run that another process works on, or that is over."""
+
+import time
+from pathlib import Path
+from typing import Final
+
+import click
+
+from stagerun import events
+from stagerun.commands import common, execution
+from stagerun.view import RunView, begin, fold
+
+
+_POLL: Final = 0.05
+
+
+@click.command("watch", epilog=common.ENVIRONMENT)
+@click.argument("ref", type=common.Ref(), default="last")
+@execution.display_options
+@common.operation_option
+@common.journal_option
+@click.pass_context
+def command(
+    ctx: click.Context,
+    /,
+    *,
+    ref: str,
+    progress: str,
+    timestamps: bool,
+    operation: str | None,
+    journal: Path | None,
+) -> int:
+    """Show a run as it goes on, from its start to its end and along its chain.
+
+    REF is a run's id, last (the default), last~1, last~2, … Ctrl-C ends the watching, not the run.
+    """
+    records = common.open_records(ctx, journal)
+    run = records.find(ref, operation).id
+    display = execution.choose_display(progress, timestamps=timestamps)
+
+    def wait() -> None:
+        display.refresh(time.time())
+        time.sleep(_POLL)
+
+    view: RunView | None = None
+    try:
+        for entry in records.follow(run, wait=wait):
+            created = isinstance(entry.event, events.RunCreated)
+            view = begin(entry) if created or view is None else fold(view, entry)
+            display.update(entry, view)
+    finally:
+        display.close()
+    assert view is not None
+    return view.exit_code or 0
