@@ -20,7 +20,7 @@ from stagerun.view import RunView, StageView, end_of, fold
 _SAMPLE: Final = 20  # successful runs that a usual duration is taken from
 _PAGE: Final = 1000  # events read at a time, so that a long log needs no memory
 CRASHED_EXIT_CODE: Final = 1
-HEARTBEAT: Final = 15.0  # seconds between two signs of life of a run that is silent
+HEARTBEAT: Final = 5.0  # seconds between two signs of life of a run that is silent
 SILENCE: Final = 60.0  # a run on another host that gave no sign of life for so long is dead
 _PROCESS: Final = {
     "host": "host",

@@ -1,0 +1,48 @@
+"""The projections worked out anew from the events alone, for comparison with what the tables hold."""
+
+import json
+import sqlite3
+from pathlib import Path
+
+from stagerun import events
+from stagerun.view import RunView, begin, fold
+
+
+def views(path: Path) -> dict[int, RunView]:
+    """Return run -> view, folded from the events of the journal."""
+    found: dict[int, RunView] = {}
+    for entry in _entries(path):
+        created = isinstance(entry.event, events.RunCreated)
+        found[entry.run] = begin(entry) if created else fold(found[entry.run], entry)
+    return found
+
+
+def checkpoints(path: Path) -> dict[tuple[int, str], tuple[int, int]]:
+    """Return (run, key) -> (run, seq) of the event with the value."""
+    found: dict[tuple[int, str], tuple[int, int]] = {}
+    for entry in _entries(path):
+        match entry.event:
+            case events.RunCreated() as plan:
+                found |= {(entry.run, key): place for key, place in plan.inherited.items()}
+            case events.CheckpointStored() | events.PositionReached() as stored:
+                found[entry.run, stored.key] = (entry.run, entry.seq)
+            case _:
+                pass
+    return found
+
+
+def checkpoint_rows(path: Path) -> dict[tuple[int, str], tuple[int, int]]:
+    """Return what the table of checkpoints holds, in the same form."""
+    with sqlite3.connect(path) as connection:
+        rows = connection.execute("SELECT run_id, key, event_run_id, event_seq FROM checkpoints").fetchall()
+    connection.close()
+    return {(run, key): (event_run, seq) for run, key, event_run, seq in rows}
+
+
+def _entries(path: Path) -> list[events.Entry]:
+    with sqlite3.connect(path) as connection:
+        rows = connection.execute("SELECT run_id, seq, time, kind, data FROM events ORDER BY run_id, seq").fetchall()
+    connection.close()
+    return [
+        events.Entry(run, seq, time, events.from_dict(kind, json.loads(data))) for run, seq, time, kind, data in rows
+    ]
