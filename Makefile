@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint types tests bench clean
+.PHONY: demo test lint types tests soak bench clean
 
 demo: .venv/demo
 	$(BIN)/stagerun run stdlib:Index
@@ -18,6 +18,9 @@ types: .venv/dev
 
 tests: .venv/dev
 	$(BIN)/pytest -n auto
+
+soak: .venv/dev
+	$(BIN)/pytest -m soak
 
 bench: .venv/dev
 	$(BIN)/python benchmarks/startup.py

@@ -9,6 +9,7 @@ import os
 import random
 import signal
 import sqlite3
+import subprocess
 import sys
 import threading
 import time
@@ -20,6 +21,7 @@ from typing import Any, cast
 import sqlite_utils  # noqa: F401 - so that no fork has to
 
 from stagerun import LiveOperation, Progress, recipes, schema
+from stagerun.errors import JournalError
 from stagerun.interrupts import Interrupts
 from stagerun.journal import Journal
 from stagerun.records import Records
@@ -176,6 +178,13 @@ def in_a_fork(act: Callable[[], None]) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
+def in_a_process(path: Path, told: Path, *, before: Sequence[str] = (), prepare_only: bool = False) -> int:
+    """Live in a process of its own, started through the command `before`; return its exit code."""
+    mode = "prepare" if prepare_only else "life"
+    command = [*before, sys.executable, "-m", "tests.killing", mode, str(path), str(told)]
+    return subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, check=False).returncode
+
+
 def violations(path: Path) -> list[str]:
     """Return what the journal says against itself or against what the recipe was told."""
     found = []
@@ -297,8 +306,22 @@ def _short_life(operation: type[LiveOperation], path: Path, seconds: float) -> N
     live(operation, path, 0)
 
 
-if __name__ == "__main__":
-    if sys.argv[1] == "random":
-        print(json.dumps(at_random(int(sys.argv[3]), Path(sys.argv[2]), seed=int(sys.argv[4]))))
+def main(mode: str, place: str, *more: str) -> int:
+    global effects  # noqa: PLW0603 - one process lives one life
+    if mode == "prepare":
+        schema.open_for_writing(Path(place)).close()
+    elif mode == "life":
+        effects = Effects(Path(more[0]))
+        try:
+            live(Stages, Path(place), 0)
+        except JournalError:
+            return 3
+    elif mode == "random":
+        print(json.dumps(at_random(int(more[0]), Path(place), int(more[1]))))
     else:
-        print(json.dumps(at_every_point(sys.argv[1], Path(sys.argv[2]))))
+        print(json.dumps(at_every_point(mode, Path(place))))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
