@@ -1,12 +1,13 @@
 """What a recipe says without us, made into log lines: print, logging and warnings, for the time of a run."""
 
+import codecs
 import io
 import os
 import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterable
-from functools import partial
+from contextlib import ExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
@@ -30,7 +31,7 @@ class CapturedStream(io.TextIOBase):
         self._name = name
         self._original = original
         self._pid = os.getpid()
-        self._partial: dict[int, str] = {}
+        self._partial: dict[int, list[str]] = {}
         self.buffer = _Bytes(self)
 
     @property
@@ -55,24 +56,33 @@ class CapturedStream(io.TextIOBase):
     def write(self, text: str) -> int:
         if os.getpid() != self._pid:
             # A forked child has no run; its words go where they would have gone without us.
-            return self._original.write(text) if self._original else len(text)
+            if self._original is not None:
+                self._original.write(text)
+                self._original.flush()
+            return len(text)
         thread = threading.get_ident()
-        *lines, rest = (self._partial.pop(thread, "") + text).split("\n")
+        if "\n" not in text and "\r" not in text:
+            self._keep(thread, text)
+            return len(text)
+        *lines, rest = ("".join(self._partial.pop(thread, ())) + text).split("\n")
         for line in lines:
             self._emit(line)
         if "\r" in rest[:-1]:
             rest = rest[rest.rindex("\r", 0, len(rest) - 1) + 1 :]
-        if len(rest) > _PARTIAL_LIMIT:
-            self._emit(rest)
-        elif rest:
-            self._partial[thread] = rest
+        if rest:
+            self._keep(thread, rest)
         return len(text)
 
     def finish(self) -> None:
         """Write the lines that were never ended."""
-        for rest in self._partial.values():
-            self._emit(rest)
-        self._partial.clear()
+        while self._partial:
+            self._emit("".join(self._partial.popitem()[1]))
+
+    def _keep(self, thread: int, text: str) -> None:
+        parts = self._partial.setdefault(thread, [])
+        parts.append(text)
+        if len(parts) * len(text) > _PARTIAL_LIMIT and sum(map(len, parts)) > _PARTIAL_LIMIT:
+            self._emit("".join(self._partial.pop(thread)))
 
     def _emit(self, line: str) -> None:
         self._write(line.rstrip("\r").rpartition("\r")[2], "info", self._name)
@@ -83,13 +93,14 @@ class _Bytes(io.RawIOBase):
 
     def __init__(self, text: CapturedStream) -> None:
         self._text = text
+        self._decode = codecs.getincrementaldecoder("utf-8")("backslashreplace").decode
 
     def writable(self) -> bool:
         return True
 
     def write(self, data: Any) -> int:
         raw = bytes(data)
-        self._text.write(raw.decode("utf-8", "backslashreplace"))
+        self._text.write(self._decode(raw))
         return len(raw)
 
 
@@ -98,27 +109,24 @@ class Capture:
 
     def __init__(self, write: Write) -> None:
         self._write = write
-        self._undo: list[Callable[[], None]] = []
+        self._undo = ExitStack()
 
     def __enter__(self) -> None:
         self._take_warnings()
-        if "logging" in sys.modules:
-            self._take_logging()
+        self._take_logging()
         self._take_streams()
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for undo in reversed(self._undo):
-            undo()
-        self._undo.clear()
+        self._undo.close()
 
     def _take_streams(self) -> None:
         for name in ("stdout", "stderr"):
             original = getattr(sys, name)
             captured = CapturedStream(self._write, name, original)
             setattr(sys, name, captured)
-            self._undo.append(partial(_give_back, name, original, captured))
+            self._undo.callback(_give_back, name, original, captured)
 
     def _take_warnings(self) -> None:
         original = warnings.showwarning
@@ -134,13 +142,14 @@ class Capture:
             self._write(f"{filename}:{lineno}: {category.__name__}: {message}", "warning", "warnings")
 
         warnings.showwarning = show
-        self._undo.append(lambda: setattr(warnings, "showwarning", original))
+        self._undo.callback(setattr, warnings, "showwarning", original)
 
     def _take_logging(self) -> None:
         import logging
 
         handler, root, level = _handler(self._write), logging.getLogger(), logging.getLogger().level
         consoles = list(_consoles(root))
+        before = {logger: logger.handlers.copy() for logger, _ in consoles}
         for logger, console in consoles:
             logger.removeHandler(console)
         if not consoles and not root.handlers and level == logging.WARNING:
@@ -153,17 +162,17 @@ class Capture:
         def undo() -> None:
             for logger in takers:
                 logger.removeHandler(handler)
-            for logger, console in consoles:
-                logger.addHandler(console)
+            for logger, handlers in before.items():
+                logger.handlers[:] = [*handlers, *(each for each in logger.handlers if each not in handlers)]
             root.setLevel(level)
 
-        self._undo.append(undo)
+        self._undo.callback(undo)
 
 
 def _give_back(name: str, original: TextIO | None, captured: CapturedStream) -> None:
-    captured.finish()
     if getattr(sys, name) is captured:
         setattr(sys, name, original)
+    captured.finish()
 
 
 def _handler(write: Write) -> "logging.Handler":
@@ -175,10 +184,15 @@ def _handler(write: Write) -> "logging.Handler":
         def emit(self, record: logging.LogRecord) -> None:
             try:
                 text = self.format(record)
-            except Exception:
-                self.handleError(record)
-                return
-            write(text, _level(record.levelno), record.name)
+            except Exception as error:
+                text = f"{record.msg!r} can't be formatted with {record.args!r}: {error}"
+            if os.getpid() == pid:
+                write(text, _level(record.levelno), record.name)
+            elif sys.__stderr__ is not None:
+                sys.__stderr__.write(f"{text}\n")
+                sys.__stderr__.flush()
+
+    pid = os.getpid()
 
     return RunHandler()
 

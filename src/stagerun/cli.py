@@ -80,7 +80,11 @@ def cli(ctx: click.Context) -> None:
 
     from stagerun import project
 
-    ctx.obj = project.find(Path.cwd())
+    try:
+        here = Path.cwd()
+    except FileNotFoundError:
+        raise UsageError("the current folder does not exist any more", "change to another one") from None
+    ctx.obj = project.find(here)
     settings = ctx.obj.settings
     defaults = {name: settings[name] for name in ("progress", "timestamps", "owner") if name in settings}
     ctx.default_map = dict.fromkeys(("run", "resume", "watch", "logs"), defaults)
@@ -128,9 +132,12 @@ def _errors_as_sentences() -> Iterator[dict[str, int]]:
         outcome["code"] = leaving.exit_code
     except click.Abort:
         outcome["code"] = 128 + signal.SIGINT
-    except BrokenPipeError:
-        # The reader has seen enough; nothing may be left to flush when Python ends.
+    except OSError as error:
+        # A reader that has seen enough is no error. Nothing may be left to flush when Python ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        if not isinstance(error, BrokenPipeError):
+            say(f"{error.strerror or error}" + (f": {error.filename}" if error.filename else ""))
+            outcome["code"] = 1
 
 
 def _sentence(message: str) -> str:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, TypeVar
 
-from stagerun.errors import JournalError
+from stagerun.errors import JournalBusy, JournalError
 
 
 # SQLite waits in C, where no signal is seen, so it waits in short slices and we go on waiting in Python.
@@ -56,23 +56,26 @@ def connect(path: Path, *, readonly: bool = False) -> sqlite3.Connection:
     )
 
 
-def patiently(action: Callable[[], _T], patience: float = PATIENCE) -> _T:
-    """Return what `action` returns, trying again while another process holds the file."""
-    deadline = time.monotonic() + patience
+def patiently(action: Callable[[], _T], patience: Callable[[], float] = lambda: PATIENCE) -> _T:
+    """Return what `action` returns, trying again while another process holds the file.
+
+    `patience` is asked again and again for the seconds that may be waited in all: a cancel makes it shorter.
+    """
+    begun = time.monotonic()
     while True:
         try:
             return action()
         except sqlite3.OperationalError as error:
-            if _code(error) not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED) or time.monotonic() > deadline:
+            if not _is_busy(error) or time.monotonic() - begun > patience():
                 raise
             # Some locks answer at once instead of waiting.
             time.sleep(0.005)
 
 
 @contextmanager
-def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+def transaction(connection: sqlite3.Connection, patience: Callable[[], float] = lambda: PATIENCE) -> Iterator[None]:
     """Commit what the block writes, or nothing of it. It takes the write lock at once: no upgrade, no deadlock."""
-    patiently(lambda: connection.execute("BEGIN IMMEDIATE"))
+    patiently(lambda: connection.execute("BEGIN IMMEDIATE"), patience)
     try:
         yield
         patiently(lambda: connection.execute("COMMIT"))
@@ -84,8 +87,14 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
 
 def explained(error: sqlite3.Error, path: Path) -> JournalError:
     """Return what `error` means for the journal at `path`, with the way out."""
+    if _is_busy(error):
+        return JournalBusy(f"journal {path}: another process holds it", "see which one has it open: lsof, fuser")
     reason, hint = _REASONS.get(_code(error), (str(error), None))
     return JournalError(f"journal {path}: {reason}", hint)
+
+
+def _is_busy(error: sqlite3.Error) -> bool:
+    return _code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
 def _code(error: sqlite3.Error) -> int:

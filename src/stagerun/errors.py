@@ -5,6 +5,7 @@ StagerunError                 a message, and a hint that says the way out
 ├── RecipeError               the recipe breaks a rule or can't be loaded: its author acts
 ├── HeldError                 another run excludes this one: wait for it, or cancel it
 └── JournalError              the journal can't be used or can't take a fact: the machine's owner acts
+    └── JournalBusy           another process holds it; that passes
 IllegalTransition             a move that the tables in `states` don't hold: a bug in stagerun, never caught
 Interruption                  on BaseException: a run is being stopped from outside
 ├── OperationCancelled        a cancel on its way through a recipe
@@ -25,6 +26,8 @@ class StagerunError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+        if hint:
+            self.add_note(f"  {hint}")  # a traceback shows it too
 
 
 class UsageError(StagerunError):
@@ -45,6 +48,10 @@ class JournalError(StagerunError):
 
 class IllegalTransition(RuntimeError):
     """A state move that is in no table."""
+
+
+class JournalBusy(JournalError):
+    """Another process holds the journal; that passes."""
 
 
 class Interruption(BaseException):

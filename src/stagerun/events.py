@@ -265,6 +265,12 @@ _TYPED: Final[Mapping[tuple[str, str], Callable[[Any], Any]]] = {
     ("run_finished", "error"): lambda value: None if value is None else Failure(**value),
 }
 
+
+def encodable(text: str) -> str:
+    """Return `text` as UTF-8 can hold it: a lone surrogate stands as its escape."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
 

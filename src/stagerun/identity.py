@@ -55,7 +55,7 @@ class Process:
     def is_gone(self) -> bool | None:
         """Return whether this process runs no more, None if that can't be known from here."""
         host, boot_id, pid_namespace = _machine()
-        if self.boot_id != boot_id:
+        if self.boot_id != boot_id or (not boot_id and self.host != host):
             # The same host has been started anew, or it is another host.
             return True if self.host == host else None
         if self.pid_namespace != pid_namespace:

@@ -5,21 +5,28 @@ So it raises at once in the recipe's code, and is deferred inside a guard, which
 writes and stage transitions. A raise can be swallowed, so the flag stays and `check` raises again.
 """
 
+import math
 import os
 import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from stagerun.errors import Interruption, OperationCancelled, TimeLimitExceeded
 
 
 _SIGNALS: Final = ("SIGINT", "SIGTERM", "SIGHUP")
+_LONGEST: Final = 1e8  # seconds; not every system's timer holds more
 _ABANDON_AT: Final = 3  # the third signal ends the process at once
+
+
+def is_limit(seconds: object) -> bool:
+    """Return True for what can be a time limit: a finite number of seconds above 0."""
+    return type(seconds) in (int, float) and 0 < cast("float", seconds) < math.inf
 
 
 class Interrupts:
@@ -32,6 +39,7 @@ class Interrupts:
         signal: the name of the last signal that asked for a cancel, or None.
         expired: the time limit that ran out ("stage 'Load' took longer than 5s"), or None.
         stopping: True once the run was asked to stop, whatever for.
+        farewell: called before the process ends in the middle of everything; it may take no lock.
 
     """
 
@@ -39,9 +47,12 @@ class Interrupts:
         self.signal: str | None = None
         self.expired: str | None = None
         self.stopping = False
+        self.farewell: Callable[[], object] = lambda: None
+        self._pid = os.getpid()
         self._deadlines: list[tuple[float, str]] = []
         self._count = 0
         self._depth = 0
+        self._covered = 0
         self._owed = False
         self._over = False
         self._thread = threading.get_ident()
@@ -75,7 +86,7 @@ class Interrupts:
 
     def close(self) -> None:
         """From now on a signal changes nothing: the work is over and its end is recorded."""
-        self._over = True
+        self._over, self._owed = True, False
 
     def check(self) -> None:
         """Raise what stops the run, if anything does, except while that is being handled already."""
@@ -117,26 +128,34 @@ class Interrupts:
             self._owed = False
             raise self._interruption()
 
-    @contextmanager
-    def exposed(self) -> Iterator[None]:
-        """Within a guarded block: let signals through again, for the time that recipe code runs."""
-        depth, self._depth = self._depth, 0
-        try:
-            if self._owed:
-                self._owed = False
-                raise self._interruption()
-            yield
-        finally:
-            self._depth = depth
+    def expose(self) -> None:
+        """Let signals through in the middle of a guarded block, until `cover`."""
+        self._covered, self._depth = self._depth, 0
+        if self._owed:
+            self._owed = False
+            raise self._interruption()
+
+    def cover(self) -> None:
+        """Hold signals back again; calling it twice does no harm."""
+        self._depth = self._covered
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self._over:
-            return
+        if os.getpid() != self._pid:
+            self._die(number)
         self._count += 1
-        self.signal, self.stopping = signal.Signals(number).name, True
+        if not self._over:
+            self.signal, self.stopping = signal.Signals(number).name, True
         if self._count >= _ABANDON_AT:
-            os._exit(128 + number)
-        self._raise_or_owe()
+            self.farewell()
+            self._die(number)
+        if not self._over:
+            self._raise_or_owe()
+
+    def _die(self, number: int) -> None:
+        """End this process by the signal, as if nobody had taken it over."""
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+        os._exit(128 + number)  # where the first process of a container ignores it
 
     def _expire(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
@@ -152,7 +171,8 @@ class Interrupts:
         if hasattr(signal, "setitimer") and signal.SIGALRM in self._previous:
             first = min((moment for moment, _ in self._deadlines), default=None)
             # A timer of 0 would be none at all.
-            signal.setitimer(signal.ITIMER_REAL, 0 if first is None else max(1e-6, first - time.monotonic()))
+            left = 0 if first is None else min(_LONGEST, max(1e-6, first - time.monotonic()))
+            signal.setitimer(signal.ITIMER_REAL, left)
 
     def _raise_or_owe(self) -> None:
         if self._depth:

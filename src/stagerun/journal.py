@@ -5,7 +5,7 @@ queue and go along with the next fact, or with `flush`.
 """
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -18,6 +18,7 @@ from stagerun.view import RunView, StageView, begin, end_of
 
 
 _DELETED_AT_A_TIME: Final = 100
+HURRIED_PATIENCE: Final = 2.0
 _INSERT_EVENT: Final = "INSERT INTO events (run_id, seq, time, kind, data) VALUES (?, ?, ?, ?, ?)"
 _INSERT_STAGE: Final = (
     "INSERT INTO stages (run_id, position, name, state, seconds, entered_on, visits) VALUES (?, ?, ?, ?, ?, ?, ?)"
@@ -35,11 +36,17 @@ _UPDATE_STAGE: Final = (
 
 
 class Journal:
-    """One process's connection for writing. The caller makes sure that one thread at a time is in here."""
+    """One process's connection for writing. The caller makes sure that one thread at a time is in here.
 
-    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+    While another process holds the file it waits, but not for long once `hurried` says so.
+    """
+
+    def __init__(
+        self, connection: sqlite3.Connection, path: Path, *, hurried: Callable[[], bool] = lambda: False
+    ) -> None:
         self._connection = connection
         self._path = path
+        self._hurried = hurried
         self._file = _file_id(path)
         self._queue: list[events.Entry] = []
         self._queued_view: RunView | None = None
@@ -51,17 +58,15 @@ class Journal:
 
     def queue(self, entry: events.Entry, view: RunView) -> None:
         """Keep a pulse for the next transaction; `view` is what is known after it."""
-        last = self._queue[-1].event if self._queue else None
-        if type(last) is type(entry.event) and not isinstance(last, events.LogLine):
-            # Of progress and status only the newest matters.
+        if len(self._queue) > 1 and _replaces(entry.event, self._queue[-1].event, self._queue[-2].event):
             self._queue.pop()
         self._queue.append(entry)
         self._queued_view = view
 
-    def flush(self) -> None:
-        """Write what is queued. Raises JournalError, and keeps nothing, if it can't."""
+    def flush(self, *, wait: bool = True) -> None:
+        """Write what is queued. Raises JournalError, and keeps the queue, if that can't be done."""
         if self._queue:
-            with self.transaction():
+            with self.transaction(wait=wait):
                 pass
 
     def drop_queue(self) -> int:
@@ -71,22 +76,29 @@ class Journal:
         return dropped
 
     @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """Write the queue and then what the block adds, all or nothing. Raises JournalError if that can't be done."""
+    def transaction(self, *, wait: bool = True) -> Iterator[None]:
+        """Write the queue and then what the block adds, all or nothing.
+
+        Raises JournalError if that can't be done, JournalBusy if another process holds the file for too long.
+        """
         if _file_id(self._path) != self._file:
             raise JournalError(
                 f"journal {self._path} was removed or replaced while the run was writing to it",
                 "what was recorded before is in the old file, if it still exists",
             )
-        queued = len(self._queue)
         try:
-            with database.transaction(self._connection):
-                if queued:
-                    self._write_queue()
-                yield
+            with database.transaction(self._connection, lambda: self._patience(wait=wait)):
+                # Swapped out first: writing it may run code that queues more.
+                queue, self._queue = self._queue, []
+                try:
+                    if queue:
+                        self._write(queue)
+                    yield
+                except BaseException:
+                    self._queue[:0] = queue
+                    raise
         except sqlite3.Error as error:
             raise database.explained(error, self._path) from error
-        del self._queue[:queued]
 
     def create(self, entry: events.Entry, *, exclusive: bool = False) -> RunView:
         """Inside a transaction: add a run and return its view. The entry's run id is not used: the journal gives it.
@@ -96,7 +108,7 @@ class Journal:
         plan = entry.event
         assert isinstance(plan, events.RunCreated)
         if exclusive:
-            self._refuse_second(plan.target, plan.operation)
+            self._refuse_second(plan)
         view = begin(entry)
         values = _plan(view) | _moving(view, entry.time)
         try:
@@ -111,29 +123,33 @@ class Journal:
             _INSERT_STAGE, [(run, position, *_stage(each)) for position, each in enumerate(view.stages)]
         )
         self._connection.executemany(
-            _INHERIT_CHECKPOINT, [(run, plan.resumed_from, _text(key)) for key in plan.inherited]
+            _INHERIT_CHECKPOINT, [(run, plan.resumed_from, events.encodable(key)) for key in plan.inherited]
         )
         self._connection.execute(_INSERT_EVENT, _event(entry))
         return view
 
-    def append(self, entries: Iterable[events.Entry], view: RunView, old: RunState) -> None:
+    def append(self, entries: Sequence[events.Entry], view: RunView, old: RunState) -> None:
         """Inside a transaction: add events and bring the projections to `view`. `old` is the run's state before."""
-        seen_on = 0.0
+        self._update(view, entries[-1].time, old)
         positions = set()
         for entry in entries:
-            seen_on = entry.time
             self._connection.execute(_INSERT_EVENT, _event(entry))
             match entry.event:
                 case events.StageEntered(index=int(position)) | events.StageLeft(index=int(position)):
                     positions.add(position)
                 case events.CheckpointStored() | events.PositionReached() as stored:
-                    row = (entry.run, _text(stored.key), stored.stage and _text(stored.stage), entry.run, entry.seq)
+                    row = (
+                        entry.run,
+                        events.encodable(stored.key),
+                        stored.stage and events.encodable(stored.stage),
+                        entry.run,
+                        entry.seq,
+                    )
                     self._connection.execute(_INSERT_CHECKPOINT, row)
                 case events.RunFinished(state=RunState.CRASHED):
                     positions.update(range(len(view.stages)))
                 case _:
                     pass
-        self._update(view, seen_on, old)
         for position in positions:
             _, state, seconds, entered_on, visits = _stage(view.stages[position])
             self._connection.execute(_UPDATE_STAGE, (state, seconds, entered_on, visits, view.id, position))
@@ -175,7 +191,7 @@ class Journal:
         """Ask the owner of a run to stop it."""
         with self.transaction():
             self._connection.execute(
-                "INSERT OR IGNORE INTO cancel_requests VALUES (?, ?, ?)", (run, now, _text(person))
+                "INSERT OR IGNORE INTO cancel_requests VALUES (?, ?, ?)", (run, now, events.encodable(person))
             )
 
     def cancel_requested(self, run: int) -> bool:
@@ -190,23 +206,29 @@ class Journal:
     def close(self) -> None:
         self._connection.close()
 
-    def _refuse_second(self, target: str, operation: str) -> None:
+    def _refuse_second(self, plan: events.RunCreated) -> None:
         row = self._connection.execute(
-            "SELECT id, pid, host FROM runs WHERE operation = ? AND target = ? AND state IN ('pending', 'running')",
-            (operation, target),
+            "SELECT id, pid, host FROM runs WHERE operation = ? AND (target = ? OR source = ?) "
+            "AND state IN ('pending', 'running')",
+            (plan.operation, plan.target, plan.source),
         ).fetchone()
         if row is not None:
             run, pid, host = row
             raise HeldError(
-                f"{target} is exclusive, and run {run} is going on (process {pid} on {host})",
+                f"{plan.target} is exclusive, and run {run} is going on (process {pid} on {host})",
                 f"wait for it: stagerun wait {run}",
             )
 
-    def _write_queue(self) -> None:
+    def _patience(self, *, wait: bool) -> float:
+        if not wait:
+            return 0.0
+        return HURRIED_PATIENCE if self._hurried() else database.PATIENCE
+
+    def _write(self, queue: list[events.Entry]) -> None:
         view = self._queued_view
         assert view is not None
-        self._connection.executemany(_INSERT_EVENT, map(_event, self._queue))
-        self._update(view, self._queue[-1].time, view.state)
+        self._update(view, queue[-1].time, view.state)
+        self._connection.executemany(_INSERT_EVENT, [_event(entry) for entry in queue])
 
     def _update(self, view: RunView, seen_on: float, old: RunState) -> None:
         values = _moving(view, seen_on)
@@ -218,25 +240,32 @@ class Journal:
             )
 
 
+def _replaces(event: events.Event, last: events.Event, before: events.Event) -> bool:
+    """Return True if `event` makes `last` superfluous: of a burst only the first and the newest matter."""
+    if isinstance(last, events.LogLine) or (isinstance(last, events.ProgressMoved) and last.ended):
+        return False
+    return type(event) is type(last) is type(before)
+
+
 def _event(entry: events.Entry) -> tuple[int, int, float, str, str]:
     event = entry.event
     return entry.run, entry.seq, entry.time, event.kind, events.dumps(events.to_dict(event))
 
 
 def _stage(stage: StageView) -> tuple[str, str, float, float | None, int]:
-    return _text(stage.name), stage.state, stage.seconds, stage.entered_on, stage.visits
+    return events.encodable(stage.name), stage.state, stage.seconds, stage.entered_on, stage.visits
 
 
 def _plan(view: RunView) -> dict[str, object]:
     """Return the columns of `runs` that never change."""
     process = view.process
     return {
-        "target": _text(view.target),
-        "recipe": _text(view.recipe),
+        "target": events.encodable(view.target),
+        "recipe": events.encodable(view.recipe),
         "operation": view.operation,
-        "source": _text(view.source) if view.source else None,
+        "source": events.encodable(view.source) if view.source else None,
         "source_hash": view.source_hash,
-        "owner": _text(view.owner),
+        "owner": events.encodable(view.owner),
         "params": events.dumps(view.params),
         "stages": events.dumps([stage.name for stage in view.stages]),
         "created_on": view.created_on,
@@ -263,7 +292,7 @@ def _moving(view: RunView, seen_on: float) -> dict[str, object]:
         "stage_states": events.dumps(view.stage_states),
         "percent": view.percent,
         "progress": events.dumps(events.to_dict(progress)) if progress else None,
-        "status_text": _text(status.text) if status else None,
+        "status_text": events.encodable(status.text) if status else None,
         "status_level": status.level if status else None,
         "result_context": events.dumps(result) if result is not None else None,
         "error": events.dumps(events.to_dict(error)) if error else None,
@@ -286,11 +315,6 @@ def _insert_run(*columns: str) -> str:
 def _update_run(*columns: str) -> str:
     # The old state in the condition: whoever lost a run, or has ended it, can't write to it any more.
     return f"UPDATE runs SET {', '.join(f'{name} = ?' for name in columns)} WHERE id = ? AND state = ?"  # noqa: S608
-
-
-def _text(text: str) -> str:
-    """Return `text` as UTF-8 can hold it: a lone surrogate stands as its escape."""
-    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _file_id(path: Path) -> tuple[int, int] | None:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Self, TypeVar
 
 from stagerun import identity, params
 from stagerun.errors import RecipeError
+from stagerun.interrupts import is_limit
 from stagerun.states import RunState, StageState
 
 
@@ -32,9 +33,10 @@ _FIELDS: Final = (
 _SETTINGS: Final = frozenset({"stages", "timeout", "exclusive"})
 # Options of the commands that also take an operation's parameters.
 _OPTIONS: Final = frozenset(
-    {"ci", "dry_run", "force", "help", "journal", "json", "progress", "run_id_file", "set", "timestamps"}
+    {"ci", "dry_run", "force", "help", "journal", "json", "progress", "run_id_file", "set", "target", "timestamps"}
 )
-_RESERVED: Final = frozenset({*_FIELDS, *_OPTIONS, "pk", "objects", "parameters", "run", "cancel_requested"})
+_MEMBERS: Final = frozenset({"pk", "objects", "parameters", "run", "cancel_requested", "params", "checked", "reflect"})
+_RESERVED: Final = frozenset({*_FIELDS, *_OPTIONS, *_MEMBERS})
 
 _Operation = TypeVar("_Operation", bound="LiveOperation")
 
@@ -83,15 +85,16 @@ class LiveOperation:
     exclusive: ClassVar[bool] = False
     objects: ClassVar = _ObjectsDescriptor()
     parameters: ClassVar[Mapping[str, params.Parameter]] = {}
+    _declared: ClassVar[Mapping[str, params.Parameter]] = {}
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         _check_stages(cls.__name__, cls.stages)
         _check_timeout(cls.__name__, cls.timeout)
-        own = cls.__dict__.get("__annotations__", {})
-        hidden = {name: own.pop(name) for name in _SETTINGS & own.keys()}
-        cls.parameters = params.declare(cls, _RESERVED)
-        own.update(hidden)
+        cls._declared = params.declare(cls, _RESERVED, _SETTINGS)
+        cls.parameters = {
+            name: each for base in reversed(cls.__mro__) for name, each in base.__dict__.get("_declared", {}).items()
+        }
 
     def __init__(self, *, owner: str | None = None, **given: Any) -> None:
         self.id: int | None = None
@@ -134,8 +137,16 @@ class LiveOperation:
 
 
 def _check_timeout(owner: str, timeout: object) -> None:
-    if timeout is not None and not (isinstance(timeout, int | float) and timeout > 0):
+    if timeout is not None and not is_limit(timeout):
         raise RecipeError(f"{owner}: timeout must be a number of seconds above 0, not {timeout!r}")
+
+
+def _is_encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _check_stages(owner: str, stages: object) -> None:
@@ -147,6 +158,8 @@ def _check_stages(owner: str, stages: object) -> None:
             raise RecipeError(f"{owner}: stage {stage!r} is not a string", "stages is a flat list of names")
         if not stage.strip():
             raise RecipeError(f"{owner}: a stage has an empty name")
+        if not _is_encodable(stage):
+            raise RecipeError(f"{owner}: stage {stage!r} has a name that UTF-8 can't hold")
         if len(stage) > _STAGE_NAME_LIMIT:
             raise RecipeError(f"{owner}: stage {stage[:40]!r}… has more than {_STAGE_NAME_LIMIT} characters")
         if stage in seen:

@@ -7,7 +7,10 @@ import contextlib
 import datetime as dt
 import decimal
 import enum
+import inspect
+import math
 import re
+import sys
 import types
 import typing
 import uuid
@@ -27,7 +30,7 @@ MISSING: Final = _Missing.MISSING
 _SCALARS: Final = frozenset(
     {str, int, float, bool, Path, dt.datetime, dt.date, dt.timedelta, decimal.Decimal, uuid.UUID}
 )
-_IMMUTABLE: Final = (*_SCALARS, tuple, type(None), enum.Enum)
+_SPOKEN: Final = {int: "whole number", float: "number", bool: "true or false", dt.datetime: "date and time"}
 _UNITS: Final = {"d": "days", "h": "hours", "m": "minutes", "s": "seconds", "ms": "milliseconds"}
 _DURATION: Final = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|[dhms]))+")
 _DURATION_PART: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|[dhms])")
@@ -58,6 +61,9 @@ class Secret:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a Secret can't be pickled: reveal() it where it is used")
+
+
+_IMMUTABLE: Final = (*_SCALARS, tuple, type(None), enum.Enum, Secret)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,7 +134,9 @@ class Parameter:
         return msgspec.to_builtins(value)
 
     def _convert_one(self, value: Any) -> Any:
-        if type(value) is self.type and self.type in _SCALARS:
+        if isinstance(value, float) and not math.isfinite(value):
+            self._refuse(value, "a finite number is expected")
+        if type(value) is self.type:
             return value
         if self.type is Secret:
             return value if isinstance(value, Secret) else Secret(self._convert_with_msgspec(value, str))
@@ -136,7 +144,10 @@ class Parameter:
             return value if isinstance(value, Path) else Path(self._convert_with_msgspec(value, str))
         if self.type is dt.timedelta and isinstance(value, str) and _DURATION.fullmatch(value):
             parts = _DURATION_PART.findall(value)
-            return sum((dt.timedelta(**{_UNITS[u]: float(n)}) for n, u in parts), dt.timedelta())
+            try:
+                return sum((dt.timedelta(**{_UNITS[u]: float(n)}) for n, u in parts), dt.timedelta())
+            except OverflowError:
+                self._refuse(value, "it is too long")
         if self.type is bool and isinstance(value, str) and value.lower() in ("yes", "no", "on", "off"):
             return value.lower() in ("yes", "on")
         if self.type is dt.datetime and isinstance(value, str):
@@ -149,28 +160,31 @@ class Parameter:
         import msgspec
 
         try:
-            return msgspec.convert(value, kind, strict=False)
-        except (msgspec.ValidationError, ValueError, OverflowError) as error:
+            converted = msgspec.convert(value, kind, strict=False)
+        except (msgspec.ValidationError, ValueError, TypeError, OverflowError) as error:
             if self.choices:
                 self._refuse(value, "one of " + ", ".join(map(str, self.choices)) + " is expected")
+            if isinstance(value, str):
+                self._refuse(value, f"it is no {_SPOKEN.get(kind, self.type_name)}")
             self._refuse(value, str(error)[:1].lower() + str(error)[1:])
+        if isinstance(converted, float) and not math.isfinite(converted):
+            self._refuse(value, "a finite number is expected")
+        return converted
 
     def _refuse(self, value: Any, reason: str) -> NoReturn:
         shown = "***" if self.secret else repr(value)
         raise UsageError(f"parameter {self.name!r} can't be {shown}: {reason}")
 
 
-def declare(owner: type, reserved: frozenset[str]) -> dict[str, Parameter]:
-    """Return the parameters that class `owner` declares by its annotations, those of its bases first.
+def declare(owner: type, reserved: frozenset[str], ignored: frozenset[str]) -> dict[str, Parameter]:
+    """Return the parameters that class `owner` itself declares by its annotations, but for the names in `ignored`.
 
     Raises RecipeError, naming class and parameter, for a type that can't be a parameter, a default that does not
     fit or could be changed, and a name in `reserved`.
     """
     declared: dict[str, Parameter] = {}
-    for base in reversed(owner.__mro__[:-1]):
-        declared.update(base.__dict__.get("parameters", {}))
-    for name, hint in _hints(owner).items():
-        if name.startswith("_") or get_origin(hint) is typing.ClassVar or hint is typing.ClassVar:
+    for name, hint in _hints(owner, ignored).items():
+        if get_origin(hint) is typing.ClassVar or hint is typing.ClassVar:
             continue
         if name in reserved:
             raise RecipeError(
@@ -193,14 +207,17 @@ def check(owner: str, parameters: Mapping[str, Parameter], given: Mapping[str, A
             raise UsageError(f"{owner} has no parameter {name!r}", hint)
     missing = [each.name for each in parameters.values() if each.required and each.name not in given]
     if missing:
-        raise UsageError(f"{owner} needs a value for {', '.join(map(repr, missing))}")
+        ways = ", ".join(f"--{name.replace('_', '-')} or STAGERUN_{name.upper()}" for name in missing)
+        raise UsageError(f"{owner} needs a value for {', '.join(map(repr, missing))}", f"give {ways}")
     return {name: each.convert(given.get(name, each.default)) for name, each in parameters.items()}
 
 
-def _hints(owner: type) -> dict[str, Any]:
-    import sys
-
-    own: dict[str, Any] = owner.__dict__.get("__annotations__", {})
+def _hints(owner: type, ignored: frozenset[str]) -> dict[str, Any]:
+    own = {
+        name: hint
+        for name, hint in inspect.get_annotations(owner).items()
+        if not name.startswith("_") and name not in ignored
+    }
     scope = dict(vars(sys.modules.get(owner.__module__, types)))
     hints = {}
     for name, hint in own.items():
@@ -219,15 +236,14 @@ def _hints(owner: type) -> dict[str, Any]:
 
 def _parameter(owner: type, name: str, hint: Any, default: Any) -> Parameter:
     where = f"{owner.__name__}: parameter {name!r}"
-    text = ""
-    if get_origin(hint) is typing.Annotated:
-        hint, *extra = get_args(hint)
-        text = next((each for each in extra if isinstance(each, str)), "")
+    hint, text = _without_help(hint)
     hint, optional = _without_none(hint)
+    if not text:
+        hint, text = _without_help(hint)
     many = get_origin(hint) is list
     if many:
         (hint,) = get_args(hint)
-    if not _is_supported(hint):
+    if not _is_supported(hint) or (many and hint is Secret):
         raise RecipeError(
             f"{where} has a type that can't be a parameter: {getattr(hint, '__name__', hint)}",
             "use str, int, float, bool, Path, datetime, date, timedelta, Decimal, UUID, an Enum, a Literal, Secret, "
@@ -250,6 +266,13 @@ def _parameter(owner: type, name: str, hint: Any, default: Any) -> Parameter:
     return parameter
 
 
+def _without_help(hint: Any) -> tuple[Any, str]:
+    if get_origin(hint) is not typing.Annotated:
+        return hint, ""
+    kind, *extra = get_args(hint)
+    return kind, next((each for each in extra if isinstance(each, str)), "")
+
+
 def _without_none(hint: Any) -> tuple[Any, bool]:
     if get_origin(hint) in (typing.Union, types.UnionType):
         kinds = [each for each in get_args(hint) if each is not types.NoneType]
@@ -261,4 +284,7 @@ def _without_none(hint: Any) -> tuple[Any, bool]:
 def _is_supported(hint: Any) -> bool:
     if get_origin(hint) is Literal:
         return all(isinstance(each, str | int) for each in get_args(hint))
-    return isinstance(hint, type) and (hint in _SCALARS or hint is Secret or issubclass(hint, enum.Enum))
+    if isinstance(hint, type) and issubclass(hint, enum.Enum):
+        values = [member.value for member in hint]
+        return all(isinstance(each, str) for each in values) or all(type(each) is int for each in values)
+    return hint in _SCALARS or hint is Secret

@@ -1,22 +1,24 @@
 """Progress: what a recipe talks to. It turns calls into events and holds no journal, no display and no run."""
 
+import json
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
-from operator import length_hint
+from operator import index, length_hint
 from types import TracebackType
 from typing import Any, Final, NoReturn, TypeAlias, TypeVar
 
 from stagerun import events, values
-from stagerun.errors import Interruption, OperationCancelled, RecipeError, StagerunError
-from stagerun.interrupts import Interrupts
+from stagerun.errors import IllegalTransition, Interruption, OperationCancelled, RecipeError, StagerunError
+from stagerun.interrupts import Interrupts, is_limit
 from stagerun.states import StageState
 
 
 LEVELS: Final = ("debug", "info", "warning", "error", "critical")
 LINE_LIMIT: Final = 64 * 1024
-POSITION_SECONDS: Final = 0.5  # a resumable loop loses at most so much to a SIGKILL
+_DEEPEST: Final = 100
+POSITION_SECONDS: Final = 0.4  # a resumable loop loses at most so much to a SIGKILL
 
 _T = TypeVar("_T")
 Recalled: TypeAlias = events.CheckpointStored | events.PositionReached
@@ -58,10 +60,12 @@ class Stage:
         self.done_before = done_before
         self._progress = progress
         self._entered: float | None = None
+        self._loops_around = 0
         self._limit = progress._interrupts.limit(timeout, f"stage {name!r}")
 
     def __enter__(self) -> "Stage":
         progress = self._progress
+        progress._own_thread("stage")
         progress.check_cancelled()
         try:
             with progress._interrupts:
@@ -85,8 +89,13 @@ class Stage:
 
     def _leave(self, state: StageState) -> None:
         progress = self._progress
+        if self not in progress._blocks:
+            return  # the runner has left it already
         with progress._interrupts:
             self._limit.__exit__(None, None, None)
+            # An error that is being handled keeps the loop it left alive for longer than the stage.
+            for loop in reversed(progress._loops[self._loops_around :]):
+                progress._end(loop)
             seconds = progress._monotonic() - (self._entered or 0.0)
             progress._blocks.remove(self)
             progress._emit(events.StageLeft(stage=self.name, index=self.index, state=state, seconds=seconds))
@@ -206,6 +215,8 @@ class Progress:
 
         """
         self._own_thread("stage")
+        if timeout is not None and not is_limit(timeout):
+            raise RecipeError(f"p.stage: timeout must be a number of seconds above 0, not {timeout!r}")
         name = str(name)
         if not name.strip():
             raise RecipeError("p.stage needs a name")
@@ -215,7 +226,8 @@ class Progress:
     def status(self, text: object, level: str = "info") -> None:
         """Set the one-line status."""
         self.check_cancelled()
-        self._emit(events.StatusChanged(_cut(" ".join(str(text).split("\n"))), _level(level)))
+        line = _cut(" ".join(str(text).split("\n")))
+        self._emit(events.StatusChanged(events.encodable(line), _level(level)))
 
     def percent(self, n: float) -> None:
         """Set the progress, 0 to 100; what lies outside is clamped."""
@@ -256,9 +268,9 @@ class Progress:
             hint = length_hint(iterable, -1)
             total = None if hint < 0 else hint
         loop = _Loop(
-            total=total,
-            label=label,
-            unit=unit,
+            total=None if total is None else max(0, index(total)),
+            label=None if label is None else str(label),
+            unit=str(unit),
             key=key,
             stage=self._stage_name(),
             skipped=skipped,
@@ -271,6 +283,7 @@ class Progress:
         self,
         key: str,
         fn: Callable[..., _T],
+        /,
         *args: Any,
         type: Any = None,  # noqa: A002 - the word that authors know it by
         attempts: int = 1,
@@ -296,12 +309,13 @@ class Progress:
         if recalled is not None:
             if not isinstance(recalled, events.CheckpointStored):
                 raise RecipeError(f"the key {key!r} belongs to a loop, not to a checkpoint")
-            value: _T = recalled.value if type is None else values.from_builtins(recalled.value, type)
+            value: _T = recalled.value if type is None else values.recalled(recalled.value, type, f"checkpoint {key!r}")
             return value
         value = self._attempt(key, attempts, lambda: fn(*args, **kwargs))
+        self.check_cancelled()
         what = f"checkpoint {key!r}"
         plain = values.exact(value, what) if type is None else values.to_builtins(value, type, what)
-        size = len(events.dumps(plain))
+        size = len(events.dumps(plain).encode())
         if size > values.LIMIT:
             raise RecipeError(
                 f"{what} has {size:,} bytes, and {values.LIMIT:,} is the most",
@@ -322,7 +336,8 @@ class Progress:
             raise RecipeError(f"p.result needs a dict, not {type(context).__name__}", "p.result(value=...)")
         result = {**(context or {}), **extra}
         try:
-            events.dumps(result)
+            # As JSON gives it back: what the recipe does to its own dict afterwards is not the result.
+            result = json.loads(events.dumps(result))
         except (TypeError, ValueError, RecursionError) as error:
             where = _unjsonable(result, "result") or "result"
             raise RecipeError(f"p.result: JSON can't hold {where}", str(error)) from None
@@ -364,9 +379,12 @@ class Progress:
                     self._store_position(loop)
 
     def close(self, state: StageState) -> None:
-        """Leave the blocks that the recipe left open."""
+        """End the loops and leave the blocks that the recipe left open; what comes later goes nowhere."""
+        for loop in reversed(self._loops.copy()):
+            self._end(loop)
         for block in reversed(self._blocks.copy()):
             block._leave(state)
+        self._emit = _nobody
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("p can't be pickled: another process has no run to report to; return values instead")
@@ -380,8 +398,12 @@ class Progress:
             )
         if block.index is None:
             self._warn_of_near_miss(block.name)
-        self._emit(events.StageEntered(stage=block.name, index=block.index))
+        try:
+            self._emit(events.StageEntered(stage=block.name, index=block.index))
+        except IllegalTransition as error:
+            raise RecipeError(str(error), "it was cancelled: let the cancel through") from None
         self._blocks.append(block)
+        block._loops_around = len(self._loops)
         self._begun = self._monotonic()
         self._percent = None
 
@@ -399,13 +421,26 @@ class Progress:
         try:
             interrupts.check()
             rest = enumerate(islice(iterable, loop.skipped, None) if loop.skipped else iterable, loop.skipped)
-            for loop.done, item in rest:
-                if interrupts.stopping:
-                    interrupts.check()
-                yield item
-            loop.done += 1
+            if loop.key is None:
+                for loop.done, item in rest:
+                    if interrupts.stopping:
+                        interrupts.check()
+                    yield item
+                loop.done += 1
+            else:
+                # One step more for each item: when the source itself fails, the item before is finished.
+                loop.done = loop.skipped
+                for position, item in rest:
+                    if interrupts.stopping:
+                        interrupts.check()
+                    yield item
+                    loop.done = position + 1
         finally:
-            with interrupts, self._loops_lock:
+            self._end(loop)
+
+    def _end(self, loop: _Loop) -> None:
+        with self._interrupts, self._loops_lock:
+            if loop in self._loops:
                 self._loops.remove(loop)
                 self._store_position(loop)
                 self._emit(loop.moved(self._monotonic(), ended=True))
@@ -433,6 +468,7 @@ class Progress:
             )
 
         def sleep(seconds: float) -> None:
+            self.check_cancelled()
             self._sleep(seconds)
             self.check_cancelled()
 
@@ -477,16 +513,25 @@ def _cut(line: str) -> str:
     return f"{line[:LINE_LIMIT]} [... {len(line) - LINE_LIMIT:,} characters cut]"
 
 
-def _unjsonable(value: object, path: str) -> str | None:
+def _nobody(event: events.Event) -> None:
+    """Take what a thread or a generator says after the run is over."""
+
+
+def _unjsonable(value: object, path: str, depth: int = 0) -> str | None:
     """Return the path and type of the first part that JSON can't hold."""
+    if depth > _DEEPEST:
+        return f"{path}, nested too deep"
     if isinstance(value, Mapping):
+        for name in value:
+            if not isinstance(name, str | int | float | bool | None):
+                return f"{path}, with the key {name!r}"
         parts = [(f"{path}[{name!r}]", each) for name, each in value.items()]
     elif isinstance(value, list | tuple):
-        parts = [(f"{path}[{index}]", each) for index, each in enumerate(value)]
+        parts = [(f"{path}[{position}]", each) for position, each in enumerate(value)]
     else:
         try:
             events.dumps(value)
         except (TypeError, ValueError):
             return f"{path}, {'the number ' + repr(value) if isinstance(value, float) else 'a ' + type(value).__name__}"
         return None
-    return next((found for name, each in parts if (found := _unjsonable(each, name))), None)
+    return next((found for name, each in parts if (found := _unjsonable(each, name, depth + 1))), None)

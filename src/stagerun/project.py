@@ -71,11 +71,20 @@ def _settings(file: Path) -> Mapping[str, Any] | None:
     import tomllib
 
     try:
-        settings: Mapping[str, Any] | None = tomllib.loads(text.decode()).get("tool", {}).get("stagerun")
+        tables = tomllib.loads(text.decode("utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{file} can't be read: {error}") from None
-    if settings is not None:
-        _check(settings, file)
+        raise UsageError(f"{file} can't be read: {error}", "mend it, or start stagerun in another folder") from None
+    tool = tables.get("tool", {})
+    if not isinstance(tool, dict):
+        raise UsageError(
+            f"{file}: [tool] must be a table, not {tool!r}", "mend it, or start stagerun in another folder"
+        )
+    settings = tool.get("stagerun")
+    if settings is None:
+        return None
+    if not isinstance(settings, dict):
+        raise UsageError(f"{file}: [tool.stagerun] must be a table, not {settings!r}", "write [tool.stagerun]")
+    _check(settings, file)
     return settings
 
 

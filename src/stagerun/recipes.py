@@ -4,6 +4,7 @@ import ast
 import contextlib
 import importlib
 import importlib.util
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from stagerun.errors import RecipeError, StagerunError, UsageError
 from stagerun.operation import LiveOperation
 
 
+_PRIVATE: Final = "stagerun_recipe_"
 _MODULE: Final = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*")
 _TARGET: Final = re.compile(r"(?P<recipe>.+?)(?::(?P<operation>[A-Za-z_]\w*))?")
 
@@ -69,7 +71,11 @@ def looks_like_target(text: str) -> bool:
 def is_there(target: str, folder: Path) -> bool:
     """Return True if `target` names a recipe file that exists; nothing is imported."""
     recipe = target.partition(":")[0]
-    return Path(recipe).is_file() if recipe.endswith(".py") else (folder / f"{recipe}.py").is_file()
+    file = Path(recipe) if recipe.endswith(".py") else folder / f"{recipe}.py"
+    try:
+        return file.is_file()
+    except OSError:
+        return False
 
 
 def load(target: str, folder: Path) -> Found:
@@ -85,6 +91,26 @@ def load(target: str, folder: Path) -> Found:
     recipe, name = match["recipe"], match["operation"]
     module = _import_file(recipe) if recipe.endswith(".py") else _import_module(recipe, folder)
     operation = _choose(module, recipe, name)
+    return _found(operation, recipe)
+
+
+def locate(operation: type[LiveOperation], near: Found) -> Found:
+    """Return how to find `operation`, a class that the recipe of `near` has handed over."""
+    module = operation.__module__
+    recipe = near.recipe if module == near.operation.__module__ else module.removeprefix(_PRIVATE)
+    return _found(operation, recipe)
+
+
+def listing(folder: Path) -> list[Listed]:
+    """Return the operations in `folder`, sorted by target, without importing anything."""
+    found: list[Listed] = []
+    for file in sorted(folder.glob("*.py")):
+        if not file.name.startswith("_") and _is_inside(file, folder):
+            found += _read(file)
+    return sorted(found, key=lambda each: each.target)
+
+
+def _found(operation: type[LiveOperation], recipe: str) -> Found:
     source = getattr(sys.modules.get(operation.__module__), "__file__", None)
     return Found(
         operation=operation,
@@ -92,31 +118,6 @@ def load(target: str, folder: Path) -> Found:
         recipe=recipe,
         source=Path(source) if source else None,
     )
-
-
-def locate(operation: type[LiveOperation], near: Found) -> Found:
-    """Return how to find `operation`, a class that the recipe of `near` has handed over."""
-    module = operation.__module__
-    recipe = near.recipe if module == near.operation.__module__ else module.removeprefix(_PRIVATE)
-    source = getattr(sys.modules.get(module), "__file__", None)
-    return Found(
-        operation=operation,
-        target=f"{recipe}:{operation.__name__}",
-        recipe=recipe,
-        source=Path(source) if source else None,
-    )
-
-
-def listing(folder: Path) -> list[Listed]:
-    """Return the operations in `folder`, sorted by target, without importing anything."""
-    found: list[Listed] = []
-    for file in sorted(folder.glob("*.py")):
-        if not file.name.startswith("_"):
-            found += _read(file)
-    return found
-
-
-_PRIVATE: Final = "stagerun_recipe_"
 
 
 def _import_file(recipe: str) -> ModuleType:
@@ -134,18 +135,21 @@ def _import_module(recipe: str, folder: Path) -> ModuleType:
         )
     file = folder.joinpath(*recipe.split(".")).with_suffix(".py")
     if file.is_file():
-        if not file.resolve().is_relative_to(folder.resolve()):
+        if not _is_inside(file, folder):
             raise UsageError(f"recipe {recipe} lies outside {folder}", "name its file instead")
         return _execute(file.resolve(), recipe)
     _look_in(folder.parent)
-    try:
-        known = importlib.util.find_spec(recipe) is not None
-    except (ImportError, ValueError):
-        known = False
-    if not known:
-        raise _unknown(recipe, folder)
     with _loading(recipe):
-        return importlib.import_module(recipe)
+        try:
+            return importlib.import_module(recipe)
+        except ModuleNotFoundError as error:
+            if error.name is None or not f"{recipe}.".startswith(f"{error.name}."):
+                raise
+    raise _unknown(recipe, folder)
+
+
+def _is_inside(file: Path, folder: Path) -> bool:
+    return file.resolve().is_relative_to(folder.resolve())
 
 
 def _execute(file: Path, recipe: str) -> ModuleType:
@@ -170,9 +174,9 @@ def _execute(file: Path, recipe: str) -> ModuleType:
 
 @contextlib.contextmanager
 def _loading(recipe: str) -> Iterator[None]:
-    """Turn whatever a recipe raises while it is imported into a RecipeError; its prints go to stderr."""
+    """Turn whatever a recipe raises while it is imported into a RecipeError; what it prints goes to stderr."""
     try:
-        with contextlib.redirect_stdout(sys.stderr):
+        with _stdout_on_stderr():
             yield
     except StagerunError:
         raise
@@ -180,6 +184,23 @@ def _loading(recipe: str) -> Iterator[None]:
         told = tracebacks.failure(error)
         what = "calls sys.exit while it is imported" if isinstance(error, SystemExit) else "can't be imported"
         raise RecipeError(f"recipe {recipe} {what}\n{told.traceback}") from None
+
+
+@contextlib.contextmanager
+def _stdout_on_stderr() -> Iterator[None]:
+    """Send to stderr what is printed, by a recipe or by a child process of it."""
+    with contextlib.redirect_stdout(sys.stderr):
+        try:
+            kept = os.dup(1)
+        except OSError:
+            yield
+            return
+        try:
+            os.dup2(2, 1)
+            yield
+        finally:
+            os.dup2(kept, 1)
+            os.close(kept)
 
 
 def _look_in(folder: Path) -> None:
@@ -199,7 +220,11 @@ def _choose(module: ModuleType, recipe: str, name: str | None) -> type[LiveOpera
     }
     if name is not None and name in operations:
         return operations[name]
-    own = {each: value for each, value in operations.items() if value.__module__ == module.__name__}
+    own = {
+        value.__name__: value
+        for value in operations.values()
+        if value.__module__ == module.__name__ and value.run is not LiveOperation.run
+    }
     if name is not None:
         raise _not_there(f"recipe {recipe} has no operation {name!r}", name, list(own or operations))
     if len(own) != 1:
@@ -228,14 +253,17 @@ def _read(file: Path) -> Iterator[Listed]:
     try:
         tree = ast.parse(file.read_bytes())
     except (SyntaxError, ValueError, OSError):
-        return
-    bases = {"LiveOperation"}
+        return  # `doctor` says what is wrong with it
+    bases = {"LiveOperation", *_aliases(tree)}
+    runnable = set[str]()
     for node in tree.body:
         if not isinstance(node, ast.ClassDef) or bases.isdisjoint(map(_name, node.bases)):
             continue
         bases.add(node.name)
         runs = any(isinstance(each, ast.FunctionDef) and each.name == "run" for each in node.body)
-        if runs and not node.name.startswith("_"):
+        if runs or not runnable.isdisjoint(map(_name, node.bases)):
+            runnable.add(node.name)
+        if node.name in runnable and not node.name.startswith("_"):
             yield Listed(
                 target=f"{file.stem}:{node.name}",
                 help=(ast.get_docstring(node) or "").partition("\n")[0],
@@ -243,6 +271,12 @@ def _read(file: Path) -> Iterator[Listed]:
                 source=file,
                 line=node.lineno,
             )
+
+
+def _aliases(tree: ast.Module) -> Iterator[str]:
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom):
+            yield from (each.asname for each in node.names if each.name == "LiveOperation" and each.asname)
 
 
 def _name(base: ast.expr) -> str:

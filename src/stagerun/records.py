@@ -64,13 +64,14 @@ class Records:
     def find(self, ref: str, operation: str | None = None) -> RunView:
         """Return the run that `ref` names, among those of `operation` if given; UsageError if there is none."""
         name, _, back = ref.partition("~")
-        if name == "last" and (not back or back.isdecimal()):
+        if name == "last" and (not back or (back.isdecimal() and len(back) < 19)):
             found = self.history(limit=1, skip=int(back or 0), operation=operation)
             if found:
                 return found[0]
             whose = f" of {operation}" if operation else ""
             if not self.history(limit=1, operation=operation):
-                raise UsageError(f"there is no run{whose} yet in {self._path}", "start one: stagerun run TARGET")
+                hint = self._near_operation(operation) or "start one: stagerun run TARGET"
+                raise UsageError(f"there is no run{whose} yet in {self._path}", hint)
             raise UsageError(f"there is no run {ref}{whose}", "see 'stagerun history'")
         if not ref.isdecimal():
             raise UsageError(f"{ref!r} is no run", "name a run by its id, or as last, last~1, last~2")
@@ -152,7 +153,7 @@ class Records:
         sql = """
             SELECT kind, data FROM checkpoints JOIN events ON events.run_id = event_run_id AND seq = event_seq
             WHERE checkpoints.run_id = ? AND key = ?"""
-        for kind, data in self._rows(sql, (run, key)):
+        for kind, data in self._rows(sql, (run, key.encode("utf-8", "backslashreplace").decode())):
             stored = events.from_dict(kind, json.loads(data))
             assert isinstance(stored, events.CheckpointStored | events.PositionReached)
             return stored
@@ -187,7 +188,10 @@ class Records:
             if (after := self.successor(view)) is not None:
                 view = after
             elif along_chain and view.state is RunState.SUCCEEDED and view.chained_to is not None:
-                (view,) = self._views("WHERE id = ?", (view.chained_to,))
+                following = self._views("WHERE id = ?", (view.chained_to,))
+                if not following:
+                    return view  # pruned
+                view = following[0]
             else:
                 return view
 
@@ -254,15 +258,26 @@ class Records:
                     run, seq = entry.event.chained_to, 0
                     break
             else:
+                if not self._views("WHERE id = ?", (run,)):
+                    return  # pruned
                 view = self.find(str(run))
                 if view.state is RunState.CRASHED:
-                    yield events.Entry(run, seq + 1, view.finished_on or 0.0, end_of(view))
+                    if not kinds or events.RunFinished.kind in kinds:
+                        yield events.Entry(run, seq + 1, view.finished_on or 0.0, end_of(view))
                     return
                 while self.data_version() == version and self.find(str(run)).state not in TERMINAL:
                     wait()
 
     def close(self) -> None:
         self._connection.close()
+
+    def _near_operation(self, operation: str | None) -> str | None:
+        from difflib import get_close_matches
+
+        column = "target" if operation and ":" in operation else "operation"
+        known = [row[0] for row in self._rows(f"SELECT DISTINCT {column} FROM runs", ())]  # noqa: S608
+        near = get_close_matches(operation or "", known, 1)
+        return f"did you mean {near[0]!r}?" if near else None
 
     def _in_state(
         self, state: RunState, conditions: list[str], values: list[object], limit: int, skip: int

@@ -4,16 +4,17 @@ The runner prints nothing and knows no display. What it tells goes to sinks; a s
 """
 
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from typing import Final, Protocol
+from typing import Final, NoReturn, Protocol, TypeVar
 
 from stagerun import events, identity, recipes, tracebacks
 from stagerun.capture import Capture
-from stagerun.errors import HeldError, Interruption, JournalError, OperationCancelled, RecipeError
+from stagerun.errors import HeldError, Interruption, JournalBusy, JournalError, OperationCancelled, RecipeError
 from stagerun.interrupts import Interrupts
 from stagerun.journal import Journal
 from stagerun.operation import LiveOperation
@@ -25,6 +26,8 @@ from stagerun.view import RunView, fold
 
 BATCH_LINES: Final = 500
 BATCH_SECONDS: Final = 0.2
+
+_T = TypeVar("_T")
 
 HELD_EXIT_CODE: Final = 3
 TIMED_OUT_EXIT_CODE: Final = 124  # as timeout(1)
@@ -82,6 +85,7 @@ class Emitter:
         self._flush_at = 0.0
         self._beat_at = clock.monotonic() + HEARTBEAT
         self._dropped = 0
+        self._dropped_for = ""
         self._pid = os.getpid()
 
     def emit(self, event: events.Event) -> None:
@@ -95,8 +99,7 @@ class Emitter:
             entry = self._stamp(self.view.id, event)
             before, after = self.view, fold(self.view, entry)
             if isinstance(event, events.Fact):
-                with self._recording():
-                    self._journal.append([entry], after, before.state)
+                self._record(lambda: self._journal.append([entry], after, before.state))
             else:
                 self._queue(entry, after)
             self.view = after
@@ -106,8 +109,7 @@ class Emitter:
         """Add a run and make it the current one; HeldError if another run excludes it."""
         with self._interrupts, self._lock:
             entry = self._stamp(0, plan)
-            with self._recording():
-                self.view = view = self._journal.create(entry, exclusive=exclusive)
+            self.view = view = self._record(lambda: self._journal.create(entry, exclusive=exclusive))
             self._tell(entry._replace(run=view.id), view)
             return view
 
@@ -118,22 +120,34 @@ class Emitter:
         """
         with self._interrupts, self._lock:
             assert self.view is not None
-            ended, created = self._stamp(self.view.id, ending), self._stamp(0, plan)
-            with self._recording():
+            running = self.view
+            entry, created = self._stamp(running.id, ending), self._stamp(0, plan)
+
+            def record() -> tuple[RunView, events.Entry, RunView]:
                 following = self._journal.create(created, exclusive=exclusive)
-                ended = ended._replace(event=replace(ending, chained_to=following.id))
-                over = fold(self.view, ended)
-                self._journal.append([ended], over, self.view.state)
+                ended = entry._replace(event=replace(ending, chained_to=following.id))
+                over = fold(running, ended)
+                self._journal.append([ended], over, running.state)
+                return following, ended, over
+
+            following, ended, over = self._record(record)
             self.view = following
             self._tell(ended, over)
             self._tell(created._replace(run=following.id), following)
             return over
 
+    def bury(self, crashed: Iterable[RunView]) -> None:
+        """Record the ends of runs whose processes are gone."""
+        with self._interrupts, self._lock:
+            for view in crashed:
+                self._journal.bury(view)
+
     def tick(self) -> None:
         """Write what has waited long enough, give a sign of life, and let the sinks draw."""
         with self._lock:
             if self._journal.queued and self._clock.monotonic() >= self._flush_at:
-                self._flush()
+                with suppress(JournalBusy):  # the next look tries again
+                    self._flush(wait=False)
             self._beat()
             self._each_sink(lambda sink: sink.refresh(self._clock.wall()))
 
@@ -159,11 +173,30 @@ class Emitter:
         self._seq += 1
         return events.Entry(run, self._seq, self._clock.wall(), event)
 
-    @contextmanager
-    def _recording(self) -> Iterator[None]:
+    def settle(self) -> None:
+        """Write what is queued, and say how many log lines could not be recorded."""
+        with self._lock:
+            self._flush()
+            if self._dropped and self.view is not None:
+                text = f"{self._dropped:,} log lines could not be recorded: {self._dropped_for}"
+                self._tell(self._stamp(self.view.id, events.LogLine(text, "warning")), self.view)
+                self._dropped = 0
+
+    def _record(self, write: Callable[[], _T]) -> _T:
+        """Return what `write` returns, done in one transaction with the queue."""
         try:
-            with self._journal.transaction():
-                yield
+            try:
+                with self._journal.transaction():
+                    return write()
+            except JournalBusy:
+                raise
+            except JournalError as error:
+                if not self._journal.queued:
+                    raise
+                # What is only a log line must not cost a fact.
+                self._drop(error)
+                with self._journal.transaction():
+                    return write()
         except JournalError as error:
             self.failure = error
             raise
@@ -175,16 +208,20 @@ class Emitter:
         if self._journal.queued >= BATCH_LINES:
             self._flush()
 
-    def _flush(self) -> None:
+    def _flush(self, *, wait: bool = True) -> None:
         """Write the queue; lines that can't be written are counted, and the work goes on."""
         try:
-            self._journal.flush()
+            self._journal.flush(wait=wait)
+        except JournalBusy as error:
+            if not wait:
+                raise
+            self._drop(error)
         except JournalError as error:
-            first = not self._dropped
-            self._dropped += self._journal.drop_queue()
-            if first and self.view is not None:
-                warning = events.LogLine(f"log lines are not being recorded: {error.message}", "warning")
-                self._tell(self._stamp(self.view.id, warning), self.view)
+            self._drop(error)
+
+    def _drop(self, error: JournalError) -> None:
+        self._dropped += self._journal.drop_queue()
+        self._dropped_for = error.message
 
     def _tell(self, entry: events.Entry, view: RunView) -> None:
         self._each_sink(lambda sink: sink.update(entry, view))
@@ -193,6 +230,8 @@ class Emitter:
         for sink in self._sinks.copy():
             try:
                 act(sink)
+            except (RecursionError, MemoryError):
+                raise  # the recipe is at its limits, not the display
             except Exception as error:
                 # A display must never stop the work.
                 self._sinks.remove(sink)
@@ -247,12 +286,13 @@ class Runner:
         """
         with self._interrupts:
             plan = self._plan(found, operation, chained_from=None, resumption=resumption)
+            self.emitter.bury(self._records.unrecorded_crashes())
             view = self.emitter.create(plan, exclusive=operation.exclusive)
             created(view.id)
             with self._ticking(), self._interrupts.limit(timeout, "the run"):
                 while (following := self._run_one(found, operation)) is not None:
                     found, operation = following
-        self._interrupts.close()
+            self._interrupts.close()
         self.emitter.close()
         assert self.emitter.view is not None
         return self.emitter.view
@@ -265,24 +305,26 @@ class Runner:
         error: BaseException | None = None
         if not self._interrupts.stopping:
             self.emitter.emit(events.RunStarted())
+            self._reflect(operation)
             error = self._execute(operation, handover)
         if self.emitter.failure is not None:
             raise self.emitter.failure
         ending = self._ending(error, handover, self._clock.monotonic() - begun)
-        if ending.state is not RunState.SUCCEEDED or handover.next is None:
-            self.emitter.emit(ending)
-            self._reflect(operation)
-            return None
-        following = recipes.locate(type(handover.next), found), handover.next
-        plan = self._plan(*following, chained_from=operation.id, resumption=None)
-        try:
-            operation.reflect(self.emitter.hand_over(ending, plan, exclusive=handover.next.exclusive))
-        except HeldError as held:
-            failure = events.Failure(type="", message=held.message)
-            self.emitter.emit(replace(ending, state=RunState.FAILED, exit_code=HELD_EXIT_CODE, error=failure))
-            self._reflect(operation)
-            return None
-        return following
+        self.emitter.settle()
+        if ending.state is RunState.SUCCEEDED and error is None and handover.next is not None:
+            following = recipes.locate(type(handover.next), found), handover.next
+            try:
+                self.emitter.bury(self._records.unrecorded_crashes())
+                plan = self._plan(*following, chained_from=operation.id, resumption=None)
+                operation.reflect(self.emitter.hand_over(ending, plan, exclusive=handover.next.exclusive))
+            except HeldError as held:
+                failure = events.Failure(type="", message=held.message)
+                ending = replace(ending, state=RunState.FAILED, exit_code=HELD_EXIT_CODE, error=failure)
+            else:
+                return following
+        self.emitter.emit(ending)
+        self._reflect(operation)
+        return None
 
     def _execute(self, operation: LiveOperation, handover: Handover) -> BaseException | None:
         """Let the recipe work; return what it raised, or None. No stage is left open."""
@@ -304,14 +346,18 @@ class Runner:
             handover=handover,
         )
         error: BaseException | None = None
-        limit = self._interrupts.limit(operation.timeout, "the run")
         try:
-            with Capture(progress.write), self._interrupts.exposed(), limit:
-                operation.run(progress)
+            with Capture(progress.write), self._interrupts.limit(operation.timeout, "the run"):
+                try:
+                    self._interrupts.expose()
+                    operation.run(progress)
+                finally:
+                    self._interrupts.cover()
         except BaseException as raised:
+            self._interrupts.cover()
             error = raised
         if os.getpid() != self._pid:
-            os._exit(0 if error is None else 1)  # a fork that came back out of `run` must not end the run too
+            _leave_fork(error)
         self._progress = None
         if self.emitter.failure is None:
             progress.close(_left_open(error))
@@ -370,9 +416,9 @@ class Runner:
             operation=type(operation).__name__,
             source=str(found.source) if found.source else None,
             source_hash=found.source_hash(),
-            params=operation.params(),
+            params={name: _encodable(value) for name, value in operation.params().items()},
             stages=tuple(operation.stages),
-            owner=operation.owner,
+            owner=events.encodable(operation.owner),
             host=process.host,
             boot_id=process.boot_id,
             pid_namespace=process.pid_namespace,
@@ -403,7 +449,8 @@ class Runner:
                 self.emitter.tick()
                 if not asked and self.emitter.cancel_requested():
                     asked = True
-                    self._interrupts.request("SIGTERM")
+                    if not self._interrupts.stopping:
+                        self._interrupts.request("SIGTERM")
 
         thread = threading.Thread(target=tick, name="stagerun-ticker", daemon=True)
         thread.start()
@@ -418,6 +465,20 @@ class Runner:
         if progress is not None:
             with suppress(JournalError):  # the main thread meets it too, and stops
                 progress.sample()
+
+
+def _leave_fork(error: BaseException | None) -> NoReturn:
+    """End a fork that came back out of `run`: the run is not its own to end."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):
+            stream.flush()
+    os._exit(_exit_code(error.code) if isinstance(error, SystemExit) else int(error is not None))
+
+
+def _encodable(value: object) -> object:
+    if isinstance(value, list):
+        return [_encodable(each) for each in value]
+    return events.encodable(value) if isinstance(value, str) else value
 
 
 def _accept(operation: object) -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _NETWORK: Final = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "fuse.sshfs", "fuse.glusterfs", "lustre"}
 )
+_MAGIC: Final = b"SQLite format 3\0"
 APPLICATION_ID: Final = 0x73746772  # "stgr", in the file's header (sqlite.org/fileformat2.html, offset 68)
 
 
@@ -123,6 +124,13 @@ def open_for_writing(path: Path, *, durable: bool = True) -> sqlite3.Connection:
     """
     try:
         _create_file(path)
+        if path.stat().st_size:
+            # Looked at first without writing, because closing a connection may write to a foreign file too.
+            open_for_looking = _connect(path, readonly=True)
+            try:
+                _version(open_for_looking, path)
+            finally:
+                open_for_looking.close()
     except OSError as error:
         raise JournalError(
             f"journal {path} can't be created: {error.strerror}", "name another place with --journal"
@@ -168,7 +176,7 @@ def examine(path: Path) -> Iterator[str]:
     try:
         connection = open_for_reading(path)
     except JournalError as error:
-        yield error.message
+        yield error.message.removeprefix(f"journal {path}: ")
         return
     try:
         for (problem,) in connection.execute("PRAGMA quick_check(5)"):
@@ -203,6 +211,14 @@ def is_on_network(path: Path) -> bool:
 
 def _connect(path: Path, *, readonly: bool = False) -> sqlite3.Connection:
     try:
+        with path.open("rb") as file:
+            start = file.read(len(_MAGIC))
+    except OSError as error:
+        raise JournalError(f"journal {path}: it can't be opened ({error.strerror})", "check its permissions") from None
+    if start and start != _MAGIC:
+        # SQLite takes a file of one byte for an empty one.
+        raise JournalError(f"journal {path}: it is not a journal", "name another file with --journal")
+    try:
         connection = database.connect(path, readonly=readonly)
     except sqlite3.Error as error:
         raise database.explained(error, path) from None
@@ -214,7 +230,7 @@ def _connect(path: Path, *, readonly: bool = False) -> sqlite3.Connection:
 def _create_file(path: Path) -> None:
     """Make the folder and an empty file that only the user can read, unless they are there."""
     if not path.parent.is_dir():
-        path.parent.mkdir(parents=True, mode=0o700)
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     if path.parent.name == ".stagerun":
         ignore = path.parent / ".gitignore"
         if not ignore.exists():
@@ -229,10 +245,11 @@ def _create_file(path: Path) -> None:
 
 def _version(connection: sqlite3.Connection, path: Path) -> int:
     """Return the file's version, 0 for an empty file; JournalError for a file that is not a journal of ours."""
+    # One statement, so that no other process can create the tables between two looks.
+    look = """SELECT (SELECT application_id FROM pragma_application_id), (SELECT user_version FROM pragma_user_version),
+        (SELECT count(*) FROM sqlite_schema)"""
     try:
-        (application,) = database.patiently(lambda: connection.execute("PRAGMA application_id").fetchone())
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        (objects,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        application, version, objects = database.patiently(lambda: connection.execute(look).fetchone())
     except sqlite3.Error as error:
         raise database.explained(error, path) from None
     if not isinstance(version, int) or (application != APPLICATION_ID and (objects or version or application)):

@@ -1,5 +1,6 @@
 """Errors of a recipe as its author wants to see them: the recipe's frames, none of ours."""
 
+import importlib
 import os
 import traceback
 from pathlib import Path
@@ -10,19 +11,23 @@ from stagerun.events import Failure
 
 TEXT_LIMIT: Final = 64 * 1024
 
+_UNPRINTABLE: Final = "<an error that can't be printed>"
+_IMPORTLIB: Final = str(Path(importlib.__file__).parent) + os.sep
 _OURS: Final = str(Path(__file__).parent) + os.sep
 
 
 def failure(error: BaseException, stage: str | None = None) -> Failure:
     """Return what is recorded of `error`. It never raises, also when the error can't be printed."""
-    told = traceback.TracebackException.from_exception(error)
-    _keep_recipe_frames(told)
-    text = "".join(told.format()).rstrip("\n")
-    message = _message(told)
+    try:
+        told = traceback.TracebackException.from_exception(error)
+        _keep_recipe_frames(told)
+        text = "".join(told.format()).rstrip("\n")
+    except BaseException:
+        return Failure(type=type(error).__qualname__, message=_UNPRINTABLE, stage=stage)
     innermost = told.stack[-1] if told.stack else None
     return Failure(
-        type=told.exc_type.__qualname__,
-        message=_bounded(message),
+        type=type(error).__qualname__,
+        message=_bounded(_message(error)),
         stage=stage,
         traceback=_bounded(text),
         file=innermost.filename if innermost else getattr(told, "filename", None),
@@ -48,15 +53,15 @@ def _all(told: traceback.TracebackException) -> list[traceback.TracebackExceptio
 
 
 def _is_machinery(filename: str) -> bool:
-    return filename.startswith((_OURS, "<frozen importlib"))
+    return filename.startswith((_OURS, _IMPORTLIB, "<frozen importlib"))
 
 
-def _message(told: traceback.TracebackException) -> str:
-    """Return the error's own words without its class, as Python prints them."""
-    if issubclass(told.exc_type, SyntaxError):
-        return str(getattr(told, "msg", ""))
-    last = "".join(told.format_exception_only()).strip()
-    return last.partition(": ")[2] if ": " in last else ""
+def _message(error: BaseException) -> str:
+    """Return the error's own words, without its class."""
+    try:
+        return str(error.msg if isinstance(error, SyntaxError) else error)
+    except BaseException:
+        return _UNPRINTABLE
 
 
 def _line(told: traceback.TracebackException) -> int | None:

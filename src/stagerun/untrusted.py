@@ -12,6 +12,7 @@ _ACTIVE: Final = (
 )
 _UNSAFE: Final = re.compile(f"[{_ACTIVE}]")
 _UNSAFE_OR_COLOUR: Final = re.compile(rf"(\x1b\[[0-9;:]{{0,40}}m)|[{_ACTIVE}]")
+_NOT_ASCII: Final = re.compile(r"[^\x20-\x7e]")
 _RESET: Final = "\x1b[0m"
 
 
@@ -29,10 +30,10 @@ def neutralise(text: str, *, keep_colour: bool = False) -> str:
 
 
 def neutralise_json(text: str) -> str:
-    """Return the JSON `text` with those characters as JSON's own escapes: it still means the same."""
+    """Return the JSON `text` with all but printable ASCII as JSON's own escapes: it still means the same."""
     if text.isascii() and text.isprintable():
         return text
-    return _UNSAFE.sub(lambda match: "".join(f"\\u{unit:04x}" for unit in _utf16(match[0])), text)
+    return _NOT_ASCII.sub(lambda match: "".join(f"\\u{unit:04x}" for unit in _utf16(match[0])), text)
 
 
 def _utf16(character: str) -> tuple[int, ...]:

@@ -1,6 +1,8 @@
 """Values that must come back exactly as they were: what a checkpoint may hold, and why not."""
 
+import dataclasses
 import math
+import re
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -11,6 +13,7 @@ LIMIT: Final = 16 * 1024 * 1024  # bytes of JSON
 
 _LONGEST_INTEGER: Final = 14_000  # bits; Python reads no more than 4,300 digits back (sys.int_info)
 _DEEPEST: Final = 200
+_PAIR: Final = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 
 
 def exact(value: object, what: str) -> Any:
@@ -24,11 +27,11 @@ def to_builtins(value: object, kind: Any, what: str) -> Any:
     import msgspec
 
     try:
-        plain = msgspec.to_builtins(value, enc_hook=_encode)
+        plain = _lists(msgspec.to_builtins(value, enc_hook=_encode))
         same = from_builtins(plain, kind)
-    except (TypeError, ValueError, msgspec.ValidationError) as error:
+    except (TypeError, ValueError, NotImplementedError, RecursionError, msgspec.ValidationError) as error:
         raise RecipeError(f"{what} can't be stored as {_name(kind)}: {error}") from None
-    if same != value:
+    if not _alike(same, value):
         raise RecipeError(
             f"{what} would come back different from {_name(kind)}: {_shown(value)} as {_shown(same)}",
             "state the type that it really has",
@@ -43,6 +46,30 @@ def from_builtins(plain: Any, kind: Any) -> Any:
     return msgspec.convert(plain, kind, dec_hook=_decode)
 
 
+def recalled(plain: Any, kind: Any, what: str) -> Any:
+    """Return what was stored, as `kind`; RecipeError if it does not fit any more."""
+    import msgspec
+
+    try:
+        return from_builtins(plain, kind)
+    except (TypeError, ValueError, NotImplementedError, msgspec.ValidationError) as error:
+        raise RecipeError(
+            f"{what} was stored as something else than {_name(kind)}: {error}", "make it again: --from STAGE"
+        ) from None
+
+
+def _alike(one: object, other: object) -> bool:
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
+        return len(one) == len(other) and all(map(_alike, one, other))
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_alike(each, other[key]) for key, each in one.items())
+    if dataclasses.is_dataclass(one):
+        return all(_alike(getattr(one, each.name), getattr(other, each.name)) for each in dataclasses.fields(one))
+    return one == other
+
+
 def _check(value: object, path: str, depth: int) -> None:
     kind = type(value)
     if kind not in _EXACT:
@@ -51,8 +78,14 @@ def _check(value: object, path: str, depth: int) -> None:
         _refuse(path, f"more than {_DEEPEST} levels", "store a flatter value")
     if isinstance(value, int) and value.bit_length() > _LONGEST_INTEGER:
         _refuse(path, "an integer of more than 4,000 digits", "store it as text")
+    if isinstance(value, str) and not value.isascii() and _PAIR.search(value):
+        _refuse(path, "a surrogate pair, which would come back as one character", "decode it first")
     if isinstance(value, float) and not math.isfinite(value):
         _refuse(path, repr(value), "store None instead")
+    _check_parts(value, path, depth)
+
+
+def _check_parts(value: object, path: str, depth: int) -> None:
     if isinstance(value, list):
         for index, each in enumerate(value):
             _check(each, f"{path}[{index}]", depth + 1)
@@ -60,6 +93,7 @@ def _check(value: object, path: str, depth: int) -> None:
         for key, each in value.items():
             if type(key) is not str:
                 _refuse(path, f"the key {_shown(key)}, which would come back as text", "use str(key)")
+            _check(key, f"{path}[{key!r}]", depth + 1)
             _check(each, f"{path}[{key!r}]", depth + 1)
 
 
@@ -73,6 +107,13 @@ _ADVICE: Final = {
 
 def _refuse(path: str, what: str, hint: str) -> NoReturn:
     raise RecipeError(f"JSON can't give {path} back as it is: it holds {what}", hint)
+
+
+def _lists(value: Any) -> Any:
+    """Return `value` with lists for tuples."""
+    if isinstance(value, list | tuple):
+        return [_lists(each) for each in value]
+    return {key: _lists(each) for key, each in value.items()} if isinstance(value, dict) else value
 
 
 def _encode(value: object) -> object:
@@ -92,5 +133,8 @@ def _name(kind: Any) -> str:
 
 
 def _shown(value: object) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:
+        text = f"a long {type(value).__name__}"
     return text if len(text) <= 80 else text[:80] + "…"

@@ -30,6 +30,12 @@ class StageView:
     entered_on: float | None = None
     visits: int = 0
 
+    def elapsed(self, now: float) -> float:
+        """Return the seconds in this stage so far, those of the visit that is going on among them."""
+        if self.state is StageState.ACTIVE and self.entered_on is not None:
+            return self.seconds + max(0.0, now - self.entered_on)
+        return self.seconds
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunView:
@@ -179,11 +185,11 @@ def end_of(view: RunView) -> events.RunFinished:
 
 def _enter(view: RunView, event: events.StageEntered, time: float) -> RunView:
     if event.index is None:
-        return replace(view, untracked=(*view.untracked, event.stage), progress=None)
+        return replace(view, untracked=(*view.untracked, event.stage), progress=None, status=None)
     stage = view.stages[event.index]
     state = move(STAGE_MOVES, f"stage {stage.name!r}", stage.state, StageState.ACTIVE)
     entered = replace(stage, state=state, entered_on=time, visits=stage.visits + 1)
-    return replace(_with_stage(view, event.index, entered), current_stage=event.index, progress=None)
+    return replace(_with_stage(view, event.index, entered), current_stage=event.index, progress=None, status=None)
 
 
 def _leave(view: RunView, event: events.StageLeft) -> RunView:

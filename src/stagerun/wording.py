@@ -30,8 +30,11 @@ COLOURS: Final[Mapping[RunState | StageState, str]] = {
     RunState.CANCELLED: "yellow",
     RunState.TIMED_OUT: "red",
     RunState.CRASHED: "red",
+    StageState.PENDING: "bright_black",
     StageState.ACTIVE: "cyan",
     StageState.DONE: "green",
+    StageState.CANCELLED: "yellow",
+    StageState.FAILED: "red",
 }
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
@@ -49,7 +52,7 @@ def duration(seconds: float) -> str:
 
 def time_left(seconds: float) -> str:
     """`12s`, `1m 04s`: a guess, so without tenths."""
-    return f"{max(1, round(seconds))}s" if round(seconds) < _MINUTE else duration(seconds)
+    return f"{max(1, round(seconds))}s" if round(seconds) < _MINUTE else duration(round(seconds))
 
 
 def ago(then: float, now: float) -> str:
@@ -117,12 +120,21 @@ def rate(progress: events.ProgressMoved) -> float | None:
     return (progress.done - progress.skipped) / progress.seconds
 
 
+def percentage(progress: events.ProgressMoved) -> str:
+    """`54%`; never `100%` before the end, "" when it is not known."""
+    if progress.percent is None:
+        return ""
+    return f"{progress.percent if progress.percent == 100 else min(99, round(progress.percent)):.0f}%"
+
+
 def pace(progress: events.ProgressMoved) -> str:
     """`410/s`, `0.4/s`, "" before there is anything to tell."""
     items = rate(progress)
     if items is None:
         return ""
-    return f"{items:,.0f}/s" if items >= 10 else f"{items:.1f}/s"
+    if items >= 9.95:
+        return f"{items:,.0f}/s"
+    return f"{items:.1f}/s" if items >= 0.1 else f"{items * 60:.1f}/min"
 
 
 def remaining(progress: events.ProgressMoved) -> float | None:

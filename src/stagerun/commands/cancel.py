@@ -42,8 +42,9 @@ def command(ctx: click.Context, /, *, ref: str, force: bool, operation: str | No
             book.bury(view)
         click.echo(f"run {view.id} is over already: {wording.state_word(view.state)}")
         return 0
-    book.request_cancel(view.id, time.time(), identity.person())
+    # The signal first: a run that is stopping already needs no second one from its own look at the journal.
     _signal(view, signal.SIGTERM)
+    book.request_cancel(view.id, time.time(), identity.person())
     if _wait(records, view.id, DEADLINE):
         return _tell(records, book, view.id)
     if not force:

@@ -9,8 +9,8 @@ from typing import Any, Final, TypeVar
 import click
 
 from stagerun import events, schema
-from stagerun.errors import UsageError
-from stagerun.project import Project
+from stagerun.errors import JournalError, UsageError
+from stagerun.project import Project, find
 from stagerun.records import Records
 from stagerun.render.output import Output
 from stagerun.render.paint import Paint
@@ -22,31 +22,45 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 def option(*names: str, **settings: Any) -> Callable[[_Function], _Function]:
     """Declare an option that can also be set as STAGERUN_<OPTION>."""
-    longest = max(names, key=len).partition("/")[0]
+    longest = max((name for name in names if name.startswith("--")), key=len).partition("/")[0]
     variable = "STAGERUN_" + longest.lstrip("-").replace("-", "_").upper()
     return click.option(*names, envvar=variable, **settings)
 
 
 ENVIRONMENT: Final = "Every option can also be set as STAGERUN_<OPTION>."
 journal_option: Final = option("--journal", type=click.Path(path_type=Path), help="The journal's file.")
-json_option: Final = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+json_option: Final = option("--json", "as_json", is_flag=True, help="Print JSON.")
 operation_option: Final = option("--operation", metavar="NAME", help="Only runs of this operation.")
 
 
 def project_of(ctx: click.Context) -> Project:
-    project = ctx.find_object(Project)
-    assert project is not None
-    return project
+    return ctx.find_object(Project) or find(Path.cwd())  # completion runs no group
 
 
 def journal_file(ctx: click.Context, journal: Path | None) -> Path:
-    return journal or project_of(ctx).journal
+    # Absolute, because a recipe may change the current folder.
+    return (journal or project_of(ctx).journal).absolute()
+
+
+def has_runs(path: Path) -> bool:
+    """Return True if there is a journal at `path` that is not just an empty file."""
+    try:
+        return path.stat().st_size > 0
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise JournalError(f"journal {path} can't be read: {error.strerror}") from None
+
+
+def expected(ctx: click.Context, journal: Path | None, target: str) -> dict[str, float]:
+    """Return the usual seconds of each stage of `target`, {} when nothing is known."""
+    return open_records(ctx, journal).expected(target) if has_runs(journal_file(ctx, journal)) else {}
 
 
 def open_records(ctx: click.Context, journal: Path | None) -> Records:
     """Open the journal for reading; UsageError if there is none yet."""
     path = journal_file(ctx, journal)
-    if not path.exists():
+    if not has_runs(path):
         raise UsageError(f"there are no runs yet: {path} does not exist", "start one: stagerun run TARGET")
     return Records(schema.open_for_reading(path), path)
 
@@ -61,7 +75,7 @@ def paint() -> Paint:
 
 def print_lines(lines: Iterable[str]) -> None:
     for line in lines:
-        click.echo(line)
+        click.echo(line, color=True)  # the lines hold no colour where there may be none
 
 
 def print_json(document: object) -> None:
@@ -99,7 +113,7 @@ class Ref(click.ParamType[str]):
         from stagerun import project
 
         path = project.find(Path.cwd()).journal
-        if not path.exists():
+        if not has_runs(path):
             return []
         records = Records(schema.open_for_reading(path), path)
         return [

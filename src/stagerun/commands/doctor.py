@@ -85,12 +85,13 @@ def _recipes(project: Project) -> Iterator[Finding]:
 
 
 def _journal(path: Path) -> Iterator[Finding]:
-    if not path.exists():
+    if not common.has_runs(path):
         folder = next(parent for parent in path.parents if parent.exists())
-        if os.access(folder, os.W_OK):
+        if folder.is_dir() and os.access(folder, os.W_OK):
             yield Finding("ok", "journal", f"{path}, not there yet")
         else:
-            yield Finding("bad", "journal", f"{path} can't be created: {folder} is read-only")
+            why = "is read-only" if folder.is_dir() else "is no folder"
+            yield Finding("bad", "journal", f"{path} can't be created: {folder} {why}")
         return
     problems = list(schema.examine(path))
     for problem in problems:

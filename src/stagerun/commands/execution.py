@@ -13,7 +13,7 @@ from stagerun import recipes, render, schema
 from stagerun.commands import common
 from stagerun.commands.say import say
 from stagerun.errors import UsageError
-from stagerun.interrupts import Interrupts
+from stagerun.interrupts import Interrupts, is_limit
 from stagerun.journal import Journal
 from stagerun.operation import LiveOperation
 from stagerun.records import Records, Resumption
@@ -38,10 +38,16 @@ def display_options(function: _Function) -> _Function:
     return mode(times(function))
 
 
+def _limit(ctx: click.Context, option: click.Parameter, value: float | None) -> float | None:
+    if value is not None and not is_limit(value):
+        raise UsageError(f"--timeout can't be {value:g}", "give a number of seconds above 0")
+    return value
+
+
 def options(function: _Function) -> _Function:
     """Declare the options of every command that runs an operation: those of `execute`."""
     limit = common.option(
-        "--timeout", type=click.FloatRange(0, min_open=True), metavar="SECONDS", help="End it after so many seconds."
+        "--timeout", type=click.FLOAT, callback=_limit, metavar="SECONDS", help="End it after so many seconds."
     )
     file = common.option(
         "--run-id-file", type=click.Path(path_type=Path), help="Write the run's id to this file before it starts."
@@ -49,9 +55,8 @@ def options(function: _Function) -> _Function:
     return display_options(limit(file(function)))
 
 
-def choose_display(progress: str, *, timestamps: bool) -> Sink:
-    """Return the display on standard output."""
-    output = Output(sys.stdout)
+def choose_display(output: Output, progress: str, *, timestamps: bool) -> Sink:
+    """Return the display that writes to `output`."""
     is_terminal = output.isatty()
     capable = is_terminal and os.environ.get("TERM", "dumb") != "dumb" and not common.in_ci(os.environ)
     colour = common.may_colour(os.environ, is_terminal=is_terminal)
@@ -66,37 +71,41 @@ def execute(
     found: recipes.Found,
     operation: LiveOperation,
     *,
-    display: Sink,
+    progress: str,
+    timestamps: bool,
     journal: Path | None,
     timeout: float | None,
     run_id_file: Path | None,
     resumption: Resumption | None = None,
 ) -> int:
     """Run `operation` and its chain in this process; return the exit code."""
+    interrupts, output = Interrupts(), Output(sys.stdout)
+    interrupts.farewell, output.given_up = output.leave, lambda: interrupts.stopping
+    display = choose_display(output, progress, timestamps=timestamps)
     _write_id(run_id_file, None)
     path = common.journal_file(ctx, journal)
     connection = schema.open_for_writing(path, durable=common.project_of(ctx).durable)
     if schema.is_on_network(path):
         say(f"warning: journal {path} lies on a network file system", "one process at a time can use it safely")
-    book, records, interrupts = Journal(connection, path), Records(connection, path), Interrupts()
-    for crashed in records.unrecorded_crashes():
-        book.bury(crashed)
+    book = Journal(connection, path, hurried=lambda: interrupts.stopping)
+    records = Records(connection, path)
     runner = Runner(journal=book, records=records, sinks=[display], interrupts=interrupts)
     _die_with_parent(os.environ)
-    interrupts.install()
-    try:
-        view = runner.run(
-            found,
-            operation,
-            resumption=resumption,
-            timeout=timeout,
-            created=lambda run: _write_id(run_id_file, run),
-        )
-    finally:
-        interrupts.close()
-        display.close()
-        interrupts.restore()
-        connection.close()
+    with interrupts:
+        # The handlers stay: a signal that arrives after the end must change nothing.
+        interrupts.install()
+        try:
+            view = runner.run(
+                found,
+                operation,
+                resumption=resumption,
+                timeout=timeout,
+                created=lambda run: _write_id(run_id_file, run),
+            )
+        finally:
+            interrupts.close()
+            display.close()
+            connection.close()
     for broken, error in runner.emitter.broken_sinks:
         say(f"the {type(broken).__name__} display broke: {error!r}", f"see 'stagerun status {view.id}'")
     assert view.exit_code is not None

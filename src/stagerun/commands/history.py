@@ -17,7 +17,7 @@ from stagerun.states import RunState
 @common.operation_option
 @common.option("--owner", help="Only runs of this person.")
 @common.option("--since", type=Moment(), help="Only runs since a date, or since 90m, 2h, 7d ago.")
-@common.option("--limit", type=click.IntRange(1), default=15, show_default=True, help="How many.")
+@common.option("--limit", type=click.IntRange(1, 1_000_000), default=15, show_default=True, help="How many.")
 @common.journal_option
 @common.json_option
 @click.pass_context
@@ -34,7 +34,7 @@ def command(
 ) -> None:
     """Show past runs, newest first."""
     views = []
-    if common.journal_file(ctx, journal).exists():
+    if common.has_runs(common.journal_file(ctx, journal)):
         records = common.open_records(ctx, journal)
         views = records.history(limit=limit, state=state, operation=operation, owner=owner, since=since)
     if as_json:

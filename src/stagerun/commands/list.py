@@ -5,6 +5,7 @@ import click
 from stagerun import recipes
 from stagerun.commands import common
 from stagerun.render import catalogue
+from stagerun.untrusted import neutralise
 
 
 @click.command("list")
@@ -19,4 +20,4 @@ def command(ctx: click.Context, *, as_json: bool) -> None:
     elif listed:
         common.print_lines(catalogue.listing(listed))
     else:
-        click.echo(f"no operations in {folder}", err=True)
+        click.echo(f"no operations in {neutralise(str(folder))}", err=True)

@@ -43,10 +43,14 @@ def command(
         entries = records.follow(view.id, wait=lambda: time.sleep(_POLL), kinds=kinds)
     else:
         entries = records.entries(view.id, kinds=kinds)
-    if as_json:
+    if as_json and not follow:
         common.print_json([document.log_line(entry) for entry in entries])
         return
     for entry in entries:
         assert isinstance(entry.event, events.LogLine)
+        if as_json:
+            # Nobody knows yet where the array would end.
+            common.print_json(document.log_line(entry))
+            continue
         line = lines.logged(entry.event)
         click.echo(f"{wording.timestamp(entry.time)} {line}" if timestamps else line)

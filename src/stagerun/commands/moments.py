@@ -22,7 +22,8 @@ class Moment(click.ParamType[float]):
             return datetime.fromisoformat(value).timestamp()
         except ValueError:
             raise UsageError(
-                f"--since can't be {value!r}", "give 2026-01-31, 2026-01-31T10:00, 90m, 2h or 7d"
+                f"{param.opts[0] if param else 'it'} can't be {value!r}",
+                "give 2026-01-31, 2026-01-31T10:00, 90m, 2h or 7d",
             ) from None
 
 

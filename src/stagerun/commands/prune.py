@@ -40,13 +40,15 @@ def command(
     if keep is None and before is None and state is None and not vacuum:
         raise UsageError("say which runs: --keep, --before or --state", "see 'stagerun prune --help'")
     path = common.journal_file(ctx, journal)
-    if not path.exists():
-        raise UsageError(f"there are no runs yet: {path} does not exist")
+    if not common.has_runs(path):
+        raise UsageError(f"there are no runs yet: {path} does not exist", "start one: stagerun run TARGET")
     connection = schema.open_for_writing(path, durable=common.project_of(ctx).durable)
+    book, records = Journal(connection, path), Records(connection, path)
+    for crashed in records.unrecorded_crashes():
+        book.bury(crashed)
     runs = []
     if keep is not None or before is not None or state is not None:
-        runs = Records(connection, path).prunable(keep=keep or 0, before=before, state=state)
-    book = Journal(connection, path)
+        runs = records.prunable(keep=keep or 0, before=before, state=state)
     if delete:
         book.delete(runs)
         click.echo(f"deleted {wording.count(len(runs), 'run')}")

@@ -4,6 +4,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -56,7 +57,7 @@ def command(
     that were finished and checkpoints that were stored are not lost.
     """
     records = common.open_records(ctx, journal)
-    view = _place(records, ref, operation, again=from_stage is not None)
+    view = _place(records, ref, operation, again=from_stage is not None, err=progress == "json")
     if view is None:
         return 0
     if view.attempt >= MOST_ATTEMPTS and not force:
@@ -80,7 +81,8 @@ def command(
             ctx,
             found,
             instance,
-            display=execution.choose_display(progress, timestamps=timestamps),
+            progress=progress,
+            timestamps=timestamps,
             journal=journal,
             timeout=timeout,
             run_id_file=run_id_file,
@@ -92,12 +94,12 @@ def command(
         raise (_held(holder) if holder else error) from None
 
 
-def _place(records: Records, ref: str | None, operation: str | None, *, again: bool) -> RunView | None:
+def _place(records: Records, ref: str | None, operation: str | None, *, again: bool, err: bool) -> RunView | None:
     """Return the run to go on from, None if there is nothing to do."""
     if ref is None:
         newest = records.newest_resumable(operation)
         if newest is None:
-            click.echo("nothing to resume: no run has failed, crashed or been cancelled")
+            click.echo("nothing to resume: no run has failed, crashed or been cancelled", err=err)
             return None
         return newest
     named = records.find(ref, operation)
@@ -106,7 +108,7 @@ def _place(records: Records, ref: str | None, operation: str | None, *, again: b
         raise _held(view)
     if view.state is RunState.SUCCEEDED and not again:
         what = f"run {named.id}" if view is named else f"run {named.id} was resumed, and run {view.id}"
-        click.echo(f"nothing to resume: {what} succeeded; to do a part of it again: --from STAGE")
+        click.echo(f"nothing to resume: {what} succeeded; to do a part of it again: --from STAGE", err=err)
         return None
     return view
 
@@ -121,6 +123,9 @@ def _held(view: RunView) -> HeldError:
 
 def _found(view: RunView, folder: Path) -> recipes.Found:
     """Load the operation from the file that it came from; where that is gone, by its target."""
+    if "." in view.recipe and not view.recipe.endswith(".py"):
+        with suppress(UsageError):
+            return recipes.load(view.target, folder)
     if view.source is not None and Path(view.source).is_file():
         found = recipes.load(f"{view.source}:{view.operation}", folder)
         return replace(found, target=view.target, recipe=view.recipe)
@@ -133,7 +138,7 @@ def _values(operation: type[LiveOperation], view: RunView, settings: tuple[str, 
     for name, parameter in operation.parameters.items():
         if parameter.secret:
             values.pop(name, None)
-            secret = _secret(parameter)
+            secret = _secret(parameter, given=view.params.get(name) is not None)
             if secret is not None:
                 values[name] = secret
     for setting in settings:
@@ -141,16 +146,20 @@ def _values(operation: type[LiveOperation], view: RunView, settings: tuple[str, 
         if not equals:
             raise UsageError(f"--set can't be {setting!r}", "give it as --set name=value")
         name = name.strip().replace("-", "_")
+        if name in operation.parameters and operation.parameters[name].secret:
+            raise UsageError(
+                f"{name!r} is a secret and can't be given on the command line", f"set STAGERUN_{name.upper()}"
+            )
         parameter_many = name in operation.parameters and operation.parameters[name].many
         values[name] = value.split(",") if parameter_many else value
     return values
 
 
-def _secret(parameter: params.Parameter) -> params.Secret | None:
+def _secret(parameter: params.Parameter, *, given: bool) -> params.Secret | None:
     variable = f"STAGERUN_{parameter.name.upper()}"
     if variable in os.environ:
         return params.Secret(os.environ[variable])
-    if not parameter.required:
+    if not parameter.required and not given:
         return None
     if sys.stdin is not None and sys.stdin.isatty():
         return params.Secret(click.prompt(parameter.name, hide_input=True, err=True))

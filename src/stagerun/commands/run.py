@@ -14,6 +14,7 @@ from stagerun.commands import common, execution
 from stagerun.errors import UsageError
 from stagerun.operation import LiveOperation
 from stagerun.render import catalogue
+from stagerun.untrusted import neutralise
 
 
 _LOADED: Final = "stagerun.run.loaded"
@@ -28,7 +29,15 @@ class _RunCommand(click.Command):
         target = _target_in(args, super().get_params(ctx), folder)
         if target is not None:
             ctx.meta[_LOADED] = recipes.load(target, folder)
-        return super().parse_args(ctx, args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            if error.possibilities or target is None:
+                raise
+            names = [catalogue.option(each) for each in ctx.meta[_LOADED].operation.parameters.values()]
+            raise UsageError(
+                f"{target} has no parameter {error.option_name}", "its parameters: " + ", ".join(names)
+            ) from None
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         found = ctx.meta.get(_LOADED)
@@ -84,7 +93,8 @@ def command(
         ctx,
         found,
         operation,
-        display=execution.choose_display(progress, timestamps=timestamps),
+        progress=progress,
+        timestamps=timestamps,
         journal=journal,
         timeout=timeout,
         run_id_file=run_id_file,
@@ -92,32 +102,37 @@ def command(
 
 
 def _print_plan(ctx: click.Context, found: recipes.Found, operation: LiveOperation, journal: Path | None) -> None:
-    known = common.journal_file(ctx, journal).exists()
-    expected = common.open_records(ctx, journal).expected(found.target) if known else {}
-    click.echo(f"would run {found.target} as {operation.owner}")
+    expected = common.expected(ctx, journal, found.target)
+    click.echo(f"would run {neutralise(found.target)} as {neutralise(operation.owner)}")
     common.print_lines(catalogue.plan(operation.stages, expected))
     values = operation.params()
     if values:
         click.echo("parameters:")
     for name, value in values.items():
-        click.echo(f"  {name}={value}")
+        click.echo(f"  {name}={neutralise(str(value))}")
 
 
 def _target_in(args: list[str], own: Iterable[click.Parameter], folder: Path) -> str | None:
     """Return the argument that is the target: its options, which say what takes a value, are not known before."""
-    takes_value = {name for each in own if isinstance(each, click.Option) and not each.is_flag for name in each.opts}
-    candidates, skip = list[str](), False
+    options = [each for each in own if isinstance(each, click.Option)]
+    known = {name for each in options for name in (*each.opts, *each.secondary_opts)}
+    takes_value = {name for each in options if not each.is_flag for name in each.opts}
+    candidates, doubtful = list[str](), list[str]()
+    before = ""
     for position, argument in enumerate(args):
         if argument == "--":
             candidates += args[position + 1 :]
             break
-        if skip or argument.startswith("-"):
-            skip = not skip and argument in takes_value
-        else:
-            candidates.append(argument)
-    likely = [each for each in candidates if recipes.looks_like_target(each)]
-    there = [each for each in likely if recipes.is_there(each, folder)]
-    return next(iter([*there, *likely, *candidates]), None)
+        if not argument.startswith("-") and before not in takes_value:
+            # Behind an option of the recipe's own it may be that option's value.
+            unknown = before.startswith("--") and "=" not in before and before not in known
+            (doubtful if unknown else candidates).append(argument)
+        before = argument
+    ranked = [*candidates, *doubtful]
+    there = [each for each in ranked if recipes.is_there(each, folder)]
+    likely = [each for each in ranked if recipes.looks_like_target(each)]
+    both = [each for each in there if each in likely]
+    return next(iter([*both, *there, *likely, *ranked]), None)
 
 
 def _options(parameter: params.Parameter) -> list[click.Option]:
@@ -164,7 +179,13 @@ def _secret_options(parameter: params.Parameter, variable: str) -> list[click.Op
             help=f"{parameter.help}  [or as {variable}]".strip(),
             callback=_read_secret(parameter, variable),
         ),
-        click.Option([f"--{dashed}", f"{parameter.name}_refused"], hidden=True, callback=refuse, expose_value=False),
+        click.Option(
+            [f"--{dashed}", f"{parameter.name}_refused"],
+            hidden=True,
+            callback=refuse,
+            expose_value=False,
+            is_eager=True,
+        ),
     ]
 
 

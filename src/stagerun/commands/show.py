@@ -17,8 +17,7 @@ from stagerun.render import catalogue
 def command(ctx: click.Context, *, target: str, journal: Path | None, as_json: bool) -> None:
     """Show one operation: parameters, stages, usual durations."""
     found = recipes.load(target, common.project_of(ctx).recipes)
-    known = common.journal_file(ctx, journal).exists()
-    expected = common.open_records(ctx, journal).expected(found.target) if known else {}
+    expected = common.expected(ctx, journal, found.target)
     if as_json:
         common.print_json(catalogue.document(found, expected))
     else:

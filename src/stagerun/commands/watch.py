@@ -1,5 +1,6 @@
 """`stagerun watch REF`: the display of a run that another process works on, or that is over."""
 
+import sys
 import time
 from pathlib import Path
 from typing import Final
@@ -8,6 +9,7 @@ import click
 
 from stagerun import events
 from stagerun.commands import common, execution
+from stagerun.render.output import Output
 from stagerun.view import RunView, begin, fold
 
 
@@ -36,7 +38,7 @@ def command(
     """
     records = common.open_records(ctx, journal)
     run = records.find(ref, operation).id
-    display = execution.choose_display(progress, timestamps=timestamps)
+    display = execution.choose_display(Output(sys.stdout), progress, timestamps=timestamps)
 
     def wait() -> None:
         display.refresh(time.time())

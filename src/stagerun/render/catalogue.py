@@ -65,11 +65,11 @@ def _parameters(parameters: Sequence[Parameter]) -> Iterator[str]:
 def _about(parameter: Parameter) -> str:
     parts = [neutralise(parameter.help)] if parameter.help else []
     if parameter.choices:
-        parts.append("one of " + ", ".join(map(str, parameter.choices)))
+        parts.append("one of " + neutralise(", ".join(map(str, parameter.choices))))
     if parameter.default is MISSING:
         parts.append("required")
     elif parameter.default not in (None, ()):
-        parts.append(f"default {parameter.to_json(parameter.default)}")
+        parts.append(f"default {neutralise(str(parameter.to_json(parameter.default)))}")
     return "; ".join(parts)
 
 
@@ -87,7 +87,7 @@ def document(found: Found, expected: Mapping[str, float]) -> dict[str, Any]:
     kind = found.operation
     return {
         "target": found.target,
-        "help": kind.__doc__ or "",
+        "help": cleandoc(kind.__doc__ or ""),
         "stages": list(kind.stages),
         "parameters": list(parameters(kind.parameters.values())),
         "expected_seconds": dict(expected),

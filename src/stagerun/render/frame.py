@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from rich.cells import cell_len
+from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
 from stagerun import events, wording
@@ -30,17 +30,16 @@ def running(view: RunView, now: float, width: int, *, unicode: bool) -> list[Tex
     told.append(_work(view, width - 1, now, unicode=unicode))
     if view.status is not None:
         told.append(Text(" " + neutralise(view.status.text), style="dim" if view.status.level == "info" else "yellow"))
-    return [_fitted(line, width) for line in told if line.plain.strip()]
+    return [_fitted(line, width, unicode=unicode) for line in told if line.plain.strip()]
 
 
 def finished(view: RunView, width: int, *, unicode: bool) -> list[Text]:
     """Return the last frame: what the plain text says, in colour."""
-    told = [_header(view, view.finished_on or 0.0, width, unicode=unicode)]
+    told = [Text(lines.opening(view, "·" if unicode else "-"), "bold")]
     steps = [_step(stage, view.finished_on or 0.0, unicode=unicode) for stage in view.stages]
     if sum(cell_len(step.plain) + len(_GAP) for step in steps) < width:
-        told += [_row(steps)] if steps else []
-    else:
-        told += [Text(" ").append_text(step) for step in steps]
+        steps = [Text(_GAP).join(steps)] if steps else []
+    told += steps
     told += [Text(line, style="red") for line in lines.error(view)]
     told += [Text(line) for line in lines.result(view)]
     told.append(Text(lines.ending(view), style=wording.COLOURS[view.state]))
@@ -82,10 +81,7 @@ def _row(steps: list[Text]) -> Text:
 def _step(stage: StageView, now: float, *, unicode: bool) -> Text:
     style = _STYLES[stage.state]
     step = Text(f"{_symbol(stage, unicode=unicode)} {neutralise(stage.name)}", style)
-    seconds = stage.seconds
-    if stage.state is StageState.ACTIVE and stage.entered_on is not None:
-        seconds += max(0.0, now - stage.entered_on)
-    return step.append(f" {wording.duration(seconds)}", "dim") if stage.visits else step
+    return step.append(f" {wording.duration(stage.elapsed(now))}", "dim") if stage.visits else step
 
 
 def _symbol(stage: StageView, *, unicode: bool) -> str:
@@ -100,18 +96,24 @@ def _work(view: RunView, width: int, now: float, *, unicode: bool) -> Text:
         return Text("")
     if progress is None:
         left = _usual_time_left(view, now)
-        return Text(f" {name}  " + (f"about {wording.time_left(left)} left" if left else ""), "dim")
+        # The stepper shows a declared stage already.
+        told = [name] if view.untracked else []
+        return Text(" " + "  ".join([*told, f"about {wording.time_left(left)} left"] if left else told), "dim")
     if progress.label:
         name = f"{name} {neutralise(progress.label)}".strip()
     facts = _facts(progress)
+    room = width - _SHORTEST_BAR - 4 - cell_len(facts[0] if facts else "")
+    if cell_len(name) > room > 8:
+        name = set_cell_size(name, room - 1) + ("…" if unicode else "~")
     line = Text(f" {name} " if name else " ")
     # The last facts are the first to go when the line is narrow.
-    while facts and line.cell_len + _SHORTEST_BAR + sum(2 + cell_len(fact) for fact in facts) > width:
+    while len(facts) > 1 and line.cell_len + _SHORTEST_BAR + sum(2 + cell_len(fact) for fact in facts) > width:
         facts.pop()
     if progress.percent is not None:
         room = width - line.cell_len - sum(2 + cell_len(fact) for fact in facts)
-        _bar(line, progress.percent, max(_SHORTEST_BAR, min(_LONGEST_BAR, room)), unicode=unicode)
-        line.append("  ")
+        if room >= _SHORTEST_BAR:
+            _bar(line, progress.percent, min(_LONGEST_BAR, room), unicode=unicode)
+            line.append("  ")
     return line.append("  ".join(facts))
 
 
@@ -119,7 +121,7 @@ def _facts(progress: events.ProgressMoved) -> list[str]:
     left, pace = wording.remaining(progress), wording.pace(progress)
     facts = []
     if progress.percent is not None:
-        facts.append(f"{progress.percent:3.0f}%")
+        facts.append(wording.percentage(progress))
     if progress.done is not None:
         facts.append(neutralise(wording.counted(progress)))
     if left is not None and not progress.ended:
@@ -135,7 +137,7 @@ def _bar(line: Text, percent: float, width: int, *, unicode: bool) -> None:
     line.append(("━" if unicode else "=") * full, "cyan")
     if half:
         line.append("╸" if unicode else "-", "cyan")
-    line.append(("━" if unicode else ".") * (width - full - half), "bright_black")
+    line.append(("─" if unicode else ".") * (width - full - half), "bright_black")
 
 
 def _usual_time_left(view: RunView, now: float) -> float | None:
@@ -146,8 +148,9 @@ def _usual_time_left(view: RunView, now: float) -> float | None:
     return left if left > 0 else None
 
 
-def _fitted(line: Text, width: int) -> Text:
+def _fitted(line: Text, width: int, *, unicode: bool) -> Text:
     # One column stays free: a terminal that wraps a full line early would break the region.
-    line.truncate(width - 1, overflow="crop")
+    line.expand_tabs(8)
+    line.truncate(width - 1, overflow="ellipsis" if unicode else "crop")
     line.no_wrap = True
     return line

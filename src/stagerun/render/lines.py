@@ -40,7 +40,8 @@ def logged(event: events.LogLine) -> str:
 def status(view: RunView, event: events.StatusChanged) -> str:
     text = neutralise(event.text)
     name = working_on(view)
-    return f"{name}: {text}" if name else text
+    told = f"{name}: {text}" if name else text
+    return told if event.level in ("debug", "info") else f"{event.level}: {told}"
 
 
 def working_on(view: RunView) -> str:
@@ -58,7 +59,7 @@ def progress(view: RunView, event: events.ProgressMoved) -> str:
     parts = []
     counted = neutralise(wording.counted(event))
     if event.percent is not None:
-        parts.append(f"{event.percent:.0f}%" + (f" ({counted})" if counted else ""))
+        parts.append(wording.percentage(event) + (f" ({counted})" if counted else ""))
     else:
         parts.append(counted)
     if event.ended:

@@ -1,10 +1,10 @@
 """The display for a terminal: a live region at the bottom, log lines above it, drawn at most ten times a second."""
 
-from typing import Final, TextIO, cast
+import io
+from typing import Final
 
-from rich.console import Console, ConsoleOptions, Group, RenderResult
-from rich.live import Live as Region
-from rich.segment import Segment
+from rich.console import Console
+from rich.text import Text
 
 from stagerun import events
 from stagerun.render import frame, lines
@@ -16,24 +16,19 @@ from stagerun.view import RunView
 _LEVEL_STYLES: Final = {"warning": "33", "error": "31", "critical": "1;31", "debug": "2"}
 
 
-class _Block:
-    """Lines that are safe already, given to Rich as one piece: it must not wrap, parse or measure them."""
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        yield Segment(self._text)
-
-
 class Live:
-    """Draws a run, and the runs it chains to, on a terminal."""
+    """Draws a run, and the runs it chains to, on a terminal.
+
+    Between two frames the cursor stands at the first column of the region's first line. So whatever a terminal
+    does to the lines when its width changes, and whatever it echoes of the keys, the region is what is below.
+    """
 
     def __init__(self, output: Output, *, colour: bool) -> None:
         self._output = output
+        output.farewell = b"\x1b[?25h"
         self._colour = colour
         self._console = Console(
-            file=cast("TextIO", output),
+            file=io.StringIO(),
             force_terminal=True,
             color_system="auto" if colour else None,
             no_color=not colour,
@@ -46,8 +41,7 @@ class Live:
         self._view: RunView | None = None
         self._now = 0.0
         self._above: list[str] = []
-        self._region: Region | None = None
-        self._drawn: list[int] = []
+        self._drawn = False
 
     def update(self, entry: events.Entry, view: RunView) -> None:
         self._view, self._now = view, entry.time
@@ -64,59 +58,36 @@ class Live:
                 pass  # the next frame shows it
 
     def refresh(self, now: float) -> None:
-        self._now = now
-        self._follow_width(self._output.width())
-        if self._region is None:
-            self._region = Region(
-                console=self._console,
-                get_renderable=self._frame,
-                auto_refresh=False,
-                transient=True,
-                redirect_stdout=False,
-                redirect_stderr=False,
-                vertical_overflow="crop",
-            )
-            self._region.start()
-        if self._above:
-            self._scroll()
-        else:
-            self._region.refresh()
+        if self._view is None:
+            return
+        width = self._output.width()
+        region = self._painted(frame.running(self._view, now, width, unicode=self._output.unicode))
+        # Without wrapping a line takes one row, also where a character is wider than we think.
+        back = f"\x1b[{len(region) - 1}A" if len(region) > 1 else ""
+        self._output.write(f"\x1b[?25l{self._lifted()}\x1b[?7l" + "\n".join(region) + f"\r{back}\x1b[?7h")
+        self._drawn = True
 
     def close(self) -> None:
-        self._lift()
-
-    def _frame(self) -> Group:
-        if self._view is None:
-            return Group()
-        drawn = frame.running(self._view, self._now, self._console.width, unicode=self._output.unicode)
-        self._drawn = [line.cell_len for line in drawn]
-        return Group(*drawn)
-
-    def _follow_width(self, width: int) -> None:
-        if width < self._console.width and self._region is not None:
-            # The terminal has wrapped the old frame: go to where its last line would be, and clear below.
-            wrapped = sum(max(0, length - 1) // width for length in self._drawn)
-            self._output.write(f"\x1b[{wrapped}A\x1b[J" if wrapped else "")
-        self._console.width = width
-
-    def _scroll(self) -> None:
-        text = "\n".join(self._above) + "\n"
-        self._above.clear()
-        self._console.print(_Block(text), soft_wrap=True, end="")
-
-    def _lift(self) -> None:
-        """Take the live region away; what scrolls stays."""
-        if self._region is not None:
-            self._region.stop()
-            self._region = None
-        if self._above:
-            self._scroll()
+        self._output.write(self._lifted() + self._shown())
 
     def _finish(self, view: RunView) -> None:
-        self._follow_width(self._output.width())
-        self._lift()
-        for line in frame.finished(view, self._console.width, unicode=self._output.unicode):
-            self._console.print(line, soft_wrap=True)
+        told = self._painted(frame.finished(view, self._output.width(), unicode=self._output.unicode))
+        self._output.write(self._lifted() + self._shown() + "".join(line + "\n" for line in told))
+
+    def _lifted(self) -> str:
+        """Return what takes the region away and puts the lines that wait in its place."""
+        above, self._above = self._above, []
+        return ("\r\x1b[J" if self._drawn else "") + "".join(line + "\n" for line in above)
+
+    def _shown(self) -> str:
+        drawn, self._drawn = self._drawn, False
+        return "\x1b[?25h" if drawn else ""
+
+    def _painted(self, told: list[Text]) -> list[str]:
+        with self._console.capture() as captured:
+            for line in told:
+                self._console.print(line, soft_wrap=True)
+        return captured.get().splitlines()
 
     def _logged(self, event: events.LogLine) -> str:
         style = _LEVEL_STYLES.get(event.level)

@@ -8,6 +8,8 @@ import os
 import select
 import sys
 import threading
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Final, TextIO
 
 
@@ -21,6 +23,8 @@ class Output:
     Attributes:
         unicode: True if the stream can show the symbols we draw.
         silent: the error that ended the output, or None.
+        given_up: asked while nobody reads; once it is True the output falls silent instead of waiting.
+        farewell: what `leave` writes.
 
     """
 
@@ -32,14 +36,23 @@ class Output:
         if self._descriptor is None:
             self.silent = OSError(errno.EBADF, os.strerror(errno.EBADF))
         self._lock = threading.Lock()
-        self._waiting = b""
+        self.given_up: Callable[[], bool] = lambda: False
+        self.farewell = b""
+
+    def leave(self) -> None:
+        """Write the farewell, from a signal handler: no lock, no waiting."""
+        if self._descriptor is not None:
+            with suppress(OSError):
+                os.write(self._descriptor, self.farewell)
 
     def write(self, text: str) -> int:
         """Write `text`, which ends its lines itself."""
         with self._lock:
             if self.silent is None:
-                self._waiting += text.encode(self.encoding, "backslashreplace")
-                self._drain()
+                try:
+                    self._send(text.encode(self.encoding, "backslashreplace"))
+                except OSError as error:
+                    self.silent = error
         return len(text)
 
     def flush(self) -> None:
@@ -66,19 +79,16 @@ class Output:
             os.close(self._descriptor)
             self._descriptor = None
 
-    def _drain(self) -> None:
+    def _send(self, data: bytes) -> None:
         assert self._descriptor is not None
-        while self._waiting:
-            try:
-                select.select([], [self._descriptor], [], _STALLED)
-                written = os.write(self._descriptor, self._waiting[:_CHUNK])
-            except BlockingIOError:
+        rest = memoryview(data)
+        while rest:
+            if not select.select([], [self._descriptor], [], _STALLED)[1]:
+                if self.given_up():
+                    raise TimeoutError(errno.ETIMEDOUT, "nobody reads the output")
                 continue
-            except OSError as error:
-                self.silent = error
-                self._waiting = b""
-                return
-            self._waiting = self._waiting[written:]
+            with suppress(BlockingIOError):
+                rest = rest[os.write(self._descriptor, rest[:_CHUNK]) :]
 
 
 def _duplicate(stream: TextIO | None) -> int | None:

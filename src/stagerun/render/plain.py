@@ -50,7 +50,7 @@ class Plain:
         self._status_shown_on = 0.0
 
     def update(self, entry: events.Entry, view: RunView) -> None:
-        self._now = entry.time
+        self.refresh(entry.time)
         if isinstance(entry.event, events.StageLeft | events.RunFinished):
             self._let_go()
         self._view = view

@@ -89,16 +89,10 @@ class Report:
         return _GAP.join(part for part in parts if part)
 
     def _stage(self, view: RunView, stage: StageView, width: int) -> str:
-        seconds = stage.seconds
-        if stage.state is StageState.ACTIVE and stage.entered_on is not None:
-            seconds += max(0.0, self._now - stage.entered_on)
-        style = wording.COLOURS.get(stage.state)
-        if stage.state is StageState.FAILED:
-            style = "red"
-        symbol = self._paint(self._paint.symbols[stage.state], style)
+        symbol = self._paint(self._paint.symbols[stage.state], wording.COLOURS[stage.state])
         text = f"{_GAP}{symbol} {neutralise(stage.name):{width}}"
         if stage.visits:
-            text += f"  {wording.duration(seconds)}"
+            text += f"  {wording.duration(stage.elapsed(self._now))}"
         if view.error and view.error.stage == stage.name:
             text += "  " + self._paint(_first_line(wording.error_line(view.error)), "red")
         return text.rstrip()
