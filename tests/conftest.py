@@ -1,6 +1,7 @@
 """The stages of a test: a clock that only a test moves, a journal on disk, a project folder, the real command."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -12,7 +13,7 @@ import pytest
 from stagerun import LiveOperation, events, recipes, schema
 from stagerun.interrupts import Interrupts
 from stagerun.journal import Journal
-from stagerun.records import Records
+from stagerun.records import Records, Resumption
 from stagerun.render.output import Output
 from stagerun.render.plain import Plain
 from stagerun.runner import Clock, Runner, Sink
@@ -26,17 +27,28 @@ START = 1_800_000_000.0
 _FOREIGN = ("CI", "GITHUB_", "GITLAB_", "TF_BUILD", "BUILDKITE", "TEAMCITY_", "STAGERUN_", "NO_COLOR", "FORCE_COLOR")
 
 
+def timeless(text: str) -> str:
+    """Return `text` with every duration as 0.0s and every recent moment as "just now"."""
+    text = re.sub(r"\b(?:\d+m \d\ds|\d+\.\ds)", "0.0s", text)
+    return re.sub(r"\b\d+ (?:s|min) ago", "just now", text)
+
+
 class HandClock:
     """A clock that stands still until the test moves it."""
 
     def __init__(self) -> None:
         self.now = 0.0
+        self.sleeps: list[float] = []
 
     def move(self, seconds: float) -> None:
         self.now += seconds
 
+    def sleep(self, seconds: float) -> None:
+        self.sleeps.append(seconds)
+        self.move(seconds)
+
     def as_clock(self) -> Clock:
-        return Clock(wall=lambda: START + self.now, monotonic=lambda: self.now, tick=3600)
+        return Clock(wall=lambda: START + self.now, monotonic=lambda: self.now, sleep=self.sleep, tick=3600)
 
 
 @dataclass
@@ -78,7 +90,7 @@ class Bench:
         """What the plain display wrote so far."""
         return (self.folder / "plain.txt").read_text()
 
-    def run(self, operation: LiveOperation, *sinks: Sink) -> RunView:
+    def run(self, operation: LiveOperation, *sinks: Sink, resumption: Resumption | None = None) -> RunView:
         connection = schema.open_for_writing(self.path)
         with (self.folder / "plain.txt").open("a") as stream:
             plain = Plain(Output(stream), timestamps=self.timestamps)
@@ -92,9 +104,17 @@ class Bench:
             kind = type(operation)
             found = recipes.Found(operation=kind, target=f"demo:{kind.__name__}", recipe="demo", source=None)
             try:
-                return runner.run(found, operation)
+                return runner.run(found, operation, resumption=resumption)
             finally:
                 connection.close()
+
+    def resume(self, operation: LiveOperation, from_stage: str | None = None) -> RunView:
+        """Go on from the newest run, as another process would."""
+        records = self.records()
+        resumption = records.resumption(records.find("last"), from_stage)
+        records.close()
+        self.interrupts = Interrupts()
+        return self.run(operation, resumption=resumption)
 
     def records(self) -> Records:
         return Records(schema.open_for_reading(self.path), self.path)

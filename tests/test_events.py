@@ -1,0 +1,172 @@
+"""Events as JSON: what is written down comes back as it was."""
+
+import json
+from dataclasses import FrozenInstanceError
+from typing import get_args
+
+import pytest
+
+from stagerun import events
+from stagerun.states import RunState, StageState
+
+
+FAILURE = events.Failure(
+    type="ValueError",
+    message="böse\ud800",
+    stage="Load",
+    traceback="Traceback (most recent call last):\nValueError: böse",
+    file="recipes/orders.py",
+    line=7,
+)
+EVERY_EVENT: list[events.Event] = [
+    events.RunCreated(target="orders:Import", recipe="orders", operation="Import", stages=(), owner="alice"),
+    events.RunCreated(
+        target="orders:Import",
+        recipe="orders",
+        operation="Import",
+        stages=("Load", "Säve", "保存"),
+        owner="alice",
+        source="recipes/orders.py",
+        source_hash="0f",
+        params={"source": "a.csv", "limit": 1000, "tags": ["x"], "token": "***", "since": None, "ratio": 0.1},
+        host="here",
+        boot_id="boot",
+        pid_namespace="pid:[1]",
+        pid=17,
+        process_started=1234.5,
+        chained_from=4,
+        resumed_from=3,
+        root=2,
+        attempt=5,
+        expected={"Load": 1.25},
+        done_before=("Load",),
+        inherited={"rows": (3, 17)},
+    ),
+    events.RunStarted(),
+    events.StageEntered(stage="Load", index=0),
+    events.StageEntered(stage="Warm up", index=None),
+    *(events.StageLeft(stage="Load", index=0, state=state, seconds=0.1) for state in StageState),
+    events.StageLeft(stage="Warm up", index=None, state=StageState.DONE, seconds=0.0),
+    events.ResultSet(result={}),
+    events.ResultSet(result={"count": 10**30, "rows": [1, 2.5, None, True, {"a": "\udcff"}]}),
+    *(events.RunFinished(state=state, seconds=1.5, exit_code=1) for state in RunState),
+    events.RunFinished(
+        state=RunState.FAILED, seconds=2.0, exit_code=143, signal="SIGTERM", error=FAILURE, chained_to=43
+    ),
+    events.CheckpointStored(key="rows", stage="Load", value=[1, {"a": None}]),
+    events.PositionReached(key="loop", stage=None, position=3),
+    events.LogLine("a line"),
+    events.LogLine("\x00\x1b[31m\n\u2028\ud800", "error", "stderr"),
+    events.StatusChanged("busy"),
+    events.StatusChanged("worse", "warning"),
+    events.ProgressMoved(),
+    events.ProgressMoved(done=3, total=4, percent=75.0, label="rows", unit="row", seconds=0.5, depth=1, ended=True),
+]
+
+
+def _name(event: events.Event) -> str:
+    return event.kind
+
+
+def test_every_kind_of_event_is_among_the_ones_tested_here() -> None:
+    assert {type(event) for event in EVERY_EVENT} == set(get_args(events.Event))
+
+
+def test_the_kinds_are_the_names_in_journal_and_json_output() -> None:
+    assert dict(events.EVENTS) == {
+        "run_created": events.RunCreated,
+        "run_started": events.RunStarted,
+        "stage_entered": events.StageEntered,
+        "stage_left": events.StageLeft,
+        "result_set": events.ResultSet,
+        "checkpoint_stored": events.CheckpointStored,
+        "position_reached": events.PositionReached,
+        "run_finished": events.RunFinished,
+        "log": events.LogLine,
+        "status": events.StatusChanged,
+        "progress": events.ProgressMoved,
+    }
+
+
+@pytest.mark.parametrize("event", EVERY_EVENT, ids=_name)
+def test_an_event_comes_back_from_its_json_as_it_was(event: events.Event) -> None:
+    text = events.dumps(events.to_dict(event))
+
+    back = events.from_dict(event.kind, json.loads(text))
+
+    assert back == event
+    assert {name: type(getattr(back, name)) for name in events.to_dict(back)} == {
+        name: type(getattr(event, name)) for name in events.to_dict(event)
+    }
+
+
+@pytest.mark.parametrize("event", EVERY_EVENT, ids=_name)
+def test_the_json_of_an_event_is_one_line_that_utf_8_can_hold(event: events.Event) -> None:
+    text = events.dumps(events.to_dict(event))
+
+    assert text.encode("utf-8").decode("utf-8") == text
+    assert "\n" not in text
+
+
+@pytest.mark.parametrize("event", EVERY_EVENT, ids=_name)
+def test_an_event_is_a_fact_or_a_pulse_and_can_not_be_changed(event: events.Event) -> None:
+    assert isinstance(event, events.Fact) != isinstance(event, events.Pulse)
+    for name in events.to_dict(event):
+        with pytest.raises(FrozenInstanceError):
+            setattr(event, name, None)
+
+
+def test_only_log_lines_status_and_progress_may_be_shown_before_they_are_written() -> None:
+    pulses = {kind for kind, event in events.EVENTS.items() if issubclass(event, events.Pulse)}
+    assert pulses == {"log", "status", "progress"}
+
+
+def test_the_dict_of_an_end_holds_its_error_as_a_dict_and_no_kind() -> None:
+    event = events.RunFinished(
+        state=RunState.FAILED, seconds=2.0, exit_code=1, error=events.Failure(type="ValueError", message="boom")
+    )
+
+    assert events.to_dict(event) == {
+        "state": "failed",
+        "seconds": 2.0,
+        "exit_code": 1,
+        "signal": None,
+        "error": {
+            "type": "ValueError",
+            "message": "boom",
+            "stage": None,
+            "traceback": None,
+            "file": None,
+            "line": None,
+        },
+        "chained_to": None,
+    }
+
+
+@pytest.mark.parametrize("text", ["\ud800", "\udfff", "a\udc80b", "\\\udc80", "é\udc80保", '"\udcff"'])
+def test_a_lone_surrogate_is_written_as_the_escape_that_json_has_for_it(text: str) -> None:
+    written = events.dumps({text: text})
+
+    assert written.encode("utf-8")
+    assert json.loads(written) == {text: text}
+
+
+def test_text_that_utf_8_can_hold_stands_as_it_is() -> None:
+    assert events.dumps({"Stufe": "prüfen 保存 😀"}) == '{"Stufe":"prüfen 保存 😀"}'
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
+def test_a_number_that_json_does_not_have_is_refused(number: float) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        events.dumps({"a": [number]})
+
+
+@pytest.mark.parametrize("value", [{1, 2}, b"bytes", object(), {("a",): 1}])
+def test_a_value_that_json_does_not_have_is_refused(value: object) -> None:
+    with pytest.raises(TypeError):
+        events.dumps(value)
+
+
+def test_an_unknown_kind_is_refused() -> None:
+    with pytest.raises(KeyError):
+        events.from_dict("run_paused", {})

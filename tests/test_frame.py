@@ -1,0 +1,371 @@
+"""One frame of the live display: what it says of a run, and that it keeps within the window."""
+
+import re
+from collections.abc import Sequence
+
+import pytest
+from rich.cells import cell_len
+from rich.text import Text
+
+from stagerun import events
+from stagerun.render import frame
+from stagerun.states import RunState, StageState
+from stagerun.view import RunView, begin, fold
+
+
+WIDTHS = [20, 40, 80, 200]
+
+
+def viewed(
+    *happened: tuple[float, events.Event],
+    stages: Sequence[str] = ("Load", "Process", "Save"),
+    target: str = "orders:Import",
+    expected: dict[str, float] | None = None,
+    chained_from: int | None = None,
+) -> RunView:
+    """Return run 42, started at second 0, after what happened, each at its second."""
+    plan = events.RunCreated(
+        target=target,
+        recipe="orders",
+        operation="Import",
+        stages=tuple(stages),
+        owner="alice",
+        expected=expected or {},
+        chained_from=chained_from,
+    )
+    view = begin(events.Entry(42, 1, 0.0, plan))
+    for seq, (time, event) in enumerate([(0.0, events.RunStarted()), *happened], start=2):
+        view = fold(view, events.Entry(42, seq, time, event))
+    return view
+
+
+def entered(stage: str, index: int | None) -> events.StageEntered:
+    return events.StageEntered(stage=stage, index=index)
+
+
+def left(stage: str, index: int | None, seconds: float, state: StageState = StageState.DONE) -> events.StageLeft:
+    return events.StageLeft(stage=stage, index=index, state=state, seconds=seconds)
+
+
+LOADED = ((0.0, entered("Load", 0)), (0.4, left("Load", 0, 0.4)))
+PROCESSING = (*LOADED, (0.4, entered("Process", 1)))
+
+
+def text(lines: list[Text]) -> list[str]:
+    return [line.plain.rstrip() for line in lines]
+
+
+def running(view: RunView, now: float, width: int, *, unicode: bool = True) -> list[str]:
+    return text(frame.running(view, now, width, unicode=unicode))
+
+
+def finished(view: RunView, width: int, *, unicode: bool = True) -> list[str]:
+    return text(frame.finished(view, width, unicode=unicode))
+
+
+HALF = (10.4, events.ProgressMoved(done=912, total=1824, percent=50.0, unit="file", seconds=10.0))
+
+
+def bar(line: str) -> str:
+    """Return the line with a bar of one sign: how long it is, is what the other facts leave."""
+    return re.sub(r"[━╸─]+|=+-?\.*", "━", line)
+
+
+@pytest.mark.parametrize(
+    ("width", "lines"),
+    [
+        (20, [" run 42 · or… 10.4s", " ✓●○ [2/3] Process", " Process 50%"]),
+        (
+            40,
+            [
+                " run 42 · orders:Import           10.4s",
+                " ✓ Load 0.4s   ● Process 10.0s   ○ Save",
+                " Process ━  50%  912/1,824 files",
+            ],
+        ),
+        (
+            80,
+            [
+                " run 42 · orders:Import" + "10.4s".rjust(56),
+                " ✓ Load 0.4s   ● Process 10.0s   ○ Save",
+                " Process ━  50%  912/1,824 files  10s left  91/s",
+            ],
+        ),
+        (
+            200,
+            [
+                " run 42 · orders:Import" + "10.4s".rjust(176),
+                " ✓ Load 0.4s   ● Process 10.0s   ○ Save",
+                " Process ━  50%  912/1,824 files  10s left  91/s",
+            ],
+        ),
+    ],
+)
+def test_a_frame_has_the_run_its_stages_and_as_much_of_its_work_as_fits(width: int, lines: list[str]) -> None:
+    view = viewed(*PROCESSING, HALF)
+
+    assert [bar(line) for line in running(view, 10.4, width)] == lines
+
+
+def test_a_frame_in_ascii_says_the_same() -> None:
+    view = viewed(*PROCESSING, HALF)
+
+    assert [bar(line) for line in running(view, 10.4, 80, unicode=False)] == [
+        " run 42 - orders:Import" + "10.4s".rjust(56),
+        " + Load 0.4s   * Process 10.0s   . Save",
+        " Process ━  50%  912/1,824 files  10s left  91/s",
+    ]
+
+
+@pytest.mark.parametrize("unicode", [True, False])
+@pytest.mark.parametrize("percent", [0.0, 10.0, 50.0, 90.0, 100.0])
+def test_the_full_part_of_the_bar_is_the_percentage_and_differs_from_the_rest_without_colour(
+    percent: float, unicode: bool
+) -> None:
+    view = viewed(*PROCESSING, (0.4, events.ProgressMoved(percent=percent)))
+
+    drawn = running(view, 0.4, 80, unicode=unicode)[2].split()[1]
+
+    rest = drawn.lstrip("━" if unicode else "=")
+    assert len(drawn) == 40
+    assert len(drawn) - len(rest) == 40 * percent / 100
+
+
+LONG = "A stage with quite a long name that says everything"
+WIDE = "データ処理の段階"
+CROWDED = {
+    "work": viewed(*PROCESSING, HALF),
+    "long names": viewed(
+        (0.0, entered(LONG, 0)), HALF, stages=[LONG, LONG[::-1]], target="orders:" + "Import" * 20, chained_from=41
+    ),
+    "wide names": viewed(
+        (0.0, entered(WIDE, 0)), HALF, stages=[WIDE, "次の段階", "終わり"], target="orders:" + WIDE * 9
+    ),
+    "a long label": viewed(
+        (0.0, entered("Load", 0)), (9.0, events.ProgressMoved(done=1, total=9, percent=11.0, label=LONG, seconds=9.0))
+    ),
+    "a long status": viewed(*PROCESSING, (1.0, events.StatusChanged(WIDE * 40))),
+    "a status with tabs": viewed(*PROCESSING, (1.0, events.StatusChanged("a\tb" * 40))),
+    "many stages": viewed((0.0, entered("Stage 0", 0)), stages=[f"Stage {number}" for number in range(100)]),
+    "a total of millions": viewed(
+        (0.0, entered("Load", 0)),
+        (1.0, events.ProgressMoved(done=1, total=10**15, percent=0.0001, unit="very long unit", seconds=10**6)),
+    ),
+    "a block inside a stage": viewed(*PROCESSING, (1.0, entered(LONG, None)), HALF),
+    "a year": viewed(*PROCESSING, (31_536_000.0, events.ProgressMoved(done=5, seconds=31_536_000.0))),
+}
+
+
+@pytest.mark.parametrize("unicode", [True, False])
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("view", CROWDED.values(), ids=CROWDED.keys())
+def test_no_line_of_a_running_frame_reaches_the_last_column(view: RunView, width: int, unicode: bool) -> None:
+    lines = running(view, 31_536_000.0, width, unicode=unicode)
+
+    assert lines
+    assert [line for line in lines if cell_len(line.expandtabs(8)) >= width] == []
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("view", CROWDED.values(), ids=CROWDED.keys())
+def test_a_running_frame_has_at_most_four_lines(view: RunView, width: int) -> None:
+    assert len(running(view, 31_536_000.0, width)) <= 4
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_time_stays_when_the_target_is_too_long(width: int) -> None:
+    view = viewed(target="orders:" + "Import" * 50)
+
+    header = running(view, 64.0, width)[0]
+
+    assert header.startswith(" run 42 · o")
+    assert header.endswith("… 1m 04s")
+    assert cell_len(header) == width - 1
+
+
+def test_a_long_stage_name_gives_way_to_the_percentage() -> None:
+    view = viewed((0.0, entered(LONG, 0)), HALF, stages=[LONG])
+
+    assert " 50%" in running(view, 10.4, 40)[-1]
+
+
+def test_stages_that_do_not_fit_are_a_row_of_symbols_and_the_stage_in_hand() -> None:
+    many = [f"Stage {number}" for number in range(10)]
+    view = viewed(
+        (0.0, entered("Stage 0", 0)),
+        (1.0, left("Stage 0", 0, 1.0)),
+        (1.0, entered("Stage 1", 1)),
+        (2.0, left("Stage 1", 1, 1.0, StageState.FAILED)),
+        (2.0, entered("Stage 2", 2)),
+        stages=many,
+    )
+
+    assert running(view, 2.0, 40)[1] == " ✓✗●○○○○○○○ [3/10] Stage 2"
+
+
+def test_when_even_the_symbols_do_not_fit_the_stage_in_hand_stands_alone() -> None:
+    view = viewed((0.0, entered("Stage 0", 0)), stages=[f"Stage {number}" for number in range(100)])
+
+    assert running(view, 2.0, 40)[1] == " [1/100] Stage 0"
+
+
+def test_before_the_first_stage_of_too_many_their_number_is_shown() -> None:
+    view = viewed(stages=[f"Stage {number}" for number in range(100)])
+
+    assert running(view, 2.0, 40)[1] == " 100 stages"
+
+
+def test_a_run_without_stages_is_a_header() -> None:
+    assert running(viewed(stages=[]), 2.0, 40) == [" run 42 · orders:Import            2.0s"]
+
+
+def test_progress_outside_any_stage_has_a_bar_without_a_name() -> None:
+    view = viewed((1.0, events.ProgressMoved(percent=25.0, seconds=4.0)), stages=[])
+
+    assert [bar(line) for line in running(view, 4.0, 40)] == [
+        " run 42 · orders:Import            4.0s",
+        " ━  25%  12s left",
+    ]
+
+
+def test_work_of_unknown_length_has_a_count_and_a_rate_and_no_bar() -> None:
+    view = viewed((0.0, entered("Load", 0)), (5.0, events.ProgressMoved(done=4_000, unit="row", seconds=5.0)))
+
+    assert running(view, 5.0, 80)[2] == " Load 4,000 rows  800/s"
+
+
+def test_a_loop_that_has_ended_has_no_time_left() -> None:
+    view = viewed(*PROCESSING, (2.4, events.ProgressMoved(done=4, total=8, percent=50.0, seconds=2.0, ended=True)))
+
+    assert bar(running(view, 2.4, 80)[2]) == " Process ━  50%  4/8 items  2.0/s"
+
+
+def test_a_stage_without_progress_tells_the_time_that_it_usually_has_left() -> None:
+    view = viewed(*PROCESSING, expected={"Process": 60.0})
+
+    assert running(view, 20.4, 80)[2] == " about 40s left"
+
+
+def test_a_stage_that_takes_longer_than_usual_promises_nothing() -> None:
+    view = viewed(*PROCESSING, expected={"Process": 60.0})
+
+    assert "left" not in "".join(running(view, 90.4, 80))
+
+
+def test_the_status_is_the_last_line() -> None:
+    view = viewed(*PROCESSING, HALF, (10.4, events.StatusChanged("parsing os.py")))
+
+    assert running(view, 10.4, 80)[3] == " parsing os.py"
+
+
+def test_the_time_of_a_stage_that_was_entered_again_adds_up() -> None:
+    view = viewed(*LOADED, (1.0, entered("Load", 0)))
+
+    assert running(view, 3.0, 80)[1] == " ● Load 2.4s   ○ Process   ○ Save"
+
+
+def test_names_are_shown_as_they_are_and_never_as_markup_or_escapes() -> None:
+    name = "[red]x[/red] :smile: \x1b[2J\u202e"
+    view = viewed((0.0, entered(name, 0)), (1.0, events.StatusChanged(name)), stages=[name], target=name)
+
+    safe = r"[red]x[/red] :smile: \x1b[2J\u202e"
+    lines = running(view, 1.0, 80)
+    assert lines[0] == f" run 42 · {safe}" + "1.0s".rjust(79 - 10 - len(safe))
+    assert lines[1] == f" ● {safe} 1.0s"
+    assert lines[-1] == f" {safe}"
+
+
+def ended(
+    state: RunState, seconds: float, *, error: events.Failure | None = None, signal: str | None = None
+) -> tuple[float, events.Event]:
+    return seconds, events.RunFinished(state=state, seconds=seconds, exit_code=0, error=error, signal=signal)
+
+
+SUCCEEDED = viewed(
+    *LOADED,
+    (0.4, entered("Process", 1)),
+    (20.5, left("Process", 1, 20.1)),
+    (20.5, entered("Save", 2)),
+    (20.6, left("Save", 2, 0.1)),
+    (20.6, events.ResultSet(result={"count": 10_000, "name": "orders", "parts": [1, 2]})),
+    ended(RunState.SUCCEEDED, 21.0),
+)
+ERROR = events.Failure(
+    type="ValueError",
+    message="boom",
+    stage="Process",
+    traceback='Traceback (most recent call last):\n  File "orders.py", line 7, in run\nValueError: boom',
+)
+FAILED = viewed(
+    *PROCESSING, (1.6, left("Process", 1, 1.2, StageState.FAILED)), ended(RunState.FAILED, 2.0, error=ERROR)
+)
+
+
+@pytest.mark.parametrize("width", [80, 200])
+def test_the_last_frame_of_a_success_has_its_stages_in_a_row_its_result_and_its_end(width: int) -> None:
+    assert finished(SUCCEEDED, width) == [
+        "run 42 · orders:Import · started by alice",
+        "✓ Load 0.4s   ✓ Process 20.1s   ✓ Save 0.1s",
+        "count=10000",
+        "name=orders",
+        "parts=[1,2]",
+        "run 42 succeeded in 21.0s",
+    ]
+
+
+def test_the_last_frame_in_a_narrow_window_has_a_line_for_each_stage() -> None:
+    assert finished(SUCCEEDED, 40)[:4] == [
+        "run 42 · orders:Import · started by alice",
+        "✓ Load 0.4s",
+        "✓ Process 20.1s",
+        "✓ Save 0.1s",
+    ]
+
+
+def test_the_last_frame_of_a_failure_has_the_traceback_and_how_to_go_on() -> None:
+    assert finished(FAILED, 80) == [
+        "run 42 · orders:Import · started by alice",
+        "✓ Load 0.4s   ✗ Process 1.2s   ○ Save",
+        "Traceback (most recent call last):",
+        '  File "orders.py", line 7, in run',
+        "ValueError: boom",
+        "run 42 failed in [2/3] Process after 2.0s",
+        "resume with: stagerun resume 42",
+    ]
+
+
+def test_the_last_frame_of_a_cancelled_run_names_the_signal() -> None:
+    view = viewed(
+        *PROCESSING,
+        (1.6, left("Process", 1, 1.2, StageState.CANCELLED)),
+        ended(RunState.CANCELLED, 2.0, signal="SIGTERM"),
+    )
+
+    assert finished(view, 80, unicode=False) == [
+        "run 42 - orders:Import - started by alice",
+        "+ Load 0.4s   - Process 1.2s   . Save",
+        "run 42 cancelled by SIGTERM in [2/3] Process after 2.0s",
+        "resume with: stagerun resume 42",
+    ]
+
+
+def test_the_last_frame_of_a_run_without_stages_has_no_row_of_them() -> None:
+    assert finished(viewed(ended(RunState.SUCCEEDED, 2.0), stages=[]), 40) == [
+        "run 42 · orders:Import · started by alice",
+        "run 42 succeeded in 2.0s",
+    ]
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("view", [SUCCEEDED, FAILED], ids=["succeeded", "failed"])
+def test_no_line_about_the_run_or_its_stages_is_wider_than_the_window_at_its_end(view: RunView, width: int) -> None:
+    lines = [line for line in finished(view, width) if line.startswith(" ")]
+
+    assert [line for line in lines if cell_len(line) >= width and "File" not in line] == []
+
+
+def test_the_last_frame_cuts_no_error_and_no_result() -> None:
+    error = events.Failure(type="ValueError", message="boom " * 100)
+    view = viewed((1.0, events.ResultSet(result={"text": "x" * 300})), ended(RunState.FAILED, 2.0, error=error))
+
+    assert finished(view, 20)[4:6] == [("error: ValueError: " + "boom " * 100).rstrip(), "text=" + "x" * 300]

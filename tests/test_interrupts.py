@@ -1,0 +1,407 @@
+"""Signals: where they break in, where they have to wait, and what they never change."""
+
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from types import FrameType
+
+import pytest
+
+from stagerun import LiveOperation, OperationCancelled, Progress, events
+from stagerun.interrupts import Interrupts
+from stagerun.view import RunView
+from tests.conftest import Bench, Seen
+
+
+SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"]
+
+
+def send(name: str) -> None:
+    signal.raise_signal(signal.Signals[name])
+
+
+def _previous(number: int, frame: FrameType | None) -> None:
+    raise AssertionError("the signal reached the handler that was there before")
+
+
+@pytest.fixture
+def interrupts() -> Iterator[Interrupts]:
+    """Installed over handlers of our own, because a background shell may ignore SIGINT."""
+    before = {name: signal.signal(signal.Signals[name], _previous) for name in SIGNALS}
+    interrupts = Interrupts()
+    interrupts.install()
+    yield interrupts
+    interrupts.restore()
+    for name, handler in before.items():
+        signal.signal(signal.Signals[name], handler)
+
+
+@pytest.mark.parametrize("name", SIGNALS)
+def test_a_signal_breaks_in_where_it_arrives(interrupts: Interrupts, name: str) -> None:
+    with pytest.raises(OperationCancelled) as caught:
+        send(name)
+
+    assert (caught.value.signal, str(caught.value)) == (name, f"cancelled by {name}")
+    assert (interrupts.stopping, interrupts.signal) == (True, name)
+
+
+def test_a_cancel_is_not_an_exception_that_a_recipe_would_catch() -> None:
+    assert not issubclass(OperationCancelled, Exception)
+    assert (OperationCancelled().signal, str(OperationCancelled())) == (None, "cancelled")
+
+
+def test_within_a_guard_a_signal_waits_until_the_outermost_is_left(interrupts: Interrupts) -> None:
+    done = []
+
+    with pytest.raises(OperationCancelled):
+        with interrupts:
+            with interrupts:
+                send("SIGTERM")
+                done.append("inner")
+            done.append("outer")
+        done.append("after")
+
+    assert done == ["inner", "outer"]
+
+
+def test_a_signal_that_waited_is_raised_once(interrupts: Interrupts) -> None:
+    with pytest.raises(OperationCancelled), interrupts:
+        send("SIGTERM")
+
+    with interrupts:
+        pass
+    assert interrupts.stopping
+
+
+def test_an_error_within_a_guard_goes_first_and_the_signal_is_raised_at_the_next_one(interrupts: Interrupts) -> None:
+    with pytest.raises(ValueError, match=r"^boom$"), interrupts:
+        send("SIGTERM")
+        raise ValueError("boom")
+
+    with pytest.raises(OperationCancelled), interrupts:
+        pass
+
+
+def test_an_exposed_part_of_a_guard_lets_a_signal_in_and_the_guard_holds_again_after_it(
+    interrupts: Interrupts,
+) -> None:
+    done = []
+
+    with pytest.raises(OperationCancelled) as caught, interrupts:
+        with pytest.raises(OperationCancelled):
+            interrupts.expose()
+            send("SIGTERM")
+            done.append("never")
+        interrupts.cover()
+        send("SIGHUP")
+        done.append("guarded again")
+
+    assert (done, caught.value.signal) == (["guarded again"], "SIGHUP")
+
+
+def test_a_signal_that_waited_is_raised_before_the_exposed_part_begins(interrupts: Interrupts) -> None:
+    done = []
+
+    with interrupts:
+        send("SIGTERM")
+        with pytest.raises(OperationCancelled):
+            interrupts.expose()
+            done.append("never")
+        interrupts.cover()
+
+    assert done == []
+
+
+def test_a_check_raises_again_after_a_recipe_has_swallowed_the_cancel(interrupts: Interrupts) -> None:
+    raised = 0
+    for _ in range(3):
+        try:
+            interrupts.check()
+            send("SIGTERM")
+        except BaseException:
+            raised += 1
+
+    assert raised == 3
+
+
+def test_a_check_is_quiet_without_a_request(interrupts: Interrupts) -> None:
+    interrupts.check()
+
+    assert (interrupts.stopping, interrupts.signal) == (False, None)
+
+
+def test_a_check_is_quiet_while_the_cancel_is_being_cleaned_up(interrupts: Interrupts) -> None:
+    done = []
+
+    with pytest.raises(OperationCancelled):
+        try:
+            send("SIGTERM")
+        finally:
+            interrupts.check()
+            try:
+                int("while cleaning up")
+            except ValueError:
+                interrupts.check()
+            done.append("cleaned up")
+
+    assert done == ["cleaned up"]
+    with pytest.raises(OperationCancelled):
+        interrupts.check()
+
+
+def test_a_second_signal_breaks_into_the_cleaning_up(interrupts: Interrupts) -> None:
+    done = []
+
+    with pytest.raises(OperationCancelled) as caught:
+        try:
+            send("SIGINT")
+        finally:
+            send("SIGTERM")
+            done.append("never")
+
+    assert (caught.value.signal, done) == ("SIGTERM", [])
+
+
+def test_a_request_without_a_signal_is_met_at_the_next_check(interrupts: Interrupts) -> None:
+    interrupts.restore()
+    interrupts.request()
+    with pytest.raises(OperationCancelled) as caught:
+        interrupts.check()
+
+    assert caught.value.signal == "SIGTERM"
+
+
+def test_a_signal_after_the_end_changes_nothing(interrupts: Interrupts) -> None:
+    interrupts.close()
+
+    for name in ("SIGINT", "SIGTERM"):
+        send(name)
+
+    assert (interrupts.stopping, interrupts.signal) == (False, None)
+
+
+def test_the_guard_of_another_thread_holds_nothing_back(interrupts: Interrupts) -> None:
+    inside, leave = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with interrupts:
+            inside.set()
+            leave.wait()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    inside.wait()
+    try:
+        with pytest.raises(OperationCancelled):
+            send("SIGTERM")
+    finally:
+        leave.set()
+        thread.join()
+
+
+def test_a_guard_that_another_thread_leaves_raises_nothing_there(interrupts: Interrupts) -> None:
+    raised: list[BaseException] = []
+
+    def hold() -> None:
+        try:
+            with interrupts:
+                pass
+        except BaseException as error:
+            raised.append(error)
+
+    with pytest.raises(OperationCancelled), interrupts:
+        send("SIGTERM")
+        thread = threading.Thread(target=hold)
+        thread.start()
+        thread.join()
+
+    assert raised == []
+
+
+def test_the_handlers_that_were_there_come_back(interrupts: Interrupts) -> None:
+    during = [signal.getsignal(signal.Signals[name]) for name in SIGNALS]
+
+    interrupts.restore()
+
+    assert during == [interrupts._handle] * 3
+    assert [signal.getsignal(signal.Signals[name]) for name in SIGNALS] == [_previous] * 3
+
+
+@pytest.mark.parametrize("name", SIGNALS)
+def test_a_signal_that_the_parent_ignores_stays_ignored(interrupts: Interrupts, name: str) -> None:
+    interrupts.restore()
+    signal.signal(signal.Signals[name], signal.SIG_IGN)
+
+    interrupts.install()
+    send(name)
+
+    assert (interrupts.stopping, signal.getsignal(signal.Signals[name])) == (False, signal.SIG_IGN)
+    for other in set(SIGNALS) - {name}:
+        with pytest.raises(OperationCancelled):
+            send(other)
+    interrupts.restore()
+    assert signal.getsignal(signal.Signals[name]) is signal.SIG_IGN
+
+
+def test_another_thread_can_not_take_the_signals_over_and_says_nothing_of_it() -> None:
+    raised: list[BaseException] = []
+    before = [signal.getsignal(signal.Signals[name]) for name in SIGNALS]
+
+    def install() -> None:
+        try:
+            Interrupts().install()
+        except BaseException as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=install)
+    thread.start()
+    thread.join()
+
+    assert (raised, [signal.getsignal(signal.Signals[name]) for name in SIGNALS]) == ([], before)
+
+
+def _python(body: str) -> tuple[int, str]:
+    """Run `body` in a process with the signals taken over; return its status and what it printed."""
+    program = f"""
+import signal
+from stagerun import OperationCancelled
+from stagerun.interrupts import Interrupts
+
+for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    signal.signal(each, signal.SIG_DFL)
+interrupts = Interrupts()
+interrupts.install()
+{body}
+"""
+    done = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True)
+    return done.returncode, done.stdout
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", -2), ("SIGTERM", -15), ("SIGHUP", -1)])
+def test_the_third_signal_ends_the_process_at_once(name: str, code: int) -> None:
+    body = f"""
+for _ in range(2):
+    try:
+        signal.raise_signal(signal.SIGINT)
+    except OperationCancelled as error:
+        print(error, flush=True)
+try:
+    signal.raise_signal(signal.{name})
+finally:
+    print("never", flush=True)
+"""
+    assert _python(body) == (code, "cancelled by SIGINT\ncancelled by SIGINT\n")
+
+
+def test_the_third_signal_also_ends_a_process_that_holds_a_guard() -> None:
+    body = """
+with interrupts:
+    for n in range(3):
+        print(n, flush=True)
+        signal.raise_signal(signal.SIGTERM)
+    print("never", flush=True)
+"""
+    assert _python(body) == (-15, "0\n1\n2\n")
+
+
+def test_a_signal_breaks_a_sleep() -> None:
+    body = """
+import os, threading, time
+timer = threading.Thread(target=lambda: os.kill(os.getpid(), signal.SIGTERM))
+try:
+    timer.start()
+    time.sleep(60)
+    print("slept")
+except OperationCancelled as error:
+    print(error)
+timer.join()
+"""
+    assert _python(body) == (0, "cancelled by SIGTERM\n")
+
+
+# --- in a run
+
+
+class At(Seen):
+    """A display that is hit by a signal when it is told of a certain event."""
+
+    def __init__(self, kind: type[events.Event]) -> None:
+        super().__init__()
+        self.kind = kind
+
+    def update(self, entry: events.Entry, view: RunView) -> None:
+        super().update(entry, view)
+        if type(entry.event) is self.kind:
+            send("SIGTERM")
+
+
+class Work(LiveOperation):
+    stages = ["Load"]
+
+    def run(self, p: Progress) -> None:
+        with p.stage("Load"):
+            p.log("working")
+
+
+def _bench(bench: Bench, interrupts: Interrupts) -> Bench:
+    bench.interrupts = interrupts
+    return bench
+
+
+@pytest.mark.parametrize(
+    ("kind", "stage"),
+    [
+        (events.RunCreated, "pending"),
+        (events.RunStarted, "pending"),
+        (events.StageEntered, "cancelled"),
+        (events.LogLine, "cancelled"),
+        (events.StageLeft, "done"),
+    ],
+)
+def test_a_signal_during_a_change_cancels_the_run_after_that_change(
+    bench: Bench, interrupts: Interrupts, kind: type[events.Event], stage: str
+) -> None:
+    view = _bench(bench, interrupts).run(Work(), At(kind))
+
+    assert (view.state, view.signal, view.stage_states) == ("cancelled", "SIGTERM", {"Load": stage})
+    assert bench.records().find("1").stage_states == {"Load": stage}
+
+
+def test_a_signal_that_arrives_when_the_end_is_recorded_changes_nothing(bench: Bench, interrupts: Interrupts) -> None:
+    view = _bench(bench, interrupts).run(Work(), At(events.RunFinished))
+
+    assert (view.state, bench.records().find("1").state) == ("succeeded", "succeeded")
+
+
+def test_a_recipe_that_swallows_the_cancel_meets_it_at_its_next_call(bench: Bench, interrupts: Interrupts) -> None:
+    done = []
+
+    class Stubborn(LiveOperation):
+        def run(self, p: Progress) -> None:
+            try:
+                send("SIGINT")
+            except BaseException:
+                done.append("swallowed")
+            p.log("more")
+            done.append("never")
+
+    view = _bench(bench, interrupts).run(Stubborn())
+
+    assert (done, view.state, view.signal, view.exit_code) == (["swallowed"], "cancelled", "SIGINT", 130)
+
+
+def test_a_run_that_swallows_the_cancel_and_returns_is_cancelled_all_the_same(
+    bench: Bench, interrupts: Interrupts
+) -> None:
+    class Stubborn(LiveOperation):
+        def run(self, p: Progress) -> None:
+            try:
+                send("SIGHUP")
+            except BaseException as error:
+                assert type(error) is OperationCancelled
+
+    view = _bench(bench, interrupts).run(Stubborn())
+
+    assert (view.state, view.signal, view.exit_code) == ("cancelled", "SIGHUP", 129)

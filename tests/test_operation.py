@@ -1,0 +1,320 @@
+"""LiveOperation: what is checked when a class is made, and what every operation has."""
+
+import subprocess
+import sys
+
+import pytest
+
+import stagerun
+from stagerun import LiveOperation, Progress, identity
+from stagerun.errors import RecipeError, UsageError
+from tests.conftest import START, Bench, Project
+
+
+class Import(LiveOperation):
+    """Load and save."""
+
+    stages = ["Load", "Save"]
+
+    limit: int = 1000
+
+    def run(self, p: Progress) -> None:
+        with p.stage("Load"):
+            p.result({"limit": self.limit})
+
+
+def _with_stages(stages: object) -> type[LiveOperation]:
+    return type("Broken", (LiveOperation,), {"stages": stages})
+
+
+@pytest.mark.parametrize(
+    ("stages", "message", "hint"),
+    [
+        (["Load", ["Save"]], "Broken: stage ['Save'] is not a string", "stages is a flat list of names"),
+        (["Load", 2], "Broken: stage 2 is not a string", "stages is a flat list of names"),
+        (["Load", None], "Broken: stage None is not a string", "stages is a flat list of names"),
+        (["Load", "Save", "Load"], "Broken: stage 'Load' is listed twice", None),
+        (["Load", ""], "Broken: a stage has an empty name", None),
+        ([" \t"], "Broken: a stage has an empty name", None),
+        ("Load", "Broken: stages must be a list of names, not 'Load'", None),
+        (None, "Broken: stages must be a list of names, not None", None),
+        ({"Load": 1}, "Broken: stages must be a list of names, not {'Load': 1}", None),
+        (["x" * 201], f"Broken: stage {'x' * 40!r}… has more than 200 characters", None),
+    ],
+)
+def test_stages_that_break_a_rule_are_refused_when_the_class_is_made(
+    stages: object, message: str, hint: str | None
+) -> None:
+    with pytest.raises(RecipeError) as caught:
+        _with_stages(stages)
+
+    assert (caught.value.message, caught.value.hint) == (message, hint)
+
+
+@pytest.mark.parametrize(
+    "stages", [[], ["Load"], ("Load", "Save"), ["x" * 200], ["Prüfen 保存", "[red]", "load", "Load"]]
+)
+def test_any_flat_list_of_unique_names_is_taken(stages: list[str]) -> None:
+    assert list(_with_stages(stages)().stage_states) == list(stages)
+
+
+def test_a_subclass_has_the_stages_of_its_base_unless_it_has_its_own() -> None:
+    class Same(Import): ...
+
+    class Other(Import):
+        stages = ["Check"]
+
+    assert (Same().stage_states, Other().stage_states, Import().stage_states) == (
+        {"Load": "pending", "Save": "pending"},
+        {"Check": "pending"},
+        {"Load": "pending", "Save": "pending"},
+    )
+
+
+FIELDS = (
+    "pk",
+    "id",
+    "owner",
+    "stages",
+    "current_stage",
+    "stage_states",
+    "created_on",
+    "started_on",
+    "finished_on",
+    "finished_successfully",
+    "cancel_requested",
+    "cancelled",
+    "traceback",
+    "result_context",
+    "state",
+)
+
+
+def _fields(operation: LiveOperation) -> dict[str, object]:
+    return {name: getattr(operation, name) for name in FIELDS}
+
+
+def test_an_operation_that_has_not_run_has_every_field() -> None:
+    assert _fields(Import(owner="alice")) == {
+        "pk": None,
+        "id": None,
+        "owner": "alice",
+        "stages": ["Load", "Save"],
+        "current_stage": -1,
+        "stage_states": {"Load": "pending", "Save": "pending"},
+        "created_on": None,
+        "started_on": None,
+        "finished_on": None,
+        "finished_successfully": False,
+        "cancel_requested": False,
+        "cancelled": False,
+        "traceback": None,
+        "result_context": None,
+        "state": "pending",
+    }
+
+
+def test_an_operation_that_has_run_knows_how_it_went(bench: Bench) -> None:
+    operation = Import(owner="alice")
+
+    bench.run(operation)
+
+    assert _fields(operation) == {
+        "pk": 1,
+        "id": 1,
+        "owner": "alice",
+        "stages": ["Load", "Save"],
+        "current_stage": 0,
+        "stage_states": {"Load": "done", "Save": "pending"},
+        "created_on": START,
+        "started_on": START,
+        "finished_on": START,
+        "finished_successfully": True,
+        "cancel_requested": False,
+        "cancelled": False,
+        "traceback": None,
+        "result_context": {"limit": 1000},
+        "state": "succeeded",
+    }
+
+
+def test_an_operation_that_runs_knows_where_it_is(bench: Bench) -> None:
+    seen = []
+
+    class Curious(LiveOperation):
+        stages = ["Load", "Save"]
+
+        def run(self, p: Progress) -> None:
+            seen.append((self.current_stage, dict(self.stage_states), self.state))
+            with p.stage("Save"):
+                bench.clock.move(1)
+                seen.append((self.current_stage, dict(self.stage_states), self.state))
+            seen.append((self.current_stage, dict(self.stage_states), self.state))
+
+    bench.run(Curious())
+
+    assert seen == [
+        (-1, {"Load": "pending", "Save": "pending"}, "running"),
+        (1, {"Load": "pending", "Save": "active"}, "running"),
+        (1, {"Load": "pending", "Save": "done"}, "running"),
+    ]
+
+
+def test_an_operation_that_failed_holds_the_traceback(bench: Bench) -> None:
+    class Failing(LiveOperation):
+        def run(self, p: Progress) -> None:
+            raise ValueError("boom")
+
+    operation = Failing()
+    view = bench.run(operation)
+
+    assert view.error is not None
+    assert (operation.state, operation.finished_successfully, operation.traceback) == (
+        "failed",
+        False,
+        (
+            "Traceback (most recent call last):\n"
+            f'  File "{__file__}", line {view.error.line}, in run\n'
+            '    raise ValueError("boom")\n'
+            "ValueError: boom"
+        ),
+    )
+
+
+def test_an_operation_that_was_cancelled_says_so(bench: Bench) -> None:
+    class Cancelled(LiveOperation):
+        def run(self, p: Progress) -> None:
+            bench.interrupts.request("SIGTERM")
+            p.check_cancelled()
+
+    operation = Cancelled()
+    bench.run(operation)
+
+    assert (operation.state, operation.cancel_requested, operation.cancelled) == ("cancelled", True, True)
+
+
+def test_the_constructor_takes_parameters_by_keyword_alone() -> None:
+    assert Import(limit=3).limit == 3
+    with pytest.raises(TypeError):
+        Import(*[3])
+
+
+def test_objects_create_is_the_constructor_in_another_spelling() -> None:
+    operation = Import.objects.create(owner="alice", limit="3")
+
+    assert (type(operation), operation.owner, operation.limit) == (Import, "alice", 3)
+
+
+def test_objects_create_refuses_what_the_constructor_refuses() -> None:
+    with pytest.raises(UsageError, match=r"^Import has no parameter 'limti'"):
+        Import.objects.create(limti=3)
+
+
+def test_an_operation_without_run_fails_and_says_what_to_write(bench: Bench) -> None:
+    class Bare(LiveOperation): ...
+
+    view = bench.run(Bare())
+
+    assert view.error is not None
+    assert (view.state, view.error.message) == ("failed", "Bare has no run(self, p)")
+
+
+def test_a_value_that_was_set_later_is_checked_before_the_operation_is_chained_to() -> None:
+    operation = Import()
+    assert operation.checked() is operation
+
+    operation.limit = "many"  # type: ignore[assignment]
+
+    with pytest.raises(UsageError, match=r"^parameter 'limit' can't be 'many': "):
+        operation.checked()
+
+
+@pytest.mark.parametrize(
+    ("environ", "owner"),
+    [
+        ({"GITHUB_ACTOR": "octocat", "LOGNAME": "runner"}, "octocat"),
+        ({"GITLAB_USER_LOGIN": "tanuki", "USER": "root"}, "tanuki"),
+        ({"BUILD_REQUESTEDFOR": "Ada Lovelace", "USERNAME": "vsts"}, "Ada Lovelace"),
+        ({"BUILDKITE_BUILD_CREATOR": "kit", "LOGNAME": "agent"}, "kit"),
+        ({"GITHUB_ACTOR": "", "LOGNAME": "alice"}, "alice"),
+        ({"LOGNAME": "alice", "USER": "root"}, "alice"),
+        ({"USER": "alice"}, "alice"),
+        ({"USERNAME": "alice"}, "alice"),
+    ],
+)
+def test_the_owner_is_the_actor_that_the_ci_names_and_else_the_login(environ: dict[str, str], owner: str) -> None:
+    assert identity.person(environ) == owner
+
+
+def test_without_any_variable_the_owner_is_still_somebody() -> None:
+    assert identity.person({})
+
+
+def test_an_operation_belongs_to_who_runs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GITHUB_ACTOR", "octocat")
+
+    assert (Import().owner, Import(owner="alice").owner, Import(owner="").owner) == ("octocat", "alice", "octocat")
+
+
+def test_the_command_records_the_actor_that_the_ci_names(project: Project) -> None:
+    project.recipe("one", "class Op(LiveOperation):\n    def run(self, p): pass\n")
+
+    done = project.stagerun("run", "one", environ={"GITLAB_USER_LOGIN": "tanuki"})
+
+    assert (done.code, project.records().find("last").owner) == (0, "tanuki")
+
+
+@pytest.mark.parametrize("name", ["ctx", "given"])
+def test_a_parameter_may_have_any_name_that_is_not_refused(project: Project, name: str) -> None:
+    project.recipe(
+        "one",
+        f"class Op(LiveOperation):\n    {name}: str\n    def run(self, p): p.result(value=self.{name})\n",
+    )
+
+    done = project.stagerun("run", "one:Op", f"--{name}", "staging")
+
+    assert (done.code, done.err) == (0, "")
+    assert project.records().find("last").result_context == {"value": "staging"}
+
+
+def test_the_package_exports_what_a_recipe_author_imports() -> None:
+    namespace: dict[str, object] = {}
+    exec("from stagerun import *", namespace)
+    del namespace["__builtins__"]
+
+    assert set(namespace) == set(stagerun.__all__)
+    assert stagerun.__all__ == ["LiveOperation", "OperationCancelled", "Progress", "Secret"]
+    assert {name: f"{value.__module__}.{name}" for name, value in namespace.items()} == {
+        "LiveOperation": "stagerun.operation.LiveOperation",
+        "OperationCancelled": "stagerun.errors.OperationCancelled",
+        "Progress": "stagerun.progress.Progress",
+        "Secret": "stagerun.params.Secret",
+    }
+
+
+def test_the_package_lists_its_names_and_knows_no_other() -> None:
+    assert dir(stagerun) == ["LiveOperation", "OperationCancelled", "Progress", "Secret", "__version__"]
+    with pytest.raises(AttributeError, match=r"^module 'stagerun' has no attribute 'Operation'$"):
+        stagerun.Operation  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("statement", "heavy"),
+    [
+        ("import stagerun", {"stagerun.operation", "click", "rich", "sqlite_utils", "starlette", "msgspec", "asyncio"}),
+        (
+            "from stagerun import LiveOperation, Progress, OperationCancelled, Secret",
+            {"click", "rich", "sqlite_utils", "starlette", "msgspec", "asyncio", "sqlite3", "psutil", "tenacity"},
+        ),
+    ],
+)
+def test_an_import_loads_nothing_that_a_recipe_has_not_asked_for(statement: str, heavy: set[str]) -> None:
+    loaded = subprocess.run(
+        [sys.executable, "-c", f"{statement}\nimport sys\nprint(*sys.modules)"],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.split()
+
+    assert heavy & set(loaded) == set()
+    assert "stagerun" in loaded

@@ -1,0 +1,591 @@
+"""`stagerun resume`: a new run that goes on where an old one stopped, by the real command."""
+
+import json
+import os
+import re
+import signal
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import Done, Project
+
+
+# The file `end` says how the run ends in its second stage; without it the run succeeds.
+IMPORT = """
+import os, signal, time
+from pathlib import Path
+
+class Import(LiveOperation):
+    stages = ["Load", "Process", "Save"]
+    limit: int = 3
+    source: Path = Path("orders.csv")
+
+    def run(self, p: Progress):
+        with p.stage("Load") as load:
+            rows = p.checkpoint("rows", self.load, p)
+        with p.stage("Process", timeout=0.5 if end() == "timed out" else None) as process:
+            for row in p.track(rows, key="done"):
+                if end() and row == (0 if end() == "crashed" else 2):
+                    self.stop(end())
+        with p.stage("Save") as save:
+            p.checkpoint("saved", lambda: True)
+        p.result(done_before=[stage.name for stage in (load, process, save) if stage.done_before], limit=self.limit)
+
+    def load(self, p):
+        p.log("loading")
+        return list(range(self.limit))
+
+    def stop(self, how):
+        if how == "cancelled":
+            os.kill(os.getpid(), signal.SIGINT)
+        if how == "crashed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if how == "timed out":
+            time.sleep(60)
+        raise ValueError("boom")
+
+def end():
+    return Path("end").read_text() if Path("end").exists() else ""
+"""
+
+CHAIN = """
+from pathlib import Path
+
+class First(LiveOperation):
+    stages = ["One"]
+
+    def run(self, p):
+        with p.stage("One"):
+            p.log("first")
+        p.chain_to(Second(owner=self.owner, number=7))
+
+class Second(LiveOperation):
+    stages = ["Two"]
+    number: int
+
+    def run(self, p):
+        with p.stage("Two"):
+            if Path("end").exists():
+                raise ValueError("boom")
+        p.result(number=self.number)
+"""
+
+
+def _plan(done: Done) -> list[str]:
+    """Return the lines of the plan, with one word for how long ago it was."""
+    lines = done.out.splitlines()
+    plan = [line for line in lines if line.startswith("resuming run ")]
+    plan += [line for line in lines if line.startswith("  ")]
+    return [re.sub(r" (?:just now|\d+ (?:s|min) ago)$", " AGO", line) for line in plan]
+
+
+def _status(project: Project, ref: str = "last") -> dict[str, Any]:
+    done = project.stagerun("status", ref, "--json")
+    assert done.code == 0, done.err
+    status = json.loads(done.out)
+    assert isinstance(status, dict)
+    return status
+
+
+def _rows(project: Project, sql: str) -> list[tuple[object, ...]]:
+    connection = sqlite3.connect(project.journal)
+    with connection:
+        rows = connection.execute(sql).fetchall()
+    connection.close()
+    return rows
+
+
+def _runs(project: Project) -> list[tuple[object, ...]]:
+    return _rows(project, "SELECT id, state FROM runs ORDER BY id")
+
+
+def _fail(project: Project, how: str = "failed", *arguments: str) -> Done:
+    project.recipe("jobs", IMPORT)
+    (project.root / "end").write_text(how)
+    return project.stagerun("run", "jobs:Import", *arguments)
+
+
+def _mend(project: Project) -> None:
+    (project.root / "end").unlink()
+
+
+@pytest.mark.parametrize(
+    ("how", "code"),
+    [
+        ("failed", 1),
+        ("cancelled", -signal.SIGINT),
+        ("crashed", -signal.SIGKILL),
+        ("timed out", 124),
+    ],
+)
+def test_a_run_that_did_not_succeed_is_resumed_after_its_plan(project: Project, how: str, code: int) -> None:
+    assert _fail(project, how).code == code
+    _mend(project)
+
+    done = project.stagerun("resume")
+
+    assert (done.code, done.err) == (0, "")
+    reused = "rows" if how == "crashed" else "rows, done"
+    assert _plan(done) == [
+        f"resuming run 1: jobs:Import, {how} in Process AGO",
+        "  done before: Load",
+        f"  checkpoints reused: {reused}",
+    ]
+    assert "loading" not in done.out
+    assert "run 2 · jobs:Import · resumed from run 1" in done.out.splitlines()
+    status = _status(project)
+    assert (status["state"], status["result_context"]) == ("succeeded", {"done_before": ["Load"], "limit": 3})
+
+
+@pytest.mark.parametrize("how", ["failed", "crashed"])
+def test_a_dry_run_prints_the_plan_and_starts_nothing(project: Project, how: str) -> None:
+    _fail(project, how)
+    before = _rows(project, "SELECT * FROM events"), _rows(project, "SELECT * FROM runs")
+
+    done = project.stagerun("resume", "1", "--dry-run")
+
+    assert (done.code, done.err) == (0, "")
+    assert _plan(done)[0] == f"resuming run 1: jobs:Import, {how} in Process AGO"
+    assert len(_plan(done)) == len(done.out.splitlines())
+    assert (_rows(project, "SELECT * FROM events"), _rows(project, "SELECT * FROM runs")) == before
+
+
+def test_without_ref_the_newest_run_that_can_be_resumed_is_taken(project: Project) -> None:
+    _fail(project)
+    _fail(project)
+    _mend(project)
+    project.stagerun("run", "jobs:Import")
+
+    first = project.stagerun("resume")
+    second = project.stagerun("resume")
+    third = project.stagerun("resume")
+
+    assert _plan(first)[0] == "resuming run 2: jobs:Import, failed in Process AGO"
+    assert _plan(second)[0] == "resuming run 1: jobs:Import, failed in Process AGO"
+    assert (third.code, third.out, third.err) == (
+        0,
+        "nothing to resume: no run has failed, crashed or been cancelled\n",
+        "",
+    )
+
+
+def test_the_name_of_an_old_attempt_goes_on_from_the_newest(project: Project) -> None:
+    _fail(project)
+    project.stagerun("resume", "1")
+    _mend(project)
+
+    done = project.stagerun("resume", "1")
+
+    assert _plan(done)[0] == "resuming run 2: jobs:Import, failed in Process AGO"
+    status = _status(project)
+    assert {key: status[key] for key in ("id", "resumed_from", "root", "attempt", "state")} == {
+        "id": 3,
+        "resumed_from": 2,
+        "root": 1,
+        "attempt": 3,
+        "state": "succeeded",
+    }
+
+
+def test_a_first_run_is_the_root_of_its_lineage(project: Project) -> None:
+    _fail(project)
+
+    status = _status(project)
+
+    assert {key: status[key] for key in ("resumed_from", "root", "attempt")} == {
+        "resumed_from": None,
+        "root": 1,
+        "attempt": 1,
+    }
+
+
+@pytest.mark.parametrize("ref", ["1", "2"])
+def test_a_chain_is_entered_again_at_the_link_that_failed(project: Project, ref: str) -> None:
+    project.recipe("chain", CHAIN)
+    (project.root / "end").touch()
+    assert project.stagerun("run", "chain:First").code == 1
+    _mend(project)
+
+    done = project.stagerun("resume", ref)
+
+    assert done.code == 0
+    assert _plan(done) == ["resuming run 2: chain:Second, failed in Two AGO"]
+    assert _runs(project) == [(1, "succeeded"), (2, "failed"), (3, "succeeded")]
+    status = _status(project)
+    keys = ("operation", "params", "chained_from", "resumed_from", "root", "attempt", "result_context")
+    assert {key: status[key] for key in keys} == {
+        "operation": "Second",
+        "params": {"number": 7},
+        "chained_from": 1,
+        "resumed_from": 2,
+        "root": 2,
+        "attempt": 2,
+        "result_context": {"number": 7},
+    }
+
+
+def test_a_chain_that_was_resumed_to_its_end_leaves_nothing_to_do(project: Project) -> None:
+    project.recipe("chain", CHAIN)
+    (project.root / "end").touch()
+    project.stagerun("run", "chain:First")
+    _mend(project)
+    project.stagerun("resume", "1")
+
+    done = project.stagerun("resume", "1")
+
+    assert done.code == 0
+    assert done.out.startswith("nothing to resume: ")
+    assert len(_runs(project)) == 3
+
+
+def test_from_drops_the_checkpoints_of_that_stage_and_later_ones(project: Project) -> None:
+    _fail(project)
+    _mend(project)
+    project.stagerun("resume")
+
+    done = project.stagerun("resume", "2", "--from", "Process")
+
+    assert done.code == 0
+    assert _plan(done) == [
+        "resuming run 2: jobs:Import, succeeded AGO",
+        "  done before: Load",
+        "  again from: Process",
+        "  checkpoints reused: rows",
+        "  checkpoints dropped: done, saved",
+    ]
+    assert _status(project)["result_context"] == {"done_before": ["Load"], "limit": 3}
+
+
+def test_from_the_first_stage_does_everything_again(project: Project) -> None:
+    _fail(project)
+    _mend(project)
+
+    done = project.stagerun("resume", "--from", "Load")
+
+    assert _plan(done) == [
+        "resuming run 1: jobs:Import, failed in Process AGO",
+        "  again from: Load",
+        "  checkpoints dropped: rows, done",
+    ]
+    assert "loading" in done.out.splitlines()
+    assert _status(project)["result_context"] == {"done_before": [], "limit": 3}
+
+
+def test_from_goes_back_to_a_succeeded_run_that_never_failed(project: Project) -> None:
+    project.recipe("jobs", IMPORT)
+    project.stagerun("run", "jobs:Import")
+
+    done = project.stagerun("resume", "last", "--from", "Save")
+
+    assert done.code == 0
+    assert _plan(done) == [
+        "resuming run 1: jobs:Import, succeeded AGO",
+        "  done before: Load, Process",
+        "  again from: Save",
+        "  checkpoints reused: rows, done",
+        "  checkpoints dropped: saved",
+    ]
+    assert _status(project)["result_context"] == {"done_before": ["Load", "Process"], "limit": 3}
+
+
+def test_from_an_unknown_stage_names_the_legal_ones(project: Project) -> None:
+    _fail(project)
+
+    done = project.stagerun("resume", "--from", "Proccess")
+
+    assert (done.code, done.out) == (2, "")
+    assert done.err == "stagerun: jobs:Import has no stage 'Proccess'\n  its stages: Load, Process, Save\n"
+    assert len(_runs(project)) == 1
+
+
+def test_set_changes_a_parameter_for_this_and_the_next_attempts(project: Project) -> None:
+    _fail(project, "failed", "--source", "other.csv")
+    done = project.stagerun("resume", "--set", "limit=5", "--from", "Load")
+    _mend(project)
+    project.stagerun("resume")
+
+    assert "  parameters changed: limit" in done.out.splitlines()
+    assert [_status(project, str(run))["params"] for run in (1, 2, 3)] == [
+        {"limit": 3, "source": "other.csv"},
+        {"limit": 5, "source": "other.csv"},
+        {"limit": 5, "source": "other.csv"},
+    ]
+    assert _status(project)["result_context"] == {"done_before": ["Load"], "limit": 5}
+
+
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [
+        ("limmit=3", ["limmit", "limit"]),
+        ("limit=many", ["'limit'", "'many'"]),
+        ("limit", ["'limit'", "--set name=value"]),
+    ],
+)
+def test_set_refuses_what_does_not_fit(project: Project, setting: str, told: list[str]) -> None:
+    _fail(project)
+
+    done = project.stagerun("resume", "--set", setting)
+
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith("stagerun: ")
+    assert [word for word in told if word not in done.err] == []
+    assert len(_runs(project)) == 1
+
+
+SECRET = """
+from pathlib import Path
+
+class Push(LiveOperation):
+    token: Secret
+
+    def run(self, p):
+        if Path("end").exists():
+            raise ValueError("boom")
+        p.result(letters=len(self.token.reveal()))
+"""
+
+
+def test_a_secret_is_asked_for_again_from_the_environment(project: Project) -> None:
+    project.recipe("jobs", SECRET)
+    (project.root / "end").touch()
+    project.stagerun("run", "jobs:Push", environ={"STAGERUN_TOKEN": "hunter2"})
+    _mend(project)
+
+    without = project.stagerun("resume")
+    with_it = project.stagerun("resume", environ={"STAGERUN_TOKEN": "swordfish"})
+
+    assert (without.code, without.out) == (2, "")
+    assert without.err == ("stagerun: the secret 'token' is missing: it is never written down\n  set STAGERUN_TOKEN\n")
+    assert with_it.code == 0
+    status = _status(project)
+    assert (status["params"], status["result_context"]) == ({"token": "***"}, {"letters": 9})
+    assert b"swordfish" not in b"".join(file.read_bytes() for file in project.journal.parent.iterdir())
+
+
+def test_a_secret_that_the_run_was_given_is_not_left_out_because_it_has_a_default(project: Project) -> None:
+    project.recipe("jobs", SECRET.replace("token: Secret", "token: Secret | None = None"))
+    (project.root / "end").touch()
+    project.stagerun("run", "jobs:Push", environ={"STAGERUN_TOKEN": "hunter2"})
+    _mend(project)
+
+    done = project.stagerun("resume")
+
+    assert done.code == 2
+    assert done.err == "stagerun: the secret 'token' is missing: it is never written down\n  set STAGERUN_TOKEN\n"
+
+
+def test_a_secret_can_not_be_set_on_the_command_line(project: Project) -> None:
+    project.recipe("jobs", SECRET)
+    (project.root / "end").touch()
+    project.stagerun("run", "jobs:Push", environ={"STAGERUN_TOKEN": "hunter2"})
+
+    done = project.stagerun("resume", "--set", "token=swordfish", environ={"STAGERUN_TOKEN": "hunter2"})
+
+    assert (done.code, done.out) == (2, "")
+    assert "'token' is a secret" in done.err
+    assert "swordfish" not in done.err
+    assert len(_runs(project)) == 1
+
+
+def test_a_succeeded_run_leaves_nothing_to_do(project: Project) -> None:
+    project.recipe("jobs", IMPORT)
+    project.stagerun("run", "jobs:Import")
+
+    done = project.stagerun("resume", "1")
+
+    assert (done.code, done.out, done.err) == (
+        0,
+        "nothing to resume: run 1 succeeded; to do a part of it again: --from STAGE\n",
+        "",
+    )
+    assert _runs(project) == [(1, "succeeded")]
+
+
+def test_a_recipe_that_has_changed_since_is_warned_about(project: Project) -> None:
+    _fail(project)
+    _mend(project)
+    file = project.recipe("jobs", IMPORT + "\n# mended\n")
+
+    done = project.stagerun("resume")
+
+    assert done.code == 0
+    assert _plan(done) == [
+        "resuming run 1: jobs:Import, failed in Process AGO",
+        "  done before: Load",
+        "  checkpoints reused: rows, done",
+        f"  warning: {file} has changed since",
+    ]
+
+
+def test_after_twenty_attempts_only_force_goes_on(project: Project) -> None:
+    _fail(project)
+    _rows(project, "UPDATE runs SET attempt = 19")
+
+    twentieth = project.stagerun("resume")
+    refused = project.stagerun("resume")
+    forced = project.stagerun("resume", "--force")
+
+    assert (twentieth.code, refused.code, forced.code) == (1, 2, 1)
+    assert refused.out == ""
+    assert refused.err == (
+        "stagerun: run 2 was attempt 20: something is wrong that a resume does not mend\n  to try once more: --force\n"
+    )
+    assert [_status(project, str(run))["attempt"] for run in (1, 2, 3)] == [19, 20, 21]
+
+
+@pytest.mark.parametrize("how", ["failed", "cancelled", "crashed", "timed out"])
+def test_an_old_run_never_changes(project: Project, how: str) -> None:
+    def told() -> list[object]:
+        return [
+            _status(project, "1"),
+            project.stagerun("logs", "1").out,
+            _rows(project, "SELECT * FROM checkpoints WHERE run_id = 1 ORDER BY key"),
+            _rows(project, "SELECT * FROM events WHERE run_id = 1 AND kind != 'run_finished' ORDER BY seq"),
+        ]
+
+    _fail(project, how)
+    before = told()
+    project.stagerun("resume", "--set", "limit=4")
+    _mend(project)
+    project.stagerun("resume", "1")
+    project.stagerun("resume", "1", "--from", "Load")
+
+    assert [state for _, state in _runs(project)][2:] == ["succeeded", "succeeded"]
+    assert told() == before
+
+
+def test_of_two_resumes_at_once_the_second_names_the_first(
+    project: Project, wait_until: Callable[[Callable[[], object]], None]
+) -> None:
+    (project.root / "end").touch()
+    project.recipe(
+        "jobs",
+        "import time\n"
+        "from pathlib import Path\n"
+        "class Slow(LiveOperation):\n"
+        "    def run(self, p):\n"
+        "        if Path('end').exists():\n"
+        "            raise ValueError('boom')\n"
+        "        Path('begun').touch()\n"
+        "        while not Path('go').exists():\n"
+        "            time.sleep(0.01)\n",
+    )
+    project.stagerun("run", "jobs:Slow")
+    _mend(project)
+
+    with project.start("resume", "1") as first:
+        wait_until((project.root / "begun").exists)
+        second = project.stagerun("resume", "1")
+        (project.root / "go").touch()
+        first.communicate(timeout=60)
+
+    assert (first.returncode, second.code, second.out) == (0, 3, "")
+    assert second.err.startswith(f"stagerun: run 2 is going on (process {first.pid} on ")
+    assert _runs(project) == [(1, "failed"), (2, "succeeded")]
+
+
+def test_a_run_is_resumed_from_a_folder_below_the_project(project: Project) -> None:
+    _fail(project)
+    below = project.root / "deep" / "er"
+    below.mkdir(parents=True)
+
+    done = Project(below, project.environ).stagerun("resume")
+
+    assert (done.code, done.err) == (0, "")
+    assert _runs(project) == [(1, "failed"), (2, "succeeded")]
+
+
+def test_a_run_is_resumed_from_any_folder_with_its_journal(project: Project, tmp_path: Path) -> None:
+    _fail(project)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+
+    done = Project(elsewhere, project.environ).stagerun("resume", "--journal", str(project.journal))
+
+    assert (done.code, done.err) == (0, "")
+    assert _status(project)["target"] == "jobs:Import"
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_a_run_of_a_recipe_file_is_resumed_from_another_folder(project: Project) -> None:
+    file = project.recipe("jobs", IMPORT)
+    tools = project.root / "tools"
+    tools.mkdir()
+    file.rename(tools / "jobs.py")
+    (project.root / "end").write_text("failed")
+    project.stagerun("run", "tools/jobs.py:Import")
+
+    done = Project(tools, project.environ).stagerun("resume")
+
+    assert (done.code, done.err) == (0, "")
+    assert _plan(done)[0] == "resuming run 1: tools/jobs.py:Import, failed in Process AGO"
+    assert [(_status(project, run)["target"], _status(project, run)["recipe"]) for run in ("1", "2")] == [
+        ("tools/jobs.py:Import", "tools/jobs.py")
+    ] * 2
+
+
+def test_a_run_of_a_module_in_a_package_is_resumed_with_its_relative_imports(project: Project) -> None:
+    package = project.root / "shop"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "sizes.py").write_text("NUMBER = 7\n")
+    (package / "jobs.py").write_text(
+        "from pathlib import Path\n"
+        "from stagerun import LiveOperation\n"
+        "from .sizes import NUMBER\n"
+        "class Count(LiveOperation):\n"
+        "    def run(self, p):\n"
+        "        if Path('end').exists():\n"
+        "            raise ValueError('boom')\n"
+        "        p.result(number=NUMBER)\n"
+    )
+    (project.root / "end").touch()
+    assert project.stagerun("run", "shop.jobs:Count").code == 1
+    _mend(project)
+
+    done = project.stagerun("resume")
+
+    assert (done.code, done.err) == (0, "")
+    assert _status(project)["result_context"] == {"number": 7}
+
+
+def test_in_json_mode_stdout_is_json_and_the_plan_goes_to_stderr(project: Project) -> None:
+    _fail(project)
+    _mend(project)
+
+    done = project.stagerun("resume", "--progress", "json")
+
+    told = [json.loads(line) for line in done.out.splitlines()]
+    assert done.code == 0
+    assert (told[0]["event"], told[0]["run"], told[0]["resumed_from"]) == ("run_created", 2, 1)
+    assert (told[-1]["event"], told[-1]["state"], told[-1]["exit_code"]) == ("run_finished", "succeeded", 0)
+    assert _plan(Done(done.code, done.err, "")) == [
+        "resuming run 1: jobs:Import, failed in Process AGO",
+        "  done before: Load",
+        "  checkpoints reused: rows, done",
+    ]
+
+
+@pytest.mark.parametrize("arguments", [("resume", "1"), ("resume",)])
+def test_in_json_mode_nothing_to_do_writes_no_text_to_stdout(project: Project, arguments: tuple[str, ...]) -> None:
+    project.recipe("jobs", IMPORT)
+    project.stagerun("run", "jobs:Import")
+
+    done = project.stagerun(*arguments, "--progress", "json")
+
+    assert (done.code, done.out) == (0, "")
+    assert done.err.startswith("nothing to resume: ")
+
+
+def test_a_resume_without_any_journal_is_a_usage_error(project: Project) -> None:
+    done = project.stagerun("resume")
+
+    assert (done.code, done.out) == (2, "")
+    assert done.err == (
+        f"stagerun: there are no runs yet: {os.fspath(project.journal)} does not exist\n"
+        "  start one: stagerun run TARGET\n"
+    )
