@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 
 from stagerun import LiveOperation, events, recipes, schema
+from stagerun.emitter import Clock, Sink
 from stagerun.interrupts import Interrupts
 from stagerun.journal import Journal
 from stagerun.records import Records, Resumption
 from stagerun.render.output import Output
 from stagerun.render.plain import Plain
-from stagerun.runner import Clock, Runner, Sink
+from stagerun.runner import Runner
 from stagerun.view import RunView
 
 

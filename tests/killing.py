@@ -21,11 +21,12 @@ from typing import Any, cast
 import sqlite_utils  # noqa: F401 - so that no fork has to
 
 from stagerun import LiveOperation, Progress, recipes, schema
+from stagerun.emitter import Clock
 from stagerun.errors import JournalError
 from stagerun.interrupts import Interrupts
 from stagerun.journal import Journal
 from stagerun.records import Records
-from stagerun.runner import Clock, Runner
+from stagerun.runner import Runner
 from stagerun.states import RESUMABLE, RunState
 from stagerun.view import RunView
 from tests import rebuild

@@ -12,11 +12,11 @@ import time
 from pathlib import Path
 
 from stagerun import events, schema
+from stagerun.emitter import Clock, Emitter
 from stagerun.errors import OperationCancelled
 from stagerun.interrupts import Interrupts
 from stagerun.journal import Journal
 from stagerun.records import Records
-from stagerun.runner import Clock, Emitter
 
 
 def main(rounds: int, folder: Path) -> dict[str, int]:

@@ -11,11 +11,11 @@ from typing import Final
 import pytest
 
 from stagerun import LiveOperation, Progress, events, schema
+from stagerun.emitter import Emitter
 from stagerun.errors import JournalError
 from stagerun.interrupts import Interrupts
 from stagerun.journal import Journal
 from stagerun.records import Records
-from stagerun.runner import Emitter
 from stagerun.states import RunState, StageState
 from stagerun.view import RunView
 from tests.conftest import Bench, HandClock, Project

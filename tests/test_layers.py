@@ -14,10 +14,12 @@ SOURCE: Final = Path(stagerun.__file__).parent
 LAYERS: Final = (
     "errors",
     "states",
-    "events identity interrupts params untrusted values",
-    "database progress project tracebacks view wording",
+    "events identity interrupts params retries untrusted",
+    "database loops project tracebacks values view wording",
+    "progress",
     "operation",
     "capture journal recipes records schema stagerun",
+    "emitter",
     (
         "runner render render.output render.paint render.lines render.frame render.document render.report"
         " render.catalogue render.plain render.quiet render.jsonl render.live"
@@ -63,7 +65,7 @@ LIBRARIES: Final = {
     "click": {"cli", *(name for name in LAYERS[-3].split() if name != "commands")},
     "rich": {"render.frame", "render.live"},
     "msgspec": {"params", "values"},
-    "tenacity": {"progress"},
+    "tenacity": {"retries"},
     "psutil": {"identity"},
 }
 

@@ -9,15 +9,15 @@ from operator import index, length_hint
 from types import TracebackType
 from typing import Any, Final, NoReturn, TypeAlias, TypeVar
 
-from stagerun import events, values
-from stagerun.errors import IllegalTransition, Interruption, OperationCancelled, RecipeError, StagerunError
+from stagerun import events, retries, values
+from stagerun.errors import IllegalTransition, Interruption, OperationCancelled, RecipeError
 from stagerun.interrupts import Interrupts, is_limit
+from stagerun.loops import Loop
 from stagerun.states import StageState
 
 
 LEVELS: Final = ("debug", "info", "warning", "error", "critical")
 LINE_LIMIT: Final = 64 * 1024
-_DEEPEST: Final = 100
 POSITION_SECONDS: Final = 0.4  # a resumable loop loses at most so much to a SIGKILL
 
 _T = TypeVar("_T")
@@ -108,66 +108,6 @@ def _state_after(kind: type[BaseException] | None) -> StageState:
     return StageState.CANCELLED if issubclass(kind, OperationCancelled | KeyboardInterrupt) else StageState.FAILED
 
 
-class _Loop:
-    """The counter of one `track` loop, read by `sample` while the loop runs."""
-
-    __slots__ = (
-        "begun",
-        "depth",
-        "done",
-        "key",
-        "label",
-        "shown",
-        "skipped",
-        "stage",
-        "stored",
-        "stored_on",
-        "total",
-        "unit",
-    )
-
-    def __init__(
-        self,
-        *,
-        total: int | None,
-        label: str | None,
-        unit: str,
-        key: str | None,
-        stage: str | None,
-        skipped: int,
-        depth: int,
-        begun: float,
-    ) -> None:
-        self.total = total
-        self.label = label
-        self.unit = unit
-        self.key = key
-        self.stage = stage
-        self.skipped = skipped
-        self.depth = depth
-        self.begun = begun
-        self.done = skipped - 1  # position of the item in hand: as many are finished
-        self.shown = -1
-        self.stored = skipped
-        self.stored_on = begun
-
-    def moved(self, now: float, *, ended: bool) -> events.ProgressMoved:
-        self.shown = self.done
-        done, total = max(0, self.done), self.total
-        percent = None if total is None else 100.0 * min(done, total) / total if total else 100.0
-        return events.ProgressMoved(
-            done=done,
-            total=total,
-            percent=percent,
-            label=self.label,
-            unit=self.unit,
-            skipped=self.skipped,
-            seconds=now - self.begun,
-            depth=self.depth,
-            ended=ended,
-        )
-
-
 class Progress:
     """The `p` of `run(self, p)`.
 
@@ -200,7 +140,7 @@ class Progress:
         self._handover = handover
         self._thread = threading.get_ident()
         self._blocks: list[Stage] = []
-        self._loops: list[_Loop] = []
+        self._loops: list[Loop] = []
         self._loops_lock = threading.Lock()  # a sample must not overtake the end of a loop
         self._begun = monotonic()
         self._percent: float | None = None
@@ -267,7 +207,7 @@ class Progress:
         if total is None:
             hint = length_hint(iterable, -1)
             total = None if hint < 0 else hint
-        loop = _Loop(
+        loop = Loop(
             total=None if total is None else max(0, index(total)),
             label=None if label is None else str(label),
             unit=str(unit),
@@ -311,7 +251,12 @@ class Progress:
                 raise RecipeError(f"the key {key!r} belongs to a loop, not to a checkpoint")
             value: _T = recalled.value if type is None else values.recalled(recalled.value, type, f"checkpoint {key!r}")
             return value
-        value = self._attempt(key, attempts, lambda: fn(*args, **kwargs))
+        value = retries.attempt(
+            lambda: fn(*args, **kwargs),
+            attempts,
+            sleep=self._wait,
+            tell=lambda text: self._emit(events.LogLine(f"checkpoint {key!r}: {text}", "warning")),
+        )
         self.check_cancelled()
         what = f"checkpoint {key!r}"
         plain = values.exact(value, what) if type is None else values.to_builtins(value, type, what)
@@ -339,7 +284,7 @@ class Progress:
             # As JSON gives it back: what the recipe does to its own dict afterwards is not the result.
             result = json.loads(events.dumps(result))
         except (TypeError, ValueError, RecursionError) as error:
-            where = _unjsonable(result, "result") or "result"
+            where = values.unjsonable(result, "result") or "result"
             raise RecipeError(f"p.result: JSON can't hold {where}", str(error)) from None
         self._emit(events.ResultSet(result=result))
 
@@ -415,7 +360,7 @@ class Progress:
             self._warned.add(name)
             self._emit(events.LogLine(f"stage {name!r} is not declared; did you mean {near[0]!r}?", "warning"))
 
-    def _count(self, iterable: Iterable[_T], loop: _Loop) -> Iterator[_T]:
+    def _count(self, iterable: Iterable[_T], loop: Loop) -> Iterator[_T]:
         interrupts = self._interrupts
         self._loops.append(loop)
         try:
@@ -438,49 +383,23 @@ class Progress:
         finally:
             self._end(loop)
 
-    def _end(self, loop: _Loop) -> None:
+    def _end(self, loop: Loop) -> None:
         with self._interrupts, self._loops_lock:
             if loop in self._loops:
                 self._loops.remove(loop)
                 self._store_position(loop)
                 self._emit(loop.moved(self._monotonic(), ended=True))
 
-    def _store_position(self, loop: _Loop) -> None:
+    def _store_position(self, loop: Loop) -> None:
         position = max(loop.done, loop.skipped)
         if loop.key is not None and position != loop.stored:
             loop.stored, loop.stored_on = position, self._monotonic()
             self._emit(events.PositionReached(key=loop.key, stage=loop.stage, position=position))
 
-    def _attempt(self, key: str, attempts: int, call: Callable[[], _T]) -> _T:
-        if attempts <= 1:
-            return call()
-        import tenacity
-
-        def tell(state: tenacity.RetryCallState) -> None:
-            error = state.outcome.exception() if state.outcome else None
-            wait = state.next_action.sleep if state.next_action else 0.0
-            self._emit(
-                events.LogLine(
-                    f"checkpoint {key!r}: attempt {state.attempt_number} of {attempts} failed "
-                    f"({type(error).__name__}: {error}), trying again in {wait:.1f}s",
-                    "warning",
-                )
-            )
-
-        def sleep(seconds: float) -> None:
-            self.check_cancelled()
-            self._sleep(seconds)
-            self.check_cancelled()
-
-        retrying = tenacity.Retrying(
-            stop=tenacity.stop_after_attempt(attempts),
-            wait=tenacity.wait_exponential_jitter(initial=1, exp_base=2, max=60, jitter=1),
-            retry=tenacity.retry_if_exception_type(Exception) & tenacity.retry_if_not_exception_type(StagerunError),
-            sleep=sleep,
-            before_sleep=tell,
-            reraise=True,
-        )
-        return retrying(call)
+    def _wait(self, seconds: float) -> None:
+        self.check_cancelled()
+        self._sleep(seconds)
+        self.check_cancelled()
 
     def _claim(self, call: str, key: object) -> None:
         if not isinstance(key, str) or not key:
@@ -515,23 +434,3 @@ def _cut(line: str) -> str:
 
 def _nobody(event: events.Event) -> None:
     """Take what a thread or a generator says after the run is over."""
-
-
-def _unjsonable(value: object, path: str, depth: int = 0) -> str | None:
-    """Return the path and type of the first part that JSON can't hold."""
-    if depth > _DEEPEST:
-        return f"{path}, nested too deep"
-    if isinstance(value, Mapping):
-        for name in value:
-            if not isinstance(name, str | int | float | bool | None):
-                return f"{path}, with the key {name!r}"
-        parts = [(f"{path}[{name!r}]", each) for name, each in value.items()]
-    elif isinstance(value, list | tuple):
-        parts = [(f"{path}[{position}]", each) for position, each in enumerate(value)]
-    else:
-        try:
-            events.dumps(value)
-        except (TypeError, ValueError):
-            return f"{path}, {'the number ' + repr(value) if isinstance(value, float) else 'a ' + type(value).__name__}"
-        return None
-    return next((found for name, each in parts if (found := _unjsonable(each, name, depth + 1))), None)

@@ -3,10 +3,12 @@
 import dataclasses
 import math
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from stagerun.errors import RecipeError
+from stagerun.events import dumps
 
 
 LIMIT: Final = 16 * 1024 * 1024  # bytes of JSON
@@ -20,6 +22,26 @@ def exact(value: object, what: str) -> Any:
     """Return `value` if JSON gives it back exactly; RecipeError names the part that would come back different."""
     _check(value, what, 0)
     return value
+
+
+def unjsonable(value: object, path: str, depth: int = 0) -> str | None:
+    """Return the path and type of the first part that JSON can't hold at all, None if it can hold everything."""
+    if depth > _DEEPEST:
+        return f"{path}, nested too deep"
+    if isinstance(value, Mapping):
+        for name in value:
+            if not isinstance(name, str | int | float | bool | None):
+                return f"{path}, with the key {name!r}"
+        parts = [(f"{path}[{name!r}]", each) for name, each in value.items()]
+    elif isinstance(value, list | tuple):
+        parts = [(f"{path}[{position}]", each) for position, each in enumerate(value)]
+    else:
+        try:
+            dumps(value)
+        except (TypeError, ValueError):
+            return f"{path}, {'the number ' + repr(value) if isinstance(value, float) else 'a ' + type(value).__name__}"
+        return None
+    return next((found for name, each in parts if (found := unjsonable(each, name, depth + 1))), None)
 
 
 def to_builtins(value: object, kind: Any, what: str) -> Any:

@@ -12,13 +12,14 @@ import click
 from stagerun import recipes, render, schema
 from stagerun.commands import common
 from stagerun.commands.say import say
+from stagerun.emitter import Sink
 from stagerun.errors import UsageError
 from stagerun.interrupts import Interrupts, is_limit
 from stagerun.journal import Journal
 from stagerun.operation import LiveOperation
 from stagerun.records import Records, Resumption
 from stagerun.render.output import Output, reserve_stdout
-from stagerun.runner import Runner, Sink
+from stagerun.runner import Runner
 
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])

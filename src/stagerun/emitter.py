@@ -1,0 +1,226 @@
+"""The one way a change gets out: stamped, journaled, then told to the sinks, in that order."""
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Final, Protocol, TypeVar
+
+from stagerun import events
+from stagerun.errors import JournalBusy, JournalError
+from stagerun.interrupts import Interrupts
+from stagerun.journal import Journal
+from stagerun.records import HEARTBEAT
+from stagerun.states import RunState
+from stagerun.view import RunView, fold
+
+
+BATCH_LINES: Final = 500
+BATCH_SECONDS: Final = 0.2
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """Where time comes from.
+
+    Attributes:
+        wall: when it is, in seconds since 1970.
+        monotonic: for how long, in seconds; it never goes back.
+        sleep: waits so many seconds, unless a signal breaks it.
+        tick: seconds between two looks at the counters, and so between two frames of a display.
+
+    """
+
+    wall: Callable[[], float] = time.time
+    monotonic: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+    tick: float = 0.1
+
+
+class Sink(Protocol):
+    """Someone who is told what happens."""
+
+    def update(self, entry: events.Entry, view: RunView) -> None:
+        """Take note of `entry`; `view` is what is known after it."""
+
+    def refresh(self, now: float) -> None:
+        """Draw what is due; called a few times a second."""
+
+    def close(self) -> None:
+        """Draw what is left and let go of the stream."""
+
+
+class Emitter:
+    """The one way a change gets out: stamped, journaled, then told to the sinks, in that order.
+
+    Any thread may emit; a signal in the main thread waits until an event is out.
+    """
+
+    def __init__(self, journal: Journal, sinks: Iterable[Sink], clock: Clock, interrupts: Interrupts) -> None:
+        self.view: RunView | None = None
+        self.failure: JournalError | None = None
+        self.broken_sinks: list[tuple[Sink, Exception]] = []
+        self._journal = journal
+        self._sinks = list(sinks)
+        self._clock = clock
+        self._interrupts = interrupts
+        self._lock = threading.RLock()
+        self._seq = 0
+        self._flush_at = 0.0
+        self._beat_at = clock.monotonic() + HEARTBEAT
+        self._dropped = 0
+        self._dropped_for = ""
+        self._pid = os.getpid()
+
+    def emit(self, event: events.Event) -> None:
+        """Tell an event of the current run. Raises JournalError if a fact can't be recorded, also ever after."""
+        if os.getpid() != self._pid:
+            return  # a fork of the recipe: it owns neither the run nor the journal's connection
+        with self._interrupts, self._lock:
+            if self.failure is not None:
+                raise self.failure
+            assert self.view is not None
+            entry = self._stamp(self.view.id, event)
+            before, after = self.view, fold(self.view, entry)
+            if isinstance(event, events.Fact):
+                self._record(lambda: self._journal.append([entry], after, before.state))
+            else:
+                self._queue(entry, after)
+            self.view = after
+            self._tell(entry, after)
+
+    def create(self, plan: events.RunCreated, *, exclusive: bool) -> RunView:
+        """Add a run and make it the current one; HeldError if another run excludes it."""
+        with self._interrupts, self._lock:
+            entry = self._stamp(0, plan)
+            self.view = view = self._record(lambda: self._journal.create(entry, exclusive=exclusive))
+            self._tell(entry._replace(run=view.id), view)
+            return view
+
+    def hand_over(self, ending: events.RunFinished, plan: events.RunCreated, *, exclusive: bool) -> RunView:
+        """End the current run and add the one it chains to, in one transaction; return the ended one.
+
+        HeldError, with nothing changed, if another run excludes the next one.
+        """
+        with self._interrupts, self._lock:
+            assert self.view is not None
+            running = self.view
+            entry, created = self._stamp(running.id, ending), self._stamp(0, plan)
+
+            def record() -> tuple[RunView, events.Entry, RunView]:
+                following = self._journal.create(created, exclusive=exclusive)
+                ended = entry._replace(event=replace(ending, chained_to=following.id))
+                over = fold(running, ended)
+                self._journal.append([ended], over, running.state)
+                return following, ended, over
+
+            following, ended, over = self._record(record)
+            self.view = following
+            self._tell(ended, over)
+            self._tell(created._replace(run=following.id), following)
+            return over
+
+    def bury(self, crashed: Iterable[RunView]) -> None:
+        """Record the ends of runs whose processes are gone."""
+        with self._interrupts, self._lock:
+            for view in crashed:
+                self._journal.bury(view)
+
+    def tick(self) -> None:
+        """Write what has waited long enough, give a sign of life, and let the sinks draw."""
+        with self._lock:
+            if self._journal.queued and self._clock.monotonic() >= self._flush_at:
+                with suppress(JournalBusy):  # the next look tries again
+                    self._flush(wait=False)
+            self._beat()
+            self._each_sink(lambda sink: sink.refresh(self._clock.wall()))
+
+    def cancel_requested(self) -> bool:
+        """Return True if another process has asked for a cancel of the current run."""
+        with self._lock:
+            return self.view is not None and self._journal.cancel_requested(self.view.id)
+
+    def _beat(self) -> None:
+        now = self._clock.monotonic()
+        if self._beat_at <= now and self.view is not None and self.view.state is RunState.RUNNING:
+            self._beat_at = now + HEARTBEAT
+            with suppress(JournalError):  # the next fact meets it too
+                self._journal.beat(self.view, self._clock.wall())
+
+    def close(self) -> None:
+        """Write what is queued and close the sinks."""
+        with self._lock:
+            self._flush()
+            self._each_sink(lambda sink: sink.close())
+
+    def _stamp(self, run: int, event: events.Event) -> events.Entry:
+        self._seq += 1
+        return events.Entry(run, self._seq, self._clock.wall(), event)
+
+    def settle(self) -> None:
+        """Write what is queued, and say how many log lines could not be recorded."""
+        with self._lock:
+            self._flush()
+            if self._dropped and self.view is not None:
+                text = f"{self._dropped:,} log lines could not be recorded: {self._dropped_for}"
+                self._tell(self._stamp(self.view.id, events.LogLine(text, "warning")), self.view)
+                self._dropped = 0
+
+    def _record(self, write: Callable[[], _T]) -> _T:
+        """Return what `write` returns, done in one transaction with the queue."""
+        try:
+            try:
+                with self._journal.transaction():
+                    return write()
+            except JournalBusy:
+                raise
+            except JournalError as error:
+                if not self._journal.queued:
+                    raise
+                # What is only a log line must not cost a fact.
+                self._drop(error)
+                with self._journal.transaction():
+                    return write()
+        except JournalError as error:
+            self.failure = error
+            raise
+
+    def _queue(self, entry: events.Entry, view: RunView) -> None:
+        if not self._journal.queued:
+            self._flush_at = self._clock.monotonic() + BATCH_SECONDS
+        self._journal.queue(entry, view)
+        if self._journal.queued >= BATCH_LINES:
+            self._flush()
+
+    def _flush(self, *, wait: bool = True) -> None:
+        """Write the queue; lines that can't be written are counted, and the work goes on."""
+        try:
+            self._journal.flush(wait=wait)
+        except JournalBusy as error:
+            if not wait:
+                raise
+            self._drop(error)
+        except JournalError as error:
+            self._drop(error)
+
+    def _drop(self, error: JournalError) -> None:
+        self._dropped += self._journal.drop_queue()
+        self._dropped_for = error.message
+
+    def _tell(self, entry: events.Entry, view: RunView) -> None:
+        self._each_sink(lambda sink: sink.update(entry, view))
+
+    def _each_sink(self, act: Callable[[Sink], None]) -> None:
+        for sink in self._sinks.copy():
+            try:
+                act(sink)
+            except (RecursionError, MemoryError):
+                raise  # the recipe is at its limits, not the display
+            except Exception as error:
+                # A display must never stop the work.
+                self._sinks.remove(sink)
+                self.broken_sinks.append((sink, error))

@@ -1,0 +1,56 @@
+"""The counter of a `p.track` loop: what the loop moves and the display reads."""
+
+from dataclasses import dataclass, field
+
+from stagerun import events
+
+
+@dataclass(slots=True, kw_only=True)
+class Loop:
+    """One loop.
+
+    Attributes:
+        total, label, unit, skipped, depth: as in `events.ProgressMoved`.
+        key: the name under which its position is stored, or None.
+        stage: the declared stage that it began in, or None.
+        begun: when it began, by the monotonic clock.
+        done: position of the item in hand, so that as many are finished; one less before the first.
+        shown: `done` when it was told last.
+        stored: the position that was stored last.
+        stored_on: when that was.
+
+    """
+
+    total: int | None
+    label: str | None
+    unit: str
+    key: str | None
+    stage: str | None
+    skipped: int
+    depth: int
+    begun: float
+    done: int = field(init=False)
+    shown: int = -1
+    stored: int = field(init=False)
+    stored_on: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.done = self.skipped - 1
+        self.stored, self.stored_on = self.skipped, self.begun
+
+    def moved(self, now: float, *, ended: bool) -> events.ProgressMoved:
+        """Return the event that tells how far the loop is."""
+        self.shown = self.done
+        done, total = max(0, self.done), self.total
+        percent = None if total is None else 100.0 * min(done, total) / total if total else 100.0
+        return events.ProgressMoved(
+            done=done,
+            total=total,
+            percent=percent,
+            label=self.label,
+            unit=self.unit,
+            skipped=self.skipped,
+            seconds=now - self.begun,
+            depth=self.depth,
+            ended=ended,
+        )
