@@ -43,7 +43,7 @@ def test_a_healthy_project_gets_one_line_for_each_thing_and_exit_0(project: Proj
     assert lines[0] == (f"ok    stagerun  {__version__} on Python {platform.python_version()}, {platform.system()}")
     assert lines[1].startswith(("ok    SQLite    ", "note  SQLite    "))
     assert lines[2:] == [
-        f"ok    recipes   {project.root / 'recipes'}, 1 files",
+        f"ok    recipes   {project.root / 'recipes'}, 1 file",
         f"ok    journal   {project.journal}, {size:,} bytes",
         "ok    output    no terminal: runs print plain text; no CI machine",
     ]

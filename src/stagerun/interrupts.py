@@ -90,6 +90,8 @@ class Interrupts:
 
     def check(self) -> None:
         """Raise what stops the run, if anything does, except while that is being handled already."""
+        if self._deadlines and not self._can_alarm():
+            self._look_at_the_clock()
         if self.stopping and not _is_unwinding():
             self._owed = False
             raise self._interruption()
@@ -158,17 +160,27 @@ class Interrupts:
         os._exit(128 + number)  # where the first process of a container ignores it
 
     def _expire(self, number: int, frame: FrameType | None) -> None:
+        expired = self._look_at_the_clock()
+        self._arm()
+        if expired:
+            self._raise_or_owe()
+
+    def _look_at_the_clock(self) -> bool:
+        """Return True if a limit has just run out."""
         now = time.monotonic()
         over = [told for moment, told in self._deadlines if moment <= now]
         self._deadlines = [deadline for deadline in self._deadlines if deadline[0] > now]
-        self._arm()
-        if over and not self._over and not self.stopping:
-            self.expired, self.stopping = over[0], True
-            self._raise_or_owe()
+        if not over or self._over or self.stopping:
+            return False
+        self.expired, self.stopping = over[0], True
+        return True
+
+    def _can_alarm(self) -> bool:
+        return hasattr(signal, "setitimer") and signal.SIGALRM in self._previous
 
     def _arm(self) -> None:
         """Set the alarm to the next deadline, or to none."""
-        if hasattr(signal, "setitimer") and signal.SIGALRM in self._previous:
+        if self._can_alarm():
             first = min((moment for moment, _ in self._deadlines), default=None)
             # A timer of 0 would be none at all.
             left = 0 if first is None else min(_LONGEST, max(1e-6, first - time.monotonic()))

@@ -48,6 +48,8 @@ class Journal:
         self._path = path
         self._hurried = hurried
         self._file = _file_id(path)
+        self._log_path = path.with_name(f"{path.name}-wal")
+        self._log: tuple[int, int] | None = None
         self._queue: list[events.Entry] = []
         self._queued_view: RunView | None = None
         self._data_version: int | None = None
@@ -81,7 +83,7 @@ class Journal:
 
         Raises JournalError if that can't be done, JournalBusy if another process holds the file for too long.
         """
-        if _file_id(self._path) != self._file:
+        if _file_id(self._path) != self._file or (self._log and _file_id(self._log_path) != self._log):
             raise JournalError(
                 f"journal {self._path} was removed or replaced while the run was writing to it",
                 "what was recorded before is in the old file, if it still exists",
@@ -99,6 +101,9 @@ class Journal:
                     raise
         except sqlite3.Error as error:
             raise database.explained(error, self._path) from error
+        if self._log is None:
+            # SQLite goes on writing into a write-ahead log that somebody has deleted, and says nothing.
+            self._log = _file_id(self._log_path)
 
     def create(self, entry: events.Entry, *, exclusive: bool = False) -> RunView:
         """Inside a transaction: add a run and return its view. The entry's run id is not used: the journal gives it.

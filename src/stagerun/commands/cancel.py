@@ -24,7 +24,7 @@ FAILED: Final = 1
 
 @click.command("cancel", epilog=common.ENVIRONMENT)
 @click.argument("ref", type=common.Ref())
-@click.option("--force", is_flag=True, help=f"Kill it if it has not stopped after {DEADLINE:.0f} s.")
+@common.option("--force", is_flag=True, help=f"Kill it if it has not stopped after {DEADLINE:.0f} s.")
 @common.operation_option
 @common.journal_option
 @click.pass_context

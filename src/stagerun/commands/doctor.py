@@ -12,7 +12,7 @@ from typing import Final, Literal
 
 import click
 
-from stagerun import __version__, schema
+from stagerun import __version__, schema, wording
 from stagerun.commands import common
 from stagerun.project import Project
 from stagerun.render.output import Output
@@ -73,7 +73,7 @@ def _recipes(project: Project) -> Iterator[Finding]:
         yield Finding("note", "recipes", f"there is no folder {folder}")
         return
     files = sorted(folder.glob("*.py"))
-    yield Finding("ok", "recipes", f"{folder}, {len(files)} files")
+    yield Finding("ok", "recipes", f"{folder}, {wording.count(len(files), 'file')}")
     for file in files:
         try:
             ast.parse(file.read_bytes(), str(file))

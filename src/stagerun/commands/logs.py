@@ -17,7 +17,7 @@ _POLL: Final = 0.05
 @click.command("logs", epilog=common.ENVIRONMENT)
 @click.argument("ref", type=common.Ref(), default="last")
 @common.operation_option
-@click.option("-f", "--follow", is_flag=True, help="Go on with what comes, until the run and its chain are over.")
+@common.option("-f", "--follow", is_flag=True, help="Go on with what comes, until the run and its chain are over.")
 @common.option("--timestamps", is_flag=True, help="Put the time before each line.")
 @common.journal_option
 @common.json_option

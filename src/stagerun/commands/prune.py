@@ -14,11 +14,11 @@ from stagerun.states import RunState
 
 
 @click.command("prune", epilog=common.ENVIRONMENT)
-@click.option("--keep", type=click.IntRange(0), metavar="N", help="Keep the newest N runs.")
-@click.option("--before", type=Moment(), help="Only runs that began before a date, or 90m, 2h, 7d ago.")
-@click.option("--state", type=State(), help="Only runs that ended in this state.")
-@click.option("--delete", is_flag=True, help="Really delete them.")
-@click.option("--vacuum", is_flag=True, help="Give the freed space back to the disk.")
+@common.option("--keep", type=click.IntRange(0), metavar="N", help="Keep the newest N runs.")
+@common.option("--before", type=Moment(), help="Only runs that began before a date, or 90m, 2h, 7d ago.")
+@common.option("--state", type=State(), help="Only runs that ended in this state.")
+@common.option("--delete", is_flag=True, help="Really delete them.")
+@common.option("--vacuum", is_flag=True, help="Give the freed space back to the disk.")
 @common.journal_option
 @click.pass_context
 def command(

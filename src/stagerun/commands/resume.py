@@ -27,9 +27,9 @@ MOST_ATTEMPTS: Final = 20
 
 @click.command("resume", epilog=common.ENVIRONMENT)
 @click.argument("ref", type=common.Ref(), required=False)
-@click.option("--from", "from_stage", metavar="STAGE", help="Do this stage and the later ones again.")
-@click.option("--set", "settings", metavar="NAME=VALUE", multiple=True, help="Change a parameter.")
-@click.option("--force", is_flag=True, help=f"Resume also after {MOST_ATTEMPTS} attempts.")
+@common.option("--from", "from_stage", metavar="STAGE", help="Do this stage and the later ones again.")
+@common.option("--set", "settings", metavar="NAME=VALUE", multiple=True, help="Change a parameter.")
+@common.option("--force", is_flag=True, help=f"Resume also after {MOST_ATTEMPTS} attempts.")
 @common.option("--dry-run", is_flag=True, help="Show the plan; start nothing.")
 @execution.options
 @common.operation_option
@@ -69,10 +69,12 @@ def command(
     found = _found(view, common.project_of(ctx).recipes)
     instance = found.operation(owner=view.owner, **_values(found.operation, view, settings))
     plan = list(_plan(resumption, from_stage, found, settings))
-    if progress == "json":
-        click.echo("\n".join(plan), err=True)
-    else:
-        common.print_lines(plan)
+    # A plan that nobody can read must not stop what it announces.
+    with suppress(OSError):
+        if progress == "json":
+            click.echo("\n".join(plan), err=True)
+        else:
+            common.print_lines(plan)
     records.close()
     if dry_run:
         return 0
@@ -114,9 +116,9 @@ def _place(records: Records, ref: str | None, operation: str | None, *, again: b
 
 
 def _held(view: RunView) -> HeldError:
-    since = wording.ago(view.created_on, time.time())
+    begun = wording.ago(view.created_on, time.time())
     return HeldError(
-        f"run {view.id} is going on (process {view.process.pid} on {view.process.host}, since {since})",
+        f"run {view.id} is going on (process {view.process.pid} on {view.process.host}, begun {begun})",
         f"wait for it: stagerun wait {view.id}, or stop it: stagerun cancel {view.id}",
     )
 

@@ -1,0 +1,343 @@
+"""What the documentation names is what the product has, and its examples work."""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+from stagerun import LiveOperation, events, schema
+from stagerun.cli import cli
+from stagerun.project import SETTINGS
+from tests.conftest import Bench, Project
+
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
+
+Rows = list[list[str]]
+
+
+def _sections(page: str) -> dict[str, str]:
+    """Heading -> the text under it, without what stands in code blocks."""
+    text = re.sub(r"^```.*?^```$", "", (DOCS / page).read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    parts = re.split(r"^#+ +(.+)$", text, flags=re.MULTILINE)
+    return {heading.strip("`"): body for heading, body in zip(parts[1::2], parts[2::2], strict=True)}
+
+
+def _tables(text: str) -> list[Rows]:
+    """The tables of a section, each row as its cells, without backticks and the two lines of the head."""
+    found = re.findall(r"(?:^\|.*\|$\n?)+", text, re.MULTILINE)
+    return [
+        [[cell.strip().strip("`") for cell in line[1:-1].replace(r"\|", "/").split("|")] for line in rows.splitlines()]
+        for rows in (table.split("\n", 2)[2] for table in found)
+    ]
+
+
+def _first_column(text: str, table: int = 0) -> list[str]:
+    return [row[0] for row in _tables(text)[table]]
+
+
+def _commands() -> dict[str, click.Command]:
+    context = click.Context(cli)
+    return {name: command for name in cli.list_commands(context) if (command := cli.get_command(context, name))}
+
+
+def _shown(option: click.Option) -> str:
+    """`--limit INTEGER RANGE`, as the help shows it."""
+    name = max(option.opts, key=len)
+    return name if option.is_flag else f"{name} {option.metavar or option.type.name.upper()}"
+
+
+@pytest.mark.parametrize("name", list(_commands()))
+def test_every_option_of_a_command_is_documented_with_its_variable_and_no_other_is(name: str) -> None:
+    options = [each for each in _commands()[name].params if isinstance(each, click.Option)]
+
+    documented = [(row[0], row[1]) for row in _tables(_sections("commands.md")[name])[0]]
+
+    assert documented == [(_shown(each), each.envvar or "") for each in options]
+
+
+def test_every_command_is_listed_and_has_a_section() -> None:
+    page = (DOCS / "commands.md").read_text(encoding="utf-8")
+    start = page.index("- [run]")
+    contents = page[start : page.index("\n", start)]
+
+    assert re.findall(r"\[(\w+)\]", contents) == list(_commands())
+    assert [heading for heading in _sections("commands.md") if heading in _commands()] == list(_commands())
+
+
+def test_the_help_on_the_page_is_the_help_of_the_command(project: Project) -> None:
+    shown = _console(DOCS / "commands.md")
+
+    assert project.stagerun("--help").out == shown["stagerun --help"]
+
+
+def test_every_setting_is_documented_with_its_type_and_no_other_is() -> None:
+    words = {str: "string", bool: "boolean"}
+
+    documented = {row[0]: row[1] for row in _tables(_sections("commands.md")["Settings"])[0]}
+
+    assert documented == {name: words[kind] for name, kind in SETTINGS.items()}
+
+
+def test_every_field_of_every_event_is_documented_and_no_other_is() -> None:
+    sections = _sections("output.md")
+    documented = {kind: _first_column(sections[kind]) for kind in events.EVENTS if _tables(sections[kind])}
+
+    assert documented == {
+        kind: [field.name for field in fields(event)] for kind, event in events.EVENTS.items() if fields(event)
+    }
+    assert _first_column(sections["error"]) == [field.name for field in fields(events.Failure)]
+
+
+def test_the_fields_that_every_json_line_has_are_documented(project: Project) -> None:
+    project.recipe("orders", FAILING)
+
+    line = json.loads(project.stagerun("run", "orders", "--progress", "json").out.splitlines()[0])
+
+    own = [field.name for field in fields(events.RunCreated)]
+    assert [*_first_column(_sections("output.md")["JSON lines"]), *own] == list(line)
+
+
+FAILING = """
+class Import(LiveOperation):
+    stages = ["Load"]
+    limit: int = 3
+
+    def run(self, p: Progress) -> None:
+        with p.stage("Load"):
+            p.log("loading")
+            raise ValueError("boom")
+"""
+
+
+def _json(project: Project, *arguments: str) -> Any:
+    return json.loads(project.stagerun(*arguments, "--json").out)
+
+
+def test_every_key_of_a_run_is_documented_and_no_other_is(project: Project) -> None:
+    project.recipe("orders", FAILING)
+    project.stagerun("run", "orders")
+
+    run = _json(project, "status")
+
+    page = _sections("json.md")["status"]
+    assert _first_column(page) == list(run)
+    assert _first_column(page, 1) == list(run["error"])
+    assert _json(project, "history") == [run]
+
+
+def test_every_key_of_what_doctor_finds_is_documented(project: Project) -> None:
+    found = _json(project, "doctor")
+
+    documented = _first_column(_sections("json.md")["doctor"])
+    assert [list(each) for each in found] == [documented] * len(found)
+
+
+def test_every_key_of_a_log_line_and_of_a_listed_or_shown_operation_is_documented(project: Project) -> None:
+    project.recipe("orders", FAILING)
+    project.stagerun("run", "orders")
+    (line,), (listed,), shown = (
+        _json(project, "logs"),
+        _json(project, "list"),
+        _json(project, "show", "orders:Import"),
+    )
+
+    page = _sections("json.md")
+
+    assert _first_column(page["logs"]) == list(line)
+    assert _first_column(page["list"]) == list(listed)
+    assert _first_column(page["show"]) == list(shown)
+    assert _first_column(page["show"], 1) == list(shown["parameters"][0])
+
+
+@pytest.mark.parametrize("table", ["events", "runs", "stages", "checkpoints", "cancel_requests"])
+def test_every_column_of_the_journal_is_documented_with_its_type_and_no_other_is(tmp_path: Path, table: str) -> None:
+    connection = schema.open_for_writing(tmp_path / "journal.db")
+    columns = connection.execute("SELECT name, lower(type) FROM pragma_table_info(?)", (table,)).fetchall()
+    connection.close()
+
+    documented = [(row[0], row[1]) for row in _tables(_sections("journal.md")[table])[0]]
+
+    assert documented == columns
+
+
+def _links(page: Path) -> Iterator[str]:
+    text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if "://" not in target:
+            yield target
+
+
+def _anchors(page: Path) -> set[str]:
+    headings = re.findall(r"^#+ +(.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_relative_link_leads_to_a_file_and_to_a_heading_in_it(page: Path) -> None:
+    broken = []
+    for link in _links(page):
+        name, _, anchor = link.partition("#")
+        file = page.parent / name if name else page
+        if not file.exists() or (anchor and anchor not in _anchors(file)):
+            broken.append(link)
+
+    assert broken == []
+
+
+def test_no_page_is_without_a_link_to_it() -> None:
+    linked = {(page.parent / link.partition("#")[0]).resolve() for page in PAGES for link in _links(page)}
+
+    assert [page.name for page in PAGES[1:] if page.resolve() not in linked] == []
+
+
+def _console(page: Path) -> dict[str, str]:
+    """Command -> what the page says that it prints."""
+    shown: dict[str, str] = {}
+    for block in re.findall(r"^```console\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL):
+        for command, output in re.findall(r"^\$ (.+)\n((?:(?!\$ ).*\n)*)", block, re.MULTILINE):
+            shown.setdefault(command, output)
+    return shown
+
+
+def _blocks() -> dict[str, str]:
+    """First operation in it -> a Python block of docs/authoring.md."""
+    text = (DOCS / "authoring.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    named = [(re.search(r"^class (\w+)\(LiveOperation\)", block, re.MULTILINE), block) for block in blocks]
+    return {match[1]: block for match, block in named if match}
+
+
+def _operations(block: str) -> list[type[LiveOperation]]:
+    scope: dict[str, Any] = {"__name__": "authoring"}
+    exec(compile(block, "docs/authoring.md", "exec"), scope)
+    return [
+        each
+        for each in scope.values()
+        if isinstance(each, type) and issubclass(each, LiveOperation) and each is not LiveOperation
+    ]
+
+
+# The blocks that show a failure; every other one that can run without being given anything succeeds.
+FAILURES = {
+    "Audit": "2 orders have no price",
+    "Harvest": "the server hung up",
+    "Tags": "p.result: JSON can't hold result['tags'], a set",
+}
+
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("name", list(_blocks()))
+def test_the_operations_on_the_page_can_be_made_and_run(bench: Bench, name: str) -> None:
+    operations = _operations(_blocks()[name])
+    free = [each for each in operations if not any(parameter.required for parameter in each.parameters.values())]
+
+    ended = {each.__name__: bench.run(each()) for each in free}
+
+    assert {each: view.error and view.error.message for each, view in ended.items()} == {
+        each: FAILURES.get(each) for each in ended
+    }
+    assert operations
+
+
+ORDERS = "id,item,price\n" + "".join(f"{number},tea,4.5\n" for number in range(1, 5001))
+BROKEN = "id,item,price\n1,tea,4.5\n2,coffee,6\n3,cake,\n"
+RECIPES = {
+    "Import": "orders",
+    "Retry": "retry",
+    "Blocks": "blocks",
+    "Deploy": "deploy",
+    "Count": "count",
+    "Audit": "audit",
+    "Talk": "talk",
+    "Harvest": "harvest",
+    "Export": "nightly",
+}
+
+
+def _settled(text: str, root: Path) -> str:
+    """`text` without what differs from run to run: ids, durations, where the project is."""
+    text = text.replace(str(root), "/home/alice/shop")
+    text = re.sub(r"\b(run|resume) \d+", r"\1 N", text)
+    text = re.sub(r"\b\d+\.\d+s\b|just now|\d+ s ago", "T", text)
+    # Python 3.11 and 3.13 mark the place in a line differently.
+    return re.sub(r"^ +[~^]+$\n", "", text, flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "stagerun run orders:Import --source orders.csv",
+        "stagerun run orders:Import --source broken.csv",
+        "stagerun run retry",
+        "stagerun run blocks",
+        "stagerun show deploy",
+        "stagerun run deploy --version 1.2 --notify ann --notify bob --wait 90s",
+        "stagerun run deploy --version 1.2 --token abc",
+        "stagerun run deploy --version 1.2 --mode quick",
+        "stagerun run count",
+        "stagerun run audit",
+        "stagerun run talk",
+        "stagerun run nightly:Export",
+    ],
+)
+def test_a_command_on_the_page_prints_what_stands_under_it(project: Project, command: str) -> None:
+    for name, recipe in RECIPES.items():
+        (project.root / "recipes" / f"{recipe}.py").write_text(_blocks()[name])
+    (project.root / "orders.csv").write_text(ORDERS)
+    (project.root / "broken.csv").write_text(BROKEN)
+
+    done = project.stagerun(*command.split()[1:])
+
+    shown = _console(DOCS / "authoring.md")[command]
+    assert _settled(done.err + done.out, project.root) == _settled(shown, project.root)
+
+
+def test_the_run_on_the_page_that_fails_is_resumed_as_the_page_says(project: Project) -> None:
+    (project.root / "recipes" / "harvest.py").write_text(_blocks()["Harvest"])
+    shown = _console(DOCS / "authoring.md")
+
+    failed = project.stagerun("run", "harvest")
+    (project.root / "online").touch()
+    resumed = project.stagerun("resume")
+
+    assert (failed.err, resumed.err) == ("", "")
+    assert _settled(failed.out, project.root) == _settled(shown["stagerun run harvest"], project.root)
+    assert _settled(resumed.out, project.root) == _settled(shown["stagerun resume"], project.root)
+
+
+TYPES = ("str", "int", "float", "datetime", "date", "timedelta", "Decimal", "UUID")
+
+
+def _texts() -> Iterator[tuple[str, str, bool]]:
+    """Type, text, and whether the page says that the type takes it."""
+    for line in _sections("authoring.md")["Types and their text"].splitlines():
+        cells = [cell.strip() for cell in line.split("|")][1:-1]
+        if cells and cells[0].strip("`") in TYPES:
+            for column, accepted in ((1, True), (2, False)):
+                for text in re.findall(r"`([^`]+)`", cells[column]):
+                    yield cells[0].strip("`"), text, accepted
+
+
+@pytest.mark.parametrize(("kind", "text", "accepted"), list(_texts()))
+def test_a_type_takes_the_texts_that_the_page_says_it_takes(kind: str, text: str, accepted: bool) -> None:
+    from stagerun.errors import UsageError
+
+    source = (
+        "from datetime import *\nfrom decimal import *\nfrom uuid import *\nfrom stagerun import LiveOperation\n"
+        f"class Given(LiveOperation):\n    value: {kind}\n"
+    )
+    (operation,) = _operations(source)
+
+    if accepted:
+        operation(value=text)
+    else:
+        with pytest.raises(UsageError, match="parameter 'value' can't be"):
+            operation(value=text)
