@@ -153,7 +153,7 @@ def _locked(path: Path) -> Iterator[sqlite3.Connection]:
 def test_a_lock_that_outlasts_the_patience_ends_the_run_and_names_the_journal(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database.patiently, "__defaults__", (0.3,))
+    monkeypatch.setattr(database, "PATIENCE", 0.3)
     reached = []
 
     class Wait(LiveOperation):
@@ -169,7 +169,7 @@ def test_a_lock_that_outlasts_the_patience_ends_the_run_and_names_the_journal(
         bench.run(Wait(owner="alice"))
 
     assert caught.value.message == f"journal {bench.path}: another process holds it"
-    assert caught.value.hint == "see who has it open: lsof, fuser"
+    assert caught.value.hint == "see which one has it open: lsof, fuser"
     assert reached == []
     assert bench.text == (
         "run 1 · demo:Wait · started by alice\n=== [1/2] Before ===\n--- [1/2] Before: done in 0.0s\n"
@@ -211,8 +211,7 @@ def test_a_journal_that_is_locked_for_longer_than_half_a_minute_is_refused_befor
 
     assert (done.code, done.out) == (3, "")
     assert done.err == (
-        f"stagerun: journal {project.journal}: another process holds it\n"
-        "  see who has it open: lsof, fuser\n"
+        f"stagerun: journal {project.journal}: another process holds it\n  see which one has it open: lsof, fuser\n"
     )
 
 
