@@ -3,8 +3,9 @@
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Final, Protocol, TypeVar
 
@@ -58,6 +59,13 @@ class Emitter:
     """The one way a change gets out: stamped, journaled, then told to the sinks, in that order.
 
     Any thread may emit; a signal in the main thread waits until an event is out.
+
+    Attributes:
+        view: what is known of the current run, None before the first.
+        failure: why a fact could not be recorded, or None.
+        broken_sinks: the sinks that were let go, each with its error.
+        lock: held while an event gets out; it may be taken again by the thread that has it.
+
     """
 
     def __init__(self, journal: Journal, sinks: Iterable[Sink], clock: Clock, interrupts: Interrupts) -> None:
@@ -68,7 +76,9 @@ class Emitter:
         self._sinks = list(sinks)
         self._clock = clock
         self._interrupts = interrupts
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
+        self._waiting = deque[events.Event]()
+        self._inside = False
         self._seq = 0
         self._flush_at = 0.0
         self._beat_at = clock.monotonic() + HEARTBEAT
@@ -80,22 +90,15 @@ class Emitter:
         """Tell an event of the current run. Raises JournalError if a fact can't be recorded, also ever after."""
         if os.getpid() != self._pid:
             return  # a fork of the recipe: it owns neither the run nor the journal's connection
-        with self._interrupts, self._lock:
-            if self.failure is not None:
-                raise self.failure
-            assert self.view is not None
-            entry = self._stamp(self.view.id, event)
-            before, after = self.view, fold(self.view, entry)
-            if isinstance(event, events.Fact):
-                self._record(lambda: self._journal.append([entry], after, before.state))
-            else:
-                self._queue(entry, after)
-            self.view = after
-            self._tell(entry, after)
+        with self._interrupts, self.lock:
+            # An abandoned loop may be collected, and end, in the middle of another event: it waits its turn.
+            self._waiting.append(event)
+            if not self._inside:
+                self._let_out()
 
     def create(self, plan: events.RunCreated, *, exclusive: bool) -> RunView:
         """Add a run and make it the current one; HeldError if another run excludes it."""
-        with self._interrupts, self._lock:
+        with self._alone():
             entry = self._stamp(0, plan)
             self.view = view = self._record(lambda: self._journal.create(entry, exclusive=exclusive))
             self._tell(entry._replace(run=view.id), view)
@@ -106,7 +109,7 @@ class Emitter:
 
         HeldError, with nothing changed, if another run excludes the next one.
         """
-        with self._interrupts, self._lock:
+        with self._alone():
             assert self.view is not None
             running = self.view
             entry, created = self._stamp(running.id, ending), self._stamp(0, plan)
@@ -126,13 +129,13 @@ class Emitter:
 
     def bury(self, crashed: Iterable[RunView]) -> None:
         """Record the ends of runs whose processes are gone."""
-        with self._interrupts, self._lock:
+        with self._alone():
             for view in crashed:
                 self._journal.bury(view)
 
     def tick(self) -> None:
         """Write what has waited long enough, give a sign of life, and let the sinks draw."""
-        with self._lock:
+        with self._alone():
             if self._journal.queued and self._clock.monotonic() >= self._flush_at:
                 with suppress(JournalBusy):  # the next look tries again
                     self._flush(wait=False)
@@ -141,7 +144,7 @@ class Emitter:
 
     def cancel_requested(self) -> bool:
         """Return True if another process has asked for a cancel of the current run."""
-        with self._lock:
+        with self.lock:
             return self.view is not None and self._journal.cancel_requested(self.view.id)
 
     def _beat(self) -> None:
@@ -153,9 +156,41 @@ class Emitter:
 
     def close(self) -> None:
         """Write what is queued and close the sinks."""
-        with self._lock:
+        with self._alone():
             self._flush()
             self._each_sink(lambda sink: sink.close())
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Hold the lock; what is emitted meanwhile, also by this thread, gets out afterwards."""
+        with self._interrupts, self.lock:
+            self._inside = True
+            try:
+                yield
+            finally:
+                self._inside = False
+            self._let_out()
+
+    def _let_out(self) -> None:
+        self._inside = True
+        try:
+            while self._waiting:
+                self._emit(self._waiting.popleft())
+        finally:
+            self._inside = False
+
+    def _emit(self, event: events.Event) -> None:
+        if self.failure is not None:
+            raise self.failure
+        assert self.view is not None
+        entry = self._stamp(self.view.id, event)
+        before, after = self.view, fold(self.view, entry)
+        if isinstance(event, events.Fact):
+            self._record(lambda: self._journal.append([entry], after, before.state))
+        else:
+            self._queue(entry, after)
+        self.view = after
+        self._tell(entry, after)
 
     def _stamp(self, run: int, event: events.Event) -> events.Entry:
         self._seq += 1
@@ -163,7 +198,7 @@ class Emitter:
 
     def settle(self) -> None:
         """Write what is queued, and say how many log lines could not be recorded."""
-        with self._lock:
+        with self._alone():
             self._flush()
             if self._dropped and self.view is not None:
                 text = f"{self._dropped:,} log lines could not be recorded: {self._dropped_for}"

@@ -3,6 +3,7 @@
 import json
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import islice
 from operator import index, length_hint
@@ -120,6 +121,7 @@ class Progress:
         *,
         stages: Mapping[str, int],
         emit: Callable[[events.Event], None],
+        lock: AbstractContextManager[object],
         interrupts: Interrupts,
         monotonic: Callable[[], float],
         sleep: Callable[[float], None],
@@ -130,6 +132,7 @@ class Progress:
     ) -> None:
         self._stages = stages
         self._emit = emit
+        self._lock = lock  # the one of `emit`: a sample must not overtake the end of a loop
         self._interrupts = interrupts
         self._monotonic = monotonic
         self._sleep = sleep
@@ -141,7 +144,6 @@ class Progress:
         self._thread = threading.get_ident()
         self._blocks: list[Stage] = []
         self._loops: list[Loop] = []
-        self._loops_lock = threading.Lock()  # a sample must not overtake the end of a loop
         self._begun = monotonic()
         self._percent: float | None = None
         self._warned: set[str] = set()
@@ -316,7 +318,7 @@ class Progress:
 
     def sample(self) -> None:
         """Tell how far the innermost loop is, if it moved. Called a few times a second, from any thread."""
-        with self._loops_lock:
+        with self._lock:
             if self._loops and self._loops[-1].done != self._loops[-1].shown:
                 self._emit(self._loops[-1].moved(self._monotonic(), ended=False))
             for loop in self._loops:
@@ -384,7 +386,7 @@ class Progress:
             self._end(loop)
 
     def _end(self, loop: Loop) -> None:
-        with self._interrupts, self._loops_lock:
+        with self._interrupts, self._lock:
             if loop in self._loops:
                 self._loops.remove(loop)
                 self._store_position(loop)

@@ -126,6 +126,7 @@ class Runner:
         self._progress = progress = Progress(
             stages={name: index for index, name in enumerate(operation.stages)},
             emit=emit,
+            lock=self.emitter.lock,
             interrupts=self._interrupts,
             monotonic=self._clock.monotonic,
             sleep=self._clock.sleep,
@@ -234,8 +235,7 @@ class Runner:
         def tick() -> None:
             asked = False
             while not done.wait(self._clock.tick):
-                self._sample()
-                self.emitter.tick()
+                self._look()
                 if not asked and self.emitter.cancel_requested():
                     asked = True
                     if not self._interrupts.stopping:
@@ -249,11 +249,12 @@ class Runner:
             done.set()
             thread.join()
 
-    def _sample(self) -> None:
+    def _look(self) -> None:
         progress = self._progress
-        if progress is not None:
-            with suppress(JournalError):  # the main thread meets it too, and stops
+        with suppress(JournalError):  # the main thread meets it too, and stops
+            if progress is not None:
                 progress.sample()
+            self.emitter.tick()
 
 
 def _leave_fork(error: BaseException | None) -> NoReturn:
