@@ -18,6 +18,7 @@ from stagerun.view import RunView, StageView, end_of, fold
 
 
 _SAMPLE: Final = 20  # successful runs that a usual duration is taken from
+_LONGEST_LOOK: Final = 0.5
 _PAGE: Final = 1000  # events read at a time, so that a long log needs no memory
 CRASHED_EXIT_CODE: Final = 1
 HEARTBEAT: Final = 5.0  # seconds between two signs of life of a run that is silent
@@ -239,6 +240,15 @@ class Records:
         ((version,),) = self._rows("PRAGMA data_version", ())
         return int(version)
 
+    def until_changed(self, version: int, wait: Callable[[], None]) -> None:
+        """Come back when somebody has written since `data_version` gave `version`; `wait` is called in between.
+
+        It comes back after a while all the same: a process that is dead writes nothing.
+        """
+        deadline = time.monotonic() + _LONGEST_LOOK
+        while self.data_version() == version and time.monotonic() < deadline:
+            wait()
+
     def follow(self, run: int, *, wait: Callable[[], None], kinds: Sequence[str] = ()) -> Iterator[events.Entry]:
         """Yield a run's events, those to come too, on along its chain, until the last link is over.
 
@@ -265,8 +275,7 @@ class Records:
                     if not kinds or events.RunFinished.kind in kinds:
                         yield events.Entry(run, seq + 1, view.finished_on or 0.0, end_of(view))
                     return
-                while self.data_version() == version and self.find(str(run)).state not in TERMINAL:
-                    wait()
+                self.until_changed(version, wait)
 
     def close(self) -> None:
         self._connection.close()

@@ -82,11 +82,13 @@ def _signal(view: RunView, number: int) -> bool:
 
 def _wait(records: Records, run: int, seconds: float) -> bool:
     deadline = time.monotonic() + seconds
-    while records.find(str(run)).state not in TERMINAL:
+    while True:
+        version = records.data_version()
+        if records.find(str(run)).state in TERMINAL:
+            return True
         if time.monotonic() > deadline:
             return False
-        time.sleep(_POLL)
-    return True
+        records.until_changed(version, lambda: time.sleep(_POLL))
 
 
 def _tell(records: Records, book: Journal, run: int) -> int:
