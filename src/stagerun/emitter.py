@@ -147,18 +147,27 @@ class Emitter:
         with self.lock:
             return self.view is not None and self._journal.cancel_requested(self.view.id)
 
-    def _beat(self) -> None:
-        now = self._clock.monotonic()
-        if self._beat_at <= now and self.view is not None and self.view.state is RunState.RUNNING:
-            self._beat_at = now + HEARTBEAT
-            with suppress(JournalError):  # the next fact meets it too
-                self._journal.beat(self.view, self._clock.wall())
+    def settle(self) -> None:
+        """Write what is queued, and say how many log lines could not be recorded."""
+        with self._alone():
+            self._flush()
+            if self._dropped and self.view is not None:
+                text = f"{self._dropped:,} log lines could not be recorded: {self._dropped_for}"
+                self._tell(self._stamp(self.view.id, events.LogLine(text, "warning")), self.view)
+                self._dropped = 0
 
     def close(self) -> None:
         """Write what is queued and close the sinks."""
         with self._alone():
             self._flush()
             self._each_sink(lambda sink: sink.close())
+
+    def _beat(self) -> None:
+        now = self._clock.monotonic()
+        if self._beat_at <= now and self.view is not None and self.view.state is RunState.RUNNING:
+            self._beat_at = now + HEARTBEAT
+            with suppress(JournalError):  # the next fact meets it too
+                self._journal.beat(self.view, self._clock.wall())
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -195,15 +204,6 @@ class Emitter:
     def _stamp(self, run: int, event: events.Event) -> events.Entry:
         self._seq += 1
         return events.Entry(run, self._seq, self._clock.wall(), event)
-
-    def settle(self) -> None:
-        """Write what is queued, and say how many log lines could not be recorded."""
-        with self._alone():
-            self._flush()
-            if self._dropped and self.view is not None:
-                text = f"{self._dropped:,} log lines could not be recorded: {self._dropped_for}"
-                self._tell(self._stamp(self.view.id, events.LogLine(text, "warning")), self.view)
-                self._dropped = 0
 
     def _record(self, write: Callable[[], _T]) -> _T:
         """Return what `write` returns, done in one transaction with the queue."""

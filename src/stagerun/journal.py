@@ -186,8 +186,8 @@ class Journal:
             raise database.explained(error, self._path) from error
 
     def beat(self, view: RunView, now: float) -> None:
-        """Give a sign of life."""
-        with self.transaction():
+        """Give a sign of life, unless another process holds the file just now."""
+        with self.transaction(wait=False):
             self._connection.execute(
                 "UPDATE runs SET seen_on = ? WHERE id = ? AND state = ?", (now, view.id, view.state)
             )
