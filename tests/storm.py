@@ -16,6 +16,7 @@ from stagerun.emitter import Clock, Emitter
 from stagerun.errors import OperationCancelled
 from stagerun.interrupts import Interrupts
 from stagerun.journal import Journal
+from stagerun.masking import Masker
 from stagerun.records import Records
 
 
@@ -25,7 +26,7 @@ def main(rounds: int, folder: Path) -> dict[str, int]:
     reader = Records(schema.open_for_reading(path), path)
     interrupts = Interrupts()
     interrupts.install()
-    emitter = Emitter(Journal(connection, path), [], Clock(), interrupts)
+    emitter = Emitter(Journal(connection, path), [], Clock(), interrupts, Masker())
     plan = events.RunCreated(target="demo:Storm", recipe="demo", operation="Storm", stages=(), owner="demo")
     run = emitter.create(plan, exclusive=False).id
     emitter.emit(events.RunStarted())

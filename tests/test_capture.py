@@ -14,6 +14,7 @@ import pytest
 
 from stagerun import LiveOperation, Progress, events
 from stagerun.capture import Capture
+from stagerun.masking import Masker
 from stagerun.states import RunState
 from tests.conftest import Bench, Project
 
@@ -84,7 +85,7 @@ def test_what_is_printed_becomes_log_lines_of_the_run_with_their_stream(bench: B
 
 
 def test_a_line_is_told_when_it_ends_and_not_before(lines: Lines) -> None:
-    with Capture(lines.write):
+    with Capture(lines.write, Masker()):
         print("one, ", end="")
         sys.stdout.write("two")
         sys.stdout.flush()
@@ -95,7 +96,7 @@ def test_a_line_is_told_when_it_ends_and_not_before(lines: Lines) -> None:
 
 
 def test_a_line_that_is_never_ended_is_told_at_the_end(lines: Lines) -> None:
-    with Capture(lines.write):
+    with Capture(lines.write, Masker()):
         print("no end", end="")
         print("nor here", end="", file=sys.stderr)
 
@@ -103,7 +104,7 @@ def test_a_line_that_is_never_ended_is_told_at_the_end(lines: Lines) -> None:
 
 
 def test_nothing_that_was_not_printed_is_told(lines: Lines) -> None:
-    with Capture(lines.write):
+    with Capture(lines.write, Masker()):
         print(end="")
         print("whole")
 
@@ -114,7 +115,7 @@ def test_a_line_that_a_thread_has_begun_waits_for_that_thread(lines: Lines) -> N
     def other() -> None:
         print("of another thread")
 
-    with Capture(lines.write):
+    with Capture(lines.write, Masker()):
         print("begun, ", end="")
         thread = threading.Thread(target=other)
         thread.start()
@@ -133,7 +134,7 @@ def test_threads_that_print_never_mix_their_lines(lines: Lines) -> None:
             print(worker, end=" ")
             print(number)
 
-    with Capture(lines.write):
+    with Capture(lines.write, Masker()):
         threads = [threading.Thread(target=work, args=(worker,)) for worker in range(8)]
         for thread in threads:
             thread.start()
@@ -158,7 +159,7 @@ def test_threads_that_print_never_mix_their_lines(lines: Lines) -> None:
     ],
 )
 def test_of_a_bar_that_is_drawn_over_itself_the_last_state_is_kept(lines: Lines, written: list[str], text: str) -> None:
-    with Capture(lines.write):
+    with Capture(lines.write, Masker()):
         for part in written:
             sys.stdout.write(part)
 
@@ -166,7 +167,7 @@ def test_of_a_bar_that_is_drawn_over_itself_the_last_state_is_kept(lines: Lines,
 
 
 def test_a_bar_of_many_states_needs_no_memory(lines: Lines) -> None:
-    with Capture(lines.write):
+    with Capture(lines.write, Masker()):
         for n in range(100_000):
             sys.stdout.write(f"\r{n:,} rows")
         print()
@@ -175,14 +176,14 @@ def test_a_bar_of_many_states_needs_no_memory(lines: Lines) -> None:
 
 
 def test_only_a_line_end_ends_a_line(lines: Lines) -> None:
-    with Capture(lines.write):
+    with Capture(lines.write, Masker()):
         print("a\x0bb\x0cc\x1cd\x85e\u2028f\u2029g")
 
     assert lines == [("a\x0bb\x0cc\x1cd\x85e\u2028f\u2029g", "info", "stdout")]
 
 
 def test_what_is_never_ended_is_told_in_parts_once_it_is_long(lines: Lines) -> None:
-    with Capture(lines.write):
+    with Capture(lines.write, Masker()):
         for _ in range(3):
             sys.stdout.write("x" * 40_000)
 
@@ -191,7 +192,7 @@ def test_what_is_never_ended_is_told_in_parts_once_it_is_long(lines: Lines) -> N
 
 
 def test_a_captured_stream_is_what_scripts_expect_of_one(lines: Lines) -> None:
-    with Capture(lines.write):
+    with Capture(lines.write, Masker()):
         out = sys.stdout
         assert isinstance(out, io.TextIOBase)
         asked = (out.writable(), out.readable(), out.isatty(), out.encoding, out.errors, out.closed)
@@ -205,7 +206,7 @@ def test_a_captured_stream_is_what_scripts_expect_of_one(lines: Lines) -> None:
 
 
 def test_bytes_that_are_written_below_the_text_become_lines(lines: Lines) -> None:
-    with Capture(lines.write):
+    with Capture(lines.write, Masker()):
         count = sys.stdout.buffer.write("é".encode() + b"\xff\n")
         sys.stderr.buffer.write(memoryview(b"raw\n"))
         sys.stdout.buffer.flush()
@@ -215,7 +216,7 @@ def test_bytes_that_are_written_below_the_text_become_lines(lines: Lines) -> Non
 
 
 def test_a_character_that_is_written_in_two_halves_stays_one(lines: Lines) -> None:
-    with Capture(lines.write):
+    with Capture(lines.write, Masker()):
         for byte in "é保\n".encode():
             sys.stdout.buffer.write(bytes([byte]))
 
@@ -224,7 +225,7 @@ def test_a_character_that_is_written_in_two_halves_stays_one(lines: Lines) -> No
 
 def test_a_recipe_may_redirect_its_own_output(lines: Lines) -> None:
     own = io.StringIO()
-    with Capture(lines.write):
+    with Capture(lines.write, Masker()):
         with redirect_stdout(own):
             print("mine")
         print("yours")
@@ -258,10 +259,10 @@ def test_records_become_log_lines_with_level_and_logger(bench: Bench, logger: lo
 def test_the_level_that_a_script_has_set_up_is_kept(lines: Lines, logger: logging.Logger) -> None:
     with bare_logging() as root:
         root.setLevel(logging.DEBUG)
-        with Capture(lines.write):
+        with Capture(lines.write, Masker()):
             logger.debug("all of it")
         root.setLevel(logging.ERROR)
-        with Capture(lines.write):
+        with Capture(lines.write, Masker()):
             logger.warning("not this")
             logger.error("but this")
 
@@ -273,7 +274,7 @@ def test_a_script_that_has_a_console_at_warning_gets_no_more_than_it_asked_for(
 ) -> None:
     with bare_logging() as root:
         root.addHandler(logging.StreamHandler(sys.stderr))
-        with Capture(lines.write):
+        with Capture(lines.write, Masker()):
             logger.info("not this")
             logger.warning("but this")
 
@@ -286,7 +287,7 @@ def test_a_console_of_the_root_does_not_double_a_line(
 ) -> None:
     with bare_logging() as root:
         root.addHandler(logging.StreamHandler(getattr(sys, stream)))
-        with Capture(lines.write):
+        with Capture(lines.write, Masker()):
             logger.warning("once")
 
     assert lines == [("once", "warning", "demo.capture")]
@@ -299,7 +300,7 @@ def test_a_console_of_another_logger_does_not_double_a_line(
 ) -> None:
     logger.propagate = propagate
     logger.addHandler(logging.StreamHandler(sys.stderr))
-    with bare_logging(), Capture(lines.write):
+    with bare_logging(), Capture(lines.write, Masker()):
         logger.warning("once")
 
     assert lines == [("once", "warning", "demo.capture")]
@@ -309,7 +310,7 @@ def test_a_console_of_another_logger_does_not_double_a_line(
 def test_a_handler_that_writes_to_a_file_goes_on_writing(lines: Lines, logger: logging.Logger, tmp_path: Path) -> None:
     handler = logging.FileHandler(tmp_path / "own.log")
     logger.addHandler(handler)
-    with bare_logging(), Capture(lines.write):
+    with bare_logging(), Capture(lines.write, Masker()):
         logger.warning("both")
     handler.close()
 
@@ -335,7 +336,7 @@ def test_a_logged_exception_brings_its_traceback(bench: Bench, logger: logging.L
 
 
 def test_a_record_that_can_not_be_formatted_stops_nothing(lines: Lines, logger: logging.Logger) -> None:
-    with bare_logging(), Capture(lines.write):
+    with bare_logging(), Capture(lines.write, Masker()):
         logger.warning("%d", "no number")
         logger.warning("next")
 
@@ -389,7 +390,7 @@ def test_a_recipe_that_sets_logging_up_itself_gets_each_line_once(project: Proje
 def test_a_warning_becomes_a_log_line_with_its_place(lines: Lines) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("always")
-        with Capture(lines.write):
+        with Capture(lines.write, Masker()):
             warnings.warn_explicit("old", DeprecationWarning, "recipe.py", 7)
 
     assert lines == [("recipe.py:7: DeprecationWarning: old", "warning", "warnings")]
@@ -418,7 +419,7 @@ def _leave_by_error() -> None:
 def test_streams_and_warnings_are_given_back(lines: Lines, leave: Callable[[], None]) -> None:
     before = (sys.stdout, sys.stderr, warnings.showwarning)
 
-    with suppress(KeyError), Capture(lines.write):
+    with suppress(KeyError), Capture(lines.write, Masker()):
         during = (sys.stdout, sys.stderr, warnings.showwarning)
         leave()
 
@@ -438,7 +439,7 @@ def test_handlers_and_level_are_given_back_in_their_order(
         root.setLevel(logging.ERROR)
         for handler in (console, file):
             root.addHandler(handler)
-        with suppress(KeyError), Capture(lines.write):
+        with suppress(KeyError), Capture(lines.write, Masker()):
             root.setLevel(logging.DEBUG)
             leave()
         after = (root.handlers.copy(), root.level, logger.handlers.copy())
@@ -449,7 +450,7 @@ def test_handlers_and_level_are_given_back_in_their_order(
 
 def test_the_level_of_a_root_that_nobody_set_up_is_given_back(lines: Lines) -> None:
     with bare_logging() as root:
-        with Capture(lines.write):
+        with Capture(lines.write, Masker()):
             during = root.level
         after = (root.level, root.handlers.copy())
 
@@ -459,7 +460,7 @@ def test_the_level_of_a_root_that_nobody_set_up_is_given_back(lines: Lines) -> N
 def test_a_stream_that_the_recipe_put_in_place_is_left_in_place(lines: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdout", sys.stdout)
     own = io.StringIO()
-    with Capture(lines.write):
+    with Capture(lines.write, Masker()):
         print("unfinished", end="")
         sys.stdout = own
 
@@ -471,8 +472,9 @@ def test_a_process_without_streams_is_captured_too() -> None:
 import sys
 sys.stdout = sys.stderr = None
 from stagerun.capture import Capture
+from stagerun.masking import Masker
 lines = []
-with Capture(lambda *line: lines.append(line)):
+with Capture(lambda *line: lines.append(line), Masker()):
     print("told")
 assert sys.stdout is None and sys.stderr is None
 assert lines == [("told", "info", "stdout")], lines
@@ -485,8 +487,9 @@ def test_a_fork_of_the_recipe_prints_where_it_would_have_printed_without_us() ->
     program = """
 import os, sys
 from stagerun.capture import Capture
+from stagerun.masking import Masker
 lines = []
-with Capture(lambda *line: lines.append(line)):
+with Capture(lambda *line: lines.append(line), Masker()):
     child = os.fork()
     if not child:
         print("from the child", flush=True)

@@ -32,6 +32,7 @@ from pathlib import Path
 from stagerun import events, schema
 from stagerun.interrupts import Interrupts
 from stagerun.journal import Journal
+from stagerun.masking import Masker
 from stagerun.runner import Clock, Emitter
 from stagerun.states import RunState
 
@@ -39,7 +40,7 @@ path = Path(sys.argv[1])
 print("ready", flush=True)
 sys.stdin.readline()
 connection = schema.open_for_writing(path)
-emitter = Emitter(Journal(connection, path), [], Clock(), Interrupts())
+emitter = Emitter(Journal(connection, path), [], Clock(), Interrupts(), Masker())
 plan = events.RunCreated(target="demo:Write", recipe="demo", operation="Write", stages=(), owner=sys.argv[2])
 emitter.create(plan, exclusive=False)
 emitter.emit(events.RunStarted())

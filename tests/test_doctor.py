@@ -277,7 +277,7 @@ def test_the_journal_that_an_option_names_is_the_one_looked_at(project: Project)
 def test_a_ci_machine_is_recognised(project: Project) -> None:
     done = project.stagerun("doctor", environ={"CI": "true"})
 
-    assert done.out.splitlines()[-1] == "ok    output    no terminal: runs print plain text; a CI machine"
+    assert done.out.splitlines()[-1] == "ok    output    no terminal: runs print plain text; a CI machine (other)"
 
 
 def test_the_text_names_the_same_findings_as_the_json(project: Project) -> None:

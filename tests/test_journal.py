@@ -15,6 +15,7 @@ from stagerun.emitter import Emitter
 from stagerun.errors import JournalError
 from stagerun.interrupts import Interrupts
 from stagerun.journal import Journal
+from stagerun.masking import Masker
 from stagerun.records import Records
 from stagerun.states import RunState, StageState
 from stagerun.view import RunView
@@ -130,7 +131,7 @@ def test_five_hundred_lines_are_written_without_waiting_for_a_fact(bench: Bench)
 
 def test_lines_wait_no_longer_than_a_fifth_of_a_second(tmp_path: Path) -> None:
     path, clock = tmp_path / "journal.db", HandClock()
-    emitter = Emitter(Journal(schema.open_for_writing(path), path), [], clock.as_clock(), Interrupts())
+    emitter = Emitter(Journal(schema.open_for_writing(path), path), [], clock.as_clock(), Interrupts(), Masker())
     emitter.create(PLAN, exclusive=False)
     emitter.emit(events.LogLine("first"))
     clock.move(0.19)

@@ -13,21 +13,21 @@ SOURCE: Final = Path(stagerun.__file__).parent
 # A module imports only from lines above its own; modules in one line don't know each other.
 LAYERS: Final = (
     "errors",
-    "states",
+    "ci states",
     "events identity interrupts params retries untrusted",
-    "database loops project tracebacks values view wording",
+    "database loops masking project tracebacks values view wording",
     "progress",
     "operation",
     "capture journal recipes records schema stagerun",
     "emitter",
     (
-        "runner render render.output render.paint render.lines render.frame render.document render.report"
-        " render.catalogue render.plain render.quiet render.jsonl render.live"
+        "runner render render.output render.paint render.lines render.ci render.frame render.document render.report"
+        " render.catalogue render.junit render.markdown render.trace render.plain render.quiet render.jsonl render.live"
     ),
     (
         "commands commands.common commands.say commands.moments commands.execution commands.run commands.resume"
         " commands.cancel commands.wait commands.watch commands.list commands.show commands.status"
-        " commands.history commands.logs commands.prune commands.doctor"
+        " commands.history commands.export commands.logs commands.prune commands.doctor"
     ),
     "cli",
     "__main__",
@@ -35,14 +35,16 @@ LAYERS: Final = (
 
 # Inside these two packages a few modules build on a common one.
 EXCEPTIONS: Final = {
-    "render": {"render.output", "render.plain", "render.quiet", "render.jsonl", "render.live"},
+    "render": {"render.ci", "render.output", "render.plain", "render.quiet", "render.jsonl", "render.live"},
+    "render.ci": {"render.lines", "render.markdown"},
     "render.frame": {"render.lines"},
+    "render.markdown": {"render.lines"},
     "render.report": {"render.lines", "render.paint"},
     "render.catalogue": {"render.paint"},
-    "render.plain": {"render.lines", "render.output"},
-    "render.quiet": {"render.lines", "render.output"},
+    "render.plain": {"render.ci", "render.lines", "render.output", "render.paint"},
+    "render.quiet": {"render.ci", "render.lines", "render.output"},
     "render.jsonl": {"render.output"},
-    "render.live": {"render.frame", "render.lines", "render.output"},
+    "render.live": {"render.ci", "render.frame", "render.lines", "render.output"},
     "commands.execution": {"commands.common", "commands.say"},
     "commands.run": {"commands.common", "commands.execution"},
     "commands.resume": {"commands.common", "commands.execution"},
@@ -54,6 +56,7 @@ EXCEPTIONS: Final = {
     "commands.status": {"commands.common"},
     "commands.history": {"commands.common", "commands.moments"},
     "commands.prune": {"commands.common", "commands.moments"},
+    "commands.export": {"commands.common"},
     "commands.logs": {"commands.common"},
     "commands.doctor": {"commands.common"},
 }

@@ -11,6 +11,8 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
+from stagerun.masking import Masker
+
 
 if TYPE_CHECKING:
     import logging
@@ -26,8 +28,9 @@ class CapturedStream(io.TextIOBase):
     Only a line end ends a line. Of a line that was drawn over with carriage returns, the last state is kept.
     """
 
-    def __init__(self, write: Write, name: str, original: TextIO | None) -> None:
+    def __init__(self, write: Write, name: str, original: TextIO | None, masker: Masker) -> None:
         self._write = write
+        self._masker = masker
         self._name = name
         self._original = original
         self._pid = os.getpid()
@@ -82,7 +85,11 @@ class CapturedStream(io.TextIOBase):
         parts = self._partial.setdefault(thread, [])
         parts.append(text)
         if len(parts) * len(text) > _PARTIAL_LIMIT and sum(map(len, parts)) > _PARTIAL_LIMIT:
-            self._emit("".join(self._partial.pop(thread)))
+            # What is held back may be the beginning of a secret.
+            text, held = self._masker.mask("".join(self._partial.pop(thread))), self._masker.longest
+            self._emit(text[: len(text) - held])
+            if held:
+                self._partial[thread] = [text[-held:]]
 
     def _emit(self, line: str) -> None:
         self._write(line.rstrip("\r").rpartition("\r")[2], "info", self._name)
@@ -107,8 +114,9 @@ class _Bytes(io.RawIOBase):
 class Capture:
     """Within this context print, logging and warnings go to `write`."""
 
-    def __init__(self, write: Write) -> None:
+    def __init__(self, write: Write, masker: Masker) -> None:
         self._write = write
+        self._masker = masker
         self._undo = ExitStack()
 
     def __enter__(self) -> None:
@@ -124,7 +132,7 @@ class Capture:
     def _take_streams(self) -> None:
         for name in ("stdout", "stderr"):
             original = getattr(sys, name)
-            captured = CapturedStream(self._write, name, original)
+            captured = CapturedStream(self._write, name, original, self._masker)
             setattr(sys, name, captured)
             self._undo.callback(_give_back, name, original, captured)
 

@@ -29,6 +29,7 @@ _COMMANDS: Final = {
     "status": "Show one run and its chain.",
     "history": "Show past runs, newest first.",
     "logs": "Print the lines of a run.",
+    "export": "Write a run for other tools: JUnit, Markdown, a trace.",
     "watch": "Show a run as it goes on, in another process.",
     "wait": "Wait until a run is over; exit with its exit code.",
     "cancel": "Stop a run of another process.",

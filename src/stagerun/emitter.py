@@ -1,4 +1,4 @@
-"""The one way a change gets out: stamped, journaled, then told to the sinks, in that order."""
+"""The one way a change gets out: rid of secrets, stamped, journaled, then told to the sinks, in that order."""
 
 import os
 import threading
@@ -13,6 +13,7 @@ from stagerun import events
 from stagerun.errors import JournalBusy, JournalError
 from stagerun.interrupts import Interrupts
 from stagerun.journal import Journal
+from stagerun.masking import Masker
 from stagerun.records import HEARTBEAT
 from stagerun.states import RunState
 from stagerun.view import RunView, fold
@@ -56,7 +57,7 @@ class Sink(Protocol):
 
 
 class Emitter:
-    """The one way a change gets out: stamped, journaled, then told to the sinks, in that order.
+    """The one way a change gets out: rid of secrets, stamped, journaled, then told to the sinks, in that order.
 
     Any thread may emit; a signal in the main thread waits until an event is out.
 
@@ -68,7 +69,9 @@ class Emitter:
 
     """
 
-    def __init__(self, journal: Journal, sinks: Iterable[Sink], clock: Clock, interrupts: Interrupts) -> None:
+    def __init__(
+        self, journal: Journal, sinks: Iterable[Sink], clock: Clock, interrupts: Interrupts, masker: Masker
+    ) -> None:
         self.view: RunView | None = None
         self.failure: JournalError | None = None
         self.broken_sinks: list[tuple[Sink, Exception]] = []
@@ -76,6 +79,7 @@ class Emitter:
         self._sinks = list(sinks)
         self._clock = clock
         self._interrupts = interrupts
+        self._masker = masker
         self.lock = threading.RLock()
         self._waiting = deque[events.Event]()
         self._inside = False
@@ -203,7 +207,7 @@ class Emitter:
 
     def _stamp(self, run: int, event: events.Event) -> events.Entry:
         self._seq += 1
-        return events.Entry(run, self._seq, self._clock.wall(), event)
+        return events.Entry(run, self._seq, self._clock.wall(), self._masker.event(event))
 
     def _record(self, write: Callable[[], _T]) -> _T:
         """Return what `write` returns, done in one transaction with the queue."""

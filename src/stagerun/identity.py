@@ -5,23 +5,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Final
 
-
-# The variables in which a CI system names the person behind a job, from each system's own list of variables.
-_CI_ACTORS: Final = (
-    "GITHUB_ACTOR",
-    "GITLAB_USER_LOGIN",
-    "BUILD_REQUESTEDFOR",
-    "BUILDKITE_BUILD_CREATOR",
-)
+from stagerun import ci
 
 
 def person(environ: Mapping[str, str] = os.environ) -> str:
     """Return who runs this: in CI the actor that the CI names, else the user's login name."""
-    for variable in _CI_ACTORS:
-        if environ.get(variable):
-            return environ[variable]
+    if (actor := ci.actor(environ)) is not None:
+        return actor
     for variable in ("LOGNAME", "USER", "LNAME", "USERNAME"):
         if environ.get(variable):
             return environ[variable]

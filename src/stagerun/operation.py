@@ -33,9 +33,24 @@ _FIELDS: Final = (
 _SETTINGS: Final = frozenset({"stages", "timeout", "exclusive"})
 # Options of the commands that also take an operation's parameters.
 _OPTIONS: Final = frozenset(
-    {"ci", "dry_run", "force", "help", "journal", "json", "progress", "run_id_file", "set", "target", "timestamps"}
+    {
+        "ci",
+        "dry_run",
+        "force",
+        "help",
+        "journal",
+        "json",
+        "progress",
+        "run_id_file",
+        "set",
+        "set_file",
+        "target",
+        "timestamps",
+    }
 )
-_MEMBERS: Final = frozenset({"pk", "objects", "parameters", "run", "cancel_requested", "params", "checked", "reflect"})
+_MEMBERS: Final = frozenset(
+    {"pk", "objects", "parameters", "run", "cancel_requested", "params", "secret_values", "checked", "reflect"}
+)
 _RESERVED: Final = frozenset({*_FIELDS, *_OPTIONS, *_MEMBERS})
 
 _Operation = TypeVar("_Operation", bound="LiveOperation")
@@ -124,6 +139,11 @@ class LiveOperation:
     def params(self) -> dict[str, Any]:
         """Return the values of the declared parameters as JSON values, secrets as `***`."""
         return {name: each.to_json(getattr(self, name)) for name, each in self.parameters.items()}
+
+    def secret_values(self) -> dict[str, str]:
+        """Return the values of the parameters that are secret, name -> value."""
+        values = {name: getattr(self, name) for name, each in self.parameters.items() if each.secret}
+        return {name: value.reveal() for name, value in values.items() if isinstance(value, params.Secret)}
 
     def checked(self) -> Self:
         """Return self when the parameters still hold what they declare; UsageError if not."""

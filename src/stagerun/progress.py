@@ -14,6 +14,7 @@ from stagerun import events, retries, values
 from stagerun.errors import IllegalTransition, Interruption, OperationCancelled, RecipeError
 from stagerun.interrupts import Interrupts, is_limit
 from stagerun.loops import Loop
+from stagerun.masking import Masker
 from stagerun.states import StageState
 
 
@@ -126,6 +127,7 @@ class Progress:
         monotonic: Callable[[], float],
         sleep: Callable[[float], None],
         accept: Callable[[object], None],
+        masker: Masker,
         recall: Callable[[str], Recalled | None],
         done_before: Collection[str],
         handover: Handover,
@@ -137,6 +139,7 @@ class Progress:
         self._monotonic = monotonic
         self._sleep = sleep
         self._accept = accept
+        self._masker = masker
         self._recall = recall
         self._done_before = done_before
         self._keys: set[str] = set()
@@ -168,7 +171,7 @@ class Progress:
     def status(self, text: object, level: str = "info") -> None:
         """Set the one-line status."""
         self.check_cancelled()
-        line = _cut(" ".join(str(text).split("\n")))
+        line = self._cut(" ".join(str(text).split("\n")))
         self._emit(events.StatusChanged(events.encodable(line), _level(level)))
 
     def percent(self, n: float) -> None:
@@ -262,6 +265,8 @@ class Progress:
         self.check_cancelled()
         what = f"checkpoint {key!r}"
         plain = values.exact(value, what) if type is None else values.to_builtins(value, type, what)
+        if self._masker.holds(plain):
+            raise RecipeError(f"{what} holds a secret, and the journal must not", "leave it out of the value")
         size = len(events.dumps(plain).encode())
         if size > values.LIMIT:
             raise RecipeError(
@@ -313,8 +318,9 @@ class Progress:
 
     def write(self, text: str, level: str, stream: str | None) -> None:
         """Write captured text: what `print`, `logging` and warnings of a recipe come to."""
-        for line in text.removesuffix("\n").split("\n"):
-            self._emit(events.LogLine(_cut(line.removesuffix("\r")), level, stream))
+        # A secret of several lines is found only before they are parted.
+        for line in self._masker.mask(text).removesuffix("\n").split("\n"):
+            self._emit(events.LogLine(self._cut(line.removesuffix("\r")), level, stream))
 
     def sample(self) -> None:
         """Tell how far the innermost loop is, if it moved. Called a few times a second, from any thread."""
@@ -403,9 +409,18 @@ class Progress:
         self._sleep(seconds)
         self.check_cancelled()
 
+    def _cut(self, line: str) -> str:
+        if len(line) > LINE_LIMIT:
+            line = self._masker.mask(line)  # or a part of a secret could stay
+        if len(line) <= LINE_LIMIT:
+            return line
+        return f"{line[:LINE_LIMIT]} [... {len(line) - LINE_LIMIT:,} characters cut]"
+
     def _claim(self, call: str, key: object) -> None:
         if not isinstance(key, str) or not key:
             raise RecipeError(f"p.{call} needs a key, a text that names it, not {key!r}")
+        if self._masker.holds(key):
+            raise RecipeError(f"the key of p.{call} holds a secret, and the journal must not", "choose another key")
         if key in self._keys:
             raise RecipeError(f"the key {key!r} is used twice in this run", f'in a loop, number it: f"{key}-{{n}}"')
         self._keys.add(key)
@@ -426,12 +441,6 @@ def _level(level: str) -> str:
     if level not in LEVELS:
         raise RecipeError(f"there is no level {level!r}", "levels: " + ", ".join(LEVELS))
     return level
-
-
-def _cut(line: str) -> str:
-    if len(line) <= LINE_LIMIT:
-        return line
-    return f"{line[:LINE_LIMIT]} [... {len(line) - LINE_LIMIT:,} characters cut]"
 
 
 def _nobody(event: events.Event) -> None:

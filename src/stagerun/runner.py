@@ -14,6 +14,7 @@ from stagerun.emitter import Clock, Emitter, Sink
 from stagerun.errors import HeldError, Interruption, JournalError, OperationCancelled, RecipeError
 from stagerun.interrupts import Interrupts
 from stagerun.journal import Journal
+from stagerun.masking import SHORTEST, Masker
 from stagerun.operation import LiveOperation
 from stagerun.progress import Handover, Progress, Recalled
 from stagerun.records import Records, Resumption
@@ -42,6 +43,7 @@ class Runner:
         records: Records,
         sinks: Iterable[Sink],
         interrupts: Interrupts,
+        masker: Masker | None = None,
         clock: Clock | None = None,
     ) -> None:
         self._clock = clock or Clock()
@@ -49,7 +51,8 @@ class Runner:
         self._records = records
         self._progress: Progress | None = None
         self._pid = os.getpid()
-        self.emitter = Emitter(journal, sinks, self._clock, interrupts)
+        self._masker = masker or Masker()
+        self.emitter = Emitter(journal, sinks, self._clock, interrupts, self._masker)
 
     def run(
         self,
@@ -73,6 +76,7 @@ class Runner:
             created: told the first run's id before its first stage.
 
         """
+        self._masker.learn(operation.secret_values().values())
         with self._interrupts:
             plan = self._plan(found, operation, chained_from=None, resumption=resumption)
             self.emitter.bury(self._records.unrecorded_crashes())
@@ -94,6 +98,7 @@ class Runner:
         error: BaseException | None = None
         if not self._interrupts.stopping:
             self.emitter.emit(events.RunStarted())
+            self._warn_of_short_secrets(operation)
             self._reflect(operation)
             error = self._execute(operation, handover)
         if self.emitter.failure is not None:
@@ -130,14 +135,15 @@ class Runner:
             interrupts=self._interrupts,
             monotonic=self._clock.monotonic,
             sleep=self._clock.sleep,
-            accept=_accept,
+            accept=self._accept,
+            masker=self._masker,
             recall=self._recall,
             done_before=self.emitter.view.done_before if self.emitter.view else (),
             handover=handover,
         )
         error: BaseException | None = None
         try:
-            with Capture(progress.write), self._interrupts.limit(operation.timeout, "the run"):
+            with Capture(progress.write, self._masker), self._interrupts.limit(operation.timeout, "the run"):
                 try:
                     self._interrupts.expose()
                     operation.run(progress)
@@ -171,7 +177,7 @@ class Runner:
                 seconds=seconds,
                 exit_code=SIGNAL_EXIT_CODES.get(signal or "", SIGNAL_EXIT_CODES["SIGTERM"]),
                 signal=signal,
-                error=tracebacks.failure(error, stage) if own and error else None,
+                error=self._failure(error, stage) if own and error else None,
             )
         code = 0
         failure: events.Failure | None = None
@@ -180,11 +186,29 @@ class Runner:
         elif error is not None:
             code = 1
         if error is not None and code:
-            failure = tracebacks.failure(error, stage)
+            failure = self._failure(error, stage)
         elif handover.failure is not None:
             code, failure = 1, events.Failure(type="", message=handover.failure)
         state = RunState.FAILED if code else RunState.SUCCEEDED
         return events.RunFinished(state=state, seconds=seconds, exit_code=code, error=failure)
+
+    def _failure(self, error: BaseException, stage: str | None) -> events.Failure:
+        view = self.emitter.view
+        return tracebacks.failure(error, stage, source=view.source if view else None, mask=self._masker.mask)
+
+    def _accept(self, operation: object) -> None:
+        if not isinstance(operation, LiveOperation):
+            raise RecipeError(
+                f"p.chain_to needs an operation, not {operation!r}",
+                "make one: p.chain_to(Publish(owner=self.owner))",
+            )
+        self._masker.learn(operation.checked().secret_values().values())
+
+    def _warn_of_short_secrets(self, operation: LiveOperation) -> None:
+        for name, value in operation.secret_values().items():
+            if 0 < len(value) < SHORTEST:
+                text = f"secret {name!r} has fewer than {SHORTEST} characters: it is not masked in the output"
+                self.emitter.emit(events.LogLine(text, "warning"))
 
     def _recall(self, key: str) -> Recalled | None:
         view = self.emitter.view
@@ -269,15 +293,6 @@ def _encodable(value: object) -> object:
     if isinstance(value, list):
         return [_encodable(each) for each in value]
     return events.encodable(value) if isinstance(value, str) else value
-
-
-def _accept(operation: object) -> None:
-    if not isinstance(operation, LiveOperation):
-        raise RecipeError(
-            f"p.chain_to needs an operation, not {operation!r}",
-            "make one: p.chain_to(Publish(owner=self.owner))",
-        )
-    operation.checked()
 
 
 def _left_open(error: BaseException | None) -> StageState:

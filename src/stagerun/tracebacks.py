@@ -3,6 +3,7 @@
 import importlib
 import os
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -16,20 +17,31 @@ _IMPORTLIB: Final = str(Path(importlib.__file__).parent) + os.sep
 _OURS: Final = str(Path(__file__).parent) + os.sep
 
 
-def failure(error: BaseException, stage: str | None = None) -> Failure:
-    """Return what is recorded of `error`. It never raises, also when the error can't be printed."""
+def failure(
+    error: BaseException, stage: str | None = None, *, source: str | None = None, mask: Callable[[str], str] = str
+) -> Failure:
+    """Return what is recorded of `error`. It never raises, also when the error can't be printed.
+
+    Args:
+        error: what was raised.
+        stage: where.
+        source: the recipe's file: the failure is placed there if it passed through it.
+        mask: takes the secrets out of a text, before it is cut.
+
+    """
     try:
         told = traceback.TracebackException.from_exception(error)
         _keep_recipe_frames(told)
         text = "".join(told.format()).rstrip("\n")
     except BaseException:
         return Failure(type=type(error).__qualname__, message=_UNPRINTABLE, stage=stage)
-    innermost = told.stack[-1] if told.stack else None
+    frames = [frame for frame in told.stack if frame.filename == source] or told.stack
+    innermost = frames[-1] if frames else None
     return Failure(
         type=type(error).__qualname__,
-        message=_bounded(_message(error)),
+        message=_bounded(mask(_message(error))),
         stage=stage,
-        traceback=_bounded(text),
+        traceback=_bounded(mask(text)),
         file=innermost.filename if innermost else getattr(told, "filename", None),
         line=innermost.lineno if innermost else _line(told),
     )

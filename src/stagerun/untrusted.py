@@ -12,8 +12,21 @@ _ACTIVE: Final = (
 )
 _UNSAFE: Final = re.compile(f"[{_ACTIVE}]")
 _UNSAFE_OR_COLOUR: Final = re.compile(rf"(\x1b\[[0-9;:]{{0,40}}m)|[{_ACTIVE}]")
-_NOT_ASCII: Final = re.compile(r"[^\x20-\x7e]")
+_NOT_PLAIN_JSON: Final = re.compile(r"[^\x20-\x7e]|#(?=#)")
 _RESET: Final = "\x1b[0m"
+
+# What a CI system would obey: anywhere in a line (GitHub, Azure, TeamCity), or at its start (GitHub, Buildkite).
+# Some look through colour sequences.
+_SGR: Final = r"(?:\x1b\[[0-9;:]*m)*"
+_ANYWHERE: Final = re.compile(
+    rf"(#{_SGR}#)(?={_SGR}(?:\[|{_SGR.join('vso')}|{_SGR.join('teamcity')}))",
+    re.IGNORECASE,
+)
+_AT_START: Final = re.compile(
+    rf"^((?:\s|\x1b\[[0-9;:]*m)*)(?=:{_SGR}:.*:{_SGR}:|---(?:\s|$|\x1b)|\+\+\+(?:\s|$|\x1b)|~~~(?:\s|$|\x1b)|\^\^\^)"
+)
+_NOT_XML: Final = re.compile(r"[\ufffe\uffff]|[\U0001fffe-\U0001ffff]")
+_COMMAND_IN_XML: Final = re.compile(r"^(\s*)([:~^+-])(?=[:~^+-])|#(?=#)", re.MULTILINE)
 
 
 def neutralise(text: str, *, keep_colour: bool = False) -> str:
@@ -29,11 +42,34 @@ def neutralise(text: str, *, keep_colour: bool = False) -> str:
     return safe + _RESET if "\x1b" in safe else safe
 
 
+def disarm(text: str) -> str:
+    """Return one neutralised line in which no CI system finds a command, wherever in a line it looks for one."""
+    return _ANYWHERE.sub(r"\1\\", text) if "#" in text else text
+
+
+def disarm_line(text: str) -> str:
+    """Return one neutralised line in which no CI system finds a command, also where the line starts with it."""
+    return _AT_START.sub(r"\1\\", disarm(text))
+
+
 def neutralise_json(text: str) -> str:
-    """Return the JSON `text` with all but printable ASCII as JSON's own escapes: it still means the same."""
-    if text.isascii() and text.isprintable():
+    """Return the JSON `text` with all but printable ASCII as JSON's own escapes: it still means the same.
+
+    So does the first `#` of two, with which commands to CI systems begin.
+    """
+    if text.isascii() and text.isprintable() and "##" not in text:
         return text
-    return _NOT_ASCII.sub(lambda match: "".join(f"\\u{unit:04x}" for unit in _utf16(match[0])), text)
+    return _NOT_PLAIN_JSON.sub(lambda match: "".join(f"\\u{unit:04x}" for unit in _utf16(match[0])), text)
+
+
+def neutralise_xml(text: str) -> str:
+    """Return lines of `text` as an XML 1.0 document can hold them (w3.org/TR/xml, 2.2); `disarm_xml` follows."""
+    return "\n".join(_NOT_XML.sub(_escape, neutralise(line)) for line in text.split("\n"))
+
+
+def disarm_xml(document: str) -> str:
+    """Return the XML `document` with commands to CI systems broken by character references: it means the same."""
+    return _COMMAND_IN_XML.sub(lambda match: f"{match[1] or ''}&#{ord(match[2] or '#')};", document)
 
 
 def _utf16(character: str) -> tuple[int, ...]:

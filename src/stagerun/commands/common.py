@@ -8,10 +8,11 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from stagerun import events, schema
+from stagerun import ci, events, schema
 from stagerun.errors import JournalError, UsageError
 from stagerun.project import Project, find
 from stagerun.records import Records
+from stagerun.render.ci import dialect_of
 from stagerun.render.output import Output
 from stagerun.render.paint import Paint
 from stagerun.untrusted import neutralise_json
@@ -42,6 +43,14 @@ def journal_file(ctx: click.Context, journal: Path | None) -> Path:
     return (journal or project_of(ctx).journal).absolute()
 
 
+def read_parameter(name: str, file: str) -> str:
+    """Return the text of `file`, without the line end that an editor leaves."""
+    try:
+        return Path(file).read_text().rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{name!r} can't be read from {file}: {error}") from None
+
+
 def has_runs(path: Path) -> bool:
     """Return True if there is a journal at `path` that is not just an empty file."""
     try:
@@ -68,22 +77,28 @@ def open_records(ctx: click.Context, journal: Path | None) -> Records:
 def paint() -> Paint:
     """Return the colours and symbols that standard output can show."""
     output = Output(sys.stdout)
-    colour = may_colour(os.environ, is_terminal=output.isatty())
+    colour = may_colour(output, ci.detect(os.environ))
     output.close()
     return Paint(colour=colour, unicode=output.unicode)
 
 
-def print_lines(lines: Iterable[str]) -> None:
+def print_lines(lines: Iterable[str], *, err: bool = False) -> None:
+    guard = dialect_of(ci.detect(os.environ), os.environ).guard
     for line in lines:
-        click.echo(line, color=True)  # the lines hold no colour where there may be none
+        click.echo(guard(line), color=True, err=err)  # the lines hold no colour where there may be none
 
 
 def print_json(document: object) -> None:
     click.echo(neutralise_json(events.dumps(document)))
 
 
-def may_colour(environ: Mapping[str, str], *, is_terminal: bool) -> bool:
-    """Decide about colour: NO_COLOR, then FORCE_COLOR or CLICOLOR_FORCE, then TERM=dumb, then the terminal.
+def may_colour(output: Output, system: ci.System) -> bool:
+    """Return True if `output` shows colours to somebody: a terminal, or the log view of a CI system."""
+    return wants_colour(os.environ, shown=output.isatty() or (system in ci.COLOURED and not output.is_file()))
+
+
+def wants_colour(environ: Mapping[str, str], *, shown: bool) -> bool:
+    """Decide about colour: NO_COLOR, then FORCE_COLOR or CLICOLOR_FORCE, then TERM=dumb, then whether it is shown.
 
     Sources: no-color.org, force-color.org, bixense.com/clicolors.
     """
@@ -92,14 +107,7 @@ def may_colour(environ: Mapping[str, str], *, is_terminal: bool) -> bool:
     for variable in ("FORCE_COLOR", "CLICOLOR_FORCE"):
         if environ.get(variable):
             return environ[variable] != "0"
-    return is_terminal and environ.get("TERM") != "dumb"
-
-
-def in_ci(environ: Mapping[str, str]) -> bool:
-    """Return True on a CI machine, where a pseudo-terminal must not be redrawn either."""
-    return any(environ.get(name) for name in ("CI", "GITHUB_ACTIONS", "GITLAB_CI", "TF_BUILD", "BUILDKITE")) or bool(
-        environ.get("TEAMCITY_VERSION") or (environ.get("JENKINS_URL") and environ.get("BUILD_ID"))
-    )
+    return shown and environ.get("TERM") != "dumb"
 
 
 class Ref(click.ParamType[str]):

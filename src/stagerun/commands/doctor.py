@@ -12,7 +12,7 @@ from typing import Final, Literal
 
 import click
 
-from stagerun import __version__, schema, wording
+from stagerun import __version__, ci, schema, wording
 from stagerun.commands import common
 from stagerun.project import Project
 from stagerun.render.output import Output
@@ -50,9 +50,10 @@ def command(ctx: click.Context, /, *, journal: Path | None, as_json: bool) -> in
         paint = common.paint()
         colours = {"ok": "green", "note": "yellow", "bad": "red"}
         width = max(len(each.what) for each in findings)
-        for each in findings:
-            grade = paint(f"{each.grade:4}", colours[each.grade])
-            click.echo(f"{grade}  {each.what:{width}}  {neutralise(each.text)}")
+        common.print_lines(
+            f"{paint(f'{each.grade:4}', colours[each.grade])}  {each.what:{width}}  {neutralise(each.text)}"
+            for each in findings
+        )
     return UNWELL if any(each.grade == "bad" for each in findings) else 0
 
 
@@ -109,11 +110,12 @@ def _journal(path: Path) -> Iterator[Finding]:
 
 def _terminal() -> Iterator[Finding]:
     output = Output(sys.stdout)
-    ci = "a CI machine" if common.in_ci(os.environ) else "no CI machine"
+    system = ci.detect(os.environ)
+    told = "no CI machine" if system is ci.System.NONE else f"a CI machine ({system})"
     if output.isatty():
         symbols = "Unicode" if output.unicode else f"ASCII symbols ({output.encoding})"
         where = f"a terminal of {output.width()} columns, TERM={os.environ.get('TERM', '')}, {symbols}"
     else:
         where = "no terminal: runs print plain text"
-    yield Finding("ok", "output", f"{where}; {ci}")
+    yield Finding("ok", "output", f"{where}; {told}")
     output.close()

@@ -3,21 +3,23 @@
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import click
 
-from stagerun import recipes, render, schema
+from stagerun import ci, recipes, render, schema
 from stagerun.commands import common
 from stagerun.commands.say import say
 from stagerun.emitter import Sink
 from stagerun.errors import UsageError
 from stagerun.interrupts import Interrupts, is_limit
 from stagerun.journal import Journal
+from stagerun.masking import Masker
 from stagerun.operation import LiveOperation
 from stagerun.records import Records, Resumption
+from stagerun.render.ci import dialect_of
 from stagerun.render.output import Output, reserve_stdout
 from stagerun.runner import Runner
 
@@ -36,7 +38,19 @@ def display_options(function: _Function) -> _Function:
         help="How to show it: auto, tty, plain, json, quiet.",
     )
     times = common.option("--timestamps", is_flag=True, help="Put the time before each plain line.")
-    return mode(times(function))
+    system = common.option(
+        "--ci",
+        callback=_system,
+        default=ci.AUTO,
+        metavar="NAME",
+        show_default=True,
+        help="The CI system that reads the lines: auto, " + ", ".join(ci.System) + ".",
+    )
+    return mode(times(system(function)))
+
+
+def _system(ctx: click.Context, option: click.Parameter, value: str) -> ci.System:
+    return ci.detect(os.environ) if value == ci.AUTO else ci.by_name(value)
 
 
 def _limit(ctx: click.Context, option: click.Parameter, value: float | None) -> float | None:
@@ -56,12 +70,20 @@ def options(function: _Function) -> _Function:
     return display_options(limit(file(function)))
 
 
-def choose_display(output: Output, progress: str, *, timestamps: bool) -> Sink:
+def choose_display(
+    output: Output, *, progress: str, timestamps: bool, system: ci.System, masker: Masker | None = None
+) -> Sink:
     """Return the display that writes to `output`."""
-    is_terminal = output.isatty()
-    capable = is_terminal and os.environ.get("TERM", "dumb") != "dumb" and not common.in_ci(os.environ)
-    colour = common.may_colour(os.environ, is_terminal=is_terminal)
-    display = render.choose(progress, output, live=capable, colour=colour, timestamps=timestamps)
+    display = render.choose(
+        progress,
+        output,
+        dialect=dialect_of(system, os.environ, unicode=output.unicode),
+        # A pseudo-terminal of a CI system must not be redrawn either.
+        live=output.isatty() and os.environ.get("TERM", "dumb") != "dumb" and system is ci.System.NONE,
+        colour=common.may_colour(output, system),
+        timestamps=timestamps,
+        masker=masker or Masker(),
+    )
     if progress == "json":
         reserve_stdout()
     return display
@@ -74,6 +96,7 @@ def execute(
     *,
     progress: str,
     timestamps: bool,
+    system: ci.System,
     journal: Path | None,
     timeout: float | None,
     run_id_file: Path | None,
@@ -82,7 +105,8 @@ def execute(
     """Run `operation` and its chain in this process; return the exit code."""
     interrupts, output = Interrupts(), Output(sys.stdout)
     interrupts.farewell, output.given_up = output.leave, lambda: interrupts.stopping
-    display = choose_display(output, progress, timestamps=timestamps)
+    masker = Masker()
+    display = choose_display(output, progress=progress, timestamps=timestamps, system=system, masker=masker)
     _write_id(run_id_file, None)
     path = common.journal_file(ctx, journal)
     connection = schema.open_for_writing(path, durable=common.project_of(ctx).durable)
@@ -90,8 +114,8 @@ def execute(
         say(f"warning: journal {path} lies on a network file system", "one process at a time can use it safely")
     book = Journal(connection, path, hurried=lambda: interrupts.stopping)
     records = Records(connection, path)
-    runner = Runner(journal=book, records=records, sinks=[display], interrupts=interrupts)
-    _die_with_parent(os.environ)
+    runner = Runner(journal=book, records=records, sinks=[display], interrupts=interrupts, masker=masker)
+    _die_with_parent(system)
     with interrupts:
         # The handlers stay: a signal that arrives after the end must change nothing.
         interrupts.install()
@@ -108,7 +132,7 @@ def execute(
             display.close()
             connection.close()
     for broken, error in runner.emitter.broken_sinks:
-        say(f"the {type(broken).__name__} display broke: {error!r}", f"see 'stagerun status {view.id}'")
+        say(masker.mask(f"the {type(broken).__name__} display broke: {error!r}"), f"see 'stagerun status {view.id}'")
     assert view.exit_code is not None
     return view.exit_code
 
@@ -122,9 +146,9 @@ def _write_id(file: Path | None, run: int | None) -> None:
             raise UsageError(f"the run id can't be written to {file}: {error.strerror}") from None
 
 
-def _die_with_parent(environ: Mapping[str, str]) -> None:
-    """Ask the kernel for SIGTERM when the shell above dies: these CI systems signal only that shell."""
-    if sys.platform == "linux" and (environ.get("GITHUB_ACTIONS") or environ.get("TF_BUILD")):
+def _die_with_parent(system: ci.System) -> None:
+    """Ask the kernel for SIGTERM when the shell above dies, where only that shell is signalled."""
+    if sys.platform == "linux" and system in ci.SIGNALS_THE_SHELL:
         import ctypes
 
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

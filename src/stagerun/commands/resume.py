@@ -12,8 +12,10 @@ from typing import Any, Final
 import click
 
 from stagerun import params, recipes, schema, wording
+from stagerun.ci import System
 from stagerun.commands import common, execution
 from stagerun.errors import HeldError, UsageError
+from stagerun.masking import MASK
 from stagerun.operation import LiveOperation
 from stagerun.records import Records, Resumption
 from stagerun.render import lines
@@ -29,6 +31,7 @@ MOST_ATTEMPTS: Final = 20
 @click.argument("ref", type=common.Ref(), required=False)
 @common.option("--from", "from_stage", metavar="STAGE", help="Do this stage and the later ones again.")
 @common.option("--set", "settings", metavar="NAME=VALUE", multiple=True, help="Change a parameter.")
+@common.option("--set-file", "files", metavar="NAME=PATH", multiple=True, help="Read a parameter from a file.")
 @common.option("--force", is_flag=True, help=f"Resume also after {MOST_ATTEMPTS} attempts.")
 @common.option("--dry-run", is_flag=True, help="Show the plan; start nothing.")
 @execution.options
@@ -42,10 +45,12 @@ def command(
     ref: str | None,
     from_stage: str | None,
     settings: tuple[str, ...],
+    files: tuple[str, ...],
     force: bool,
     dry_run: bool,
     progress: str,
     timestamps: bool,
+    ci: System,
     timeout: float | None,
     run_id_file: Path | None,
     operation: str | None,
@@ -67,8 +72,8 @@ def command(
         )
     resumption = records.resumption(view, from_stage)
     found = _found(view, common.project_of(ctx).recipes)
-    instance = found.operation(owner=view.owner, **_values(found.operation, view, settings))
-    plan = list(_plan(resumption, from_stage, found, settings))
+    instance = found.operation(owner=view.owner, **_values(found.operation, view, settings, files))
+    plan = list(_plan(resumption, from_stage, found, (*settings, *files)))
     # A plan that nobody can read must not stop what it announces.
     with suppress(OSError):
         if progress == "json":
@@ -85,6 +90,7 @@ def command(
             instance,
             progress=progress,
             timestamps=timestamps,
+            system=ci,
             journal=journal,
             timeout=timeout,
             run_id_file=run_id_file,
@@ -134,27 +140,44 @@ def _found(view: RunView, folder: Path) -> recipes.Found:
     return recipes.load(view.target, folder)
 
 
-def _values(operation: type[LiveOperation], view: RunView, settings: tuple[str, ...]) -> dict[str, Any]:
+def _values(
+    operation: type[LiveOperation], view: RunView, settings: tuple[str, ...], files: tuple[str, ...]
+) -> dict[str, Any]:
     """Return the parameters of the run with the changes; secrets were never written down and are asked for again."""
     values = {name: value for name, value in view.params.items() if name in operation.parameters}
+    changed = dict(_changed(operation, settings, files))
     for name, parameter in operation.parameters.items():
         if parameter.secret:
             values.pop(name, None)
-            secret = _secret(parameter, given=view.params.get(name) is not None)
-            if secret is not None:
+            if name not in changed and (secret := _secret(parameter, given=view.params.get(name) is not None)):
                 values[name] = secret
-    for setting in settings:
-        name, equals, value = setting.partition("=")
-        if not equals:
-            raise UsageError(f"--set can't be {setting!r}", "give it as --set name=value")
-        name = name.strip().replace("-", "_")
-        if name in operation.parameters and operation.parameters[name].secret:
+        elif name not in changed and MASK in str(values.get(name, "")):
             raise UsageError(
-                f"{name!r} is a secret and can't be given on the command line", f"set STAGERUN_{name.upper()}"
+                f"the parameter {name!r} held a secret and was not written down", f"give it again: --set {name}=VALUE"
             )
-        parameter_many = name in operation.parameters and operation.parameters[name].many
-        values[name] = value.split(",") if parameter_many else value
-    return values
+    return values | changed
+
+
+def _changed(
+    operation: type[LiveOperation], settings: tuple[str, ...], files: tuple[str, ...]
+) -> Iterator[tuple[str, Any]]:
+    """Yield what `--set` and `--set-file` say."""
+    for option, given in (("--set", settings), ("--set-file", files)):
+        for setting in given:
+            name, equals, value = setting.partition("=")
+            if not equals:
+                raise UsageError(f"{option} can't be {setting!r}", f"give it as {option} name=value")
+            name = name.strip().replace("-", "_")
+            parameter = operation.parameters.get(name)
+            if option == "--set-file":
+                yield name, common.read_parameter(name, value)
+            elif parameter and parameter.secret:
+                raise UsageError(
+                    f"{name!r} is a secret and can't be given on the command line",
+                    f"set STAGERUN_{name.upper()}, or give --set-file {name}=PATH",
+                )
+            else:
+                yield name, value.split(",") if parameter and parameter.many else value
 
 
 def _secret(parameter: params.Parameter, *, given: bool) -> params.Secret | None:
@@ -165,7 +188,10 @@ def _secret(parameter: params.Parameter, *, given: bool) -> params.Secret | None
         return None
     if sys.stdin is not None and sys.stdin.isatty():
         return params.Secret(click.prompt(parameter.name, hide_input=True, err=True))
-    raise UsageError(f"the secret {parameter.name!r} is missing: it is never written down", f"set {variable}")
+    raise UsageError(
+        f"the secret {parameter.name!r} is missing: it is never written down",
+        f"set {variable}, or give --set-file {parameter.name}=PATH",
+    )
 
 
 def _plan(

@@ -10,6 +10,7 @@ from typing import Any, Final
 import click
 
 from stagerun import params, recipes
+from stagerun.ci import System
 from stagerun.commands import common, execution
 from stagerun.errors import UsageError
 from stagerun.operation import LiveOperation
@@ -71,6 +72,7 @@ def command(
     target: str,
     progress: str,
     timestamps: bool,
+    ci: System,
     owner: str | None,
     timeout: float | None,
     run_id_file: Path | None,
@@ -95,6 +97,7 @@ def command(
         operation,
         progress=progress,
         timestamps=timestamps,
+        system=ci,
         journal=journal,
         timeout=timeout,
         run_id_file=run_id_file,
@@ -194,10 +197,7 @@ def _read_secret(
 ) -> Callable[[click.Context, click.Parameter, str | None], params.Secret | None]:
     def read(ctx: click.Context, option: click.Parameter, value: str | None) -> params.Secret | None:
         if value is not None:
-            try:
-                return params.Secret(Path(value).read_text().rstrip("\r\n"))
-            except (OSError, UnicodeDecodeError) as error:
-                raise UsageError(f"the secret {parameter.name!r} can't be read from {value}: {error}") from None
+            return params.Secret(common.read_parameter(parameter.name, value))
         if variable in os.environ:
             return params.Secret(os.environ[variable])
         if not parameter.required or ctx.resilient_parsing:

@@ -1,7 +1,11 @@
 """How a command tells a person on stderr what is wrong and the way out."""
 
+import os
+
 import click
 
+from stagerun import ci
+from stagerun.render.ci import dialect_of
 from stagerun.untrusted import neutralise
 
 
@@ -11,4 +15,5 @@ def say(message: str, hint: str | None = None) -> None:
     told = [f"stagerun: {neutralise(first)}", *map(neutralise, rest)]
     if hint:
         told.append(f"  {neutralise(hint)}")
-    click.echo("\n".join(told), err=True)
+    guard = dialect_of(ci.detect(os.environ), os.environ).guard
+    click.echo("\n".join(map(guard, told)), err=True)

@@ -8,6 +8,7 @@ from typing import Final
 import click
 
 from stagerun import events
+from stagerun.ci import System
 from stagerun.commands import common, execution
 from stagerun.render.output import Output
 from stagerun.view import RunView, begin, fold
@@ -29,6 +30,7 @@ def command(
     ref: str,
     progress: str,
     timestamps: bool,
+    ci: System,
     operation: str | None,
     journal: Path | None,
 ) -> int:
@@ -38,7 +40,7 @@ def command(
     """
     records = common.open_records(ctx, journal)
     run = records.find(ref, operation).id
-    display = execution.choose_display(Output(sys.stdout), progress, timestamps=timestamps)
+    display = execution.choose_display(Output(sys.stdout), progress=progress, timestamps=timestamps, system=ci)
 
     def wait() -> None:
         display.refresh(time.time())

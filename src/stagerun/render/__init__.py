@@ -6,6 +6,8 @@ A display is told of events and draws from views; it never touches the journal, 
 from typing import TYPE_CHECKING, Final
 
 from stagerun.errors import UsageError
+from stagerun.masking import Masker
+from stagerun.render.ci import Dialect
 from stagerun.render.output import Output
 
 
@@ -19,31 +21,35 @@ MODES: Final = ("auto", "tty", "plain", "json", "quiet")
 
 
 def choose(
-    mode: str, output: Output, *, live: bool, colour: bool, timestamps: bool
+    mode: str, output: Output, *, dialect: Dialect, live: bool, colour: bool, timestamps: bool, masker: Masker
 ) -> "Plain | Live | JsonLines | Quiet":
     """Return the display for `mode`.
 
     Args:
         mode: one of MODES; `auto` is `tty` where that can work, else `plain`.
         output: where it writes.
+        dialect: what the CI system makes of lines.
         live: True if `auto` may redraw: a capable terminal outside CI.
         colour: True if colours may be used.
         timestamps: True for a time before each plain line.
+        masker: the secrets of the run.
 
     """
     match mode:
         case "auto":
-            return choose("tty" if live else "plain", output, live=live, colour=colour, timestamps=timestamps)
+            mode = "tty" if live else "plain"
+            return choose(mode, output, dialect=dialect, live=live, colour=colour, timestamps=timestamps, masker=masker)
         case "tty":
             if not output.isatty():
                 raise UsageError("--progress tty needs a terminal, and the output is none", "use --progress plain")
             from stagerun.render.live import Live
 
-            return Live(output, colour=colour)
+            return Live(output, colour=colour, dialect=dialect)
         case "plain":
             from stagerun.render.plain import Plain
 
-            return Plain(output, timestamps=timestamps)
+            colour = colour and dialect.coloured
+            return Plain(output, timestamps=timestamps, dialect=dialect, colour=colour, masker=masker)
         case "json":
             from stagerun.render.jsonl import JsonLines
 
@@ -51,6 +57,6 @@ def choose(
         case "quiet":
             from stagerun.render.quiet import Quiet
 
-            return Quiet(output)
+            return Quiet(output, dialect=dialect)
         case _:
             raise UsageError(f"there is no progress mode {mode!r}", "modes: " + ", ".join(MODES))

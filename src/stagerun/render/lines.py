@@ -23,17 +23,22 @@ def tag(view: RunView, name: str, index: int | None) -> str:
     return wording.stage_tag(neutralise(name), index, len(view.stages))
 
 
-def entered(view: RunView, event: events.StageEntered) -> str:
-    return f"=== {tag(view, event.stage, event.index)} ==="
+def header(title: str) -> str:
+    return f"=== {title} ==="
 
 
-def left(view: RunView, event: events.StageLeft) -> str:
+def footer(outcome: str) -> str:
+    return f"--- {outcome}"
+
+
+def outcome(view: RunView, event: events.StageLeft) -> str:
+    """`[1/3] Load: done in 0.8s`."""
     join = "in" if event.state is StageState.DONE else "after"
-    return f"--- {tag(view, event.stage, event.index)}: {event.state} {join} {wording.duration(event.seconds)}"
+    return f"{tag(view, event.stage, event.index)}: {event.state} {join} {wording.duration(event.seconds)}"
 
 
-def logged(event: events.LogLine) -> str:
-    text = neutralise(event.line)
+def logged(event: events.LogLine, *, keep_colour: bool = False) -> str:
+    text = neutralise(event.line, keep_colour=keep_colour)
     return text if event.level in ("debug", "info") else f"{event.level}: {text}"
 
 
@@ -91,10 +96,27 @@ def ending(view: RunView) -> str:
     took = wording.duration(view.seconds or 0.0)
     if view.state is RunState.SUCCEEDED:
         return f"run {view.id} succeeded in {took}"
-    cause = f" by {view.signal}" if view.signal else ""
+    return f"run {view.id} {_how(view)} after {took}"
+
+
+def cause(view: RunView) -> str:
+    """`recipe:Import failed in [2/3] Process`: what ended badly, for a reader who has not seen the run."""
+    return f"{neutralise(view.target)} {_how(view)}"
+
+
+def _how(view: RunView) -> str:
+    signal = f" by {view.signal}" if view.signal else ""
     place = ended_in(view)
     where = f" in {tag(view, place, view.position(place))}" if place else ""
-    return f"run {view.id} {wording.state_word(view.state)}{cause}{where} after {took}"
+    return f"{wording.state_word(view.state)}{signal}{where}"
+
+
+def silence(view: RunView, now: float) -> str:
+    """`still in [2/3] Process after 3m 10s`: a sign of life."""
+    if view.active is None:
+        return f"still running after {wording.duration(view.elapsed(now))}"
+    where = tag(view, view.active.name, view.current_stage)
+    return f"still in {where} after {wording.duration(view.active.elapsed(now))}"
 
 
 def ended_in(view: RunView) -> str | None:

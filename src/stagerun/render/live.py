@@ -8,8 +8,8 @@ from rich.text import Text
 
 from stagerun import events
 from stagerun.render import frame, lines
+from stagerun.render.ci import Dialect
 from stagerun.render.output import Output
-from stagerun.untrusted import neutralise
 from stagerun.view import RunView
 
 
@@ -23,8 +23,9 @@ class Live:
     does to the lines when its width changes, and whatever it echoes of the keys, the region is what is below.
     """
 
-    def __init__(self, output: Output, *, colour: bool) -> None:
+    def __init__(self, output: Output, *, colour: bool, dialect: Dialect | None = None) -> None:
         self._output = output
+        self._dialect = dialect or Dialect()
         output.farewell = b"\x1b[?25h"
         self._colour = colour
         self._console = Console(
@@ -47,11 +48,11 @@ class Live:
         self._view, self._now = view, entry.time
         match entry.event:
             case events.LogLine() as line:
-                self._above.append(self._logged(line))
+                self._above.append(self._dialect.guard(self._logged(line)))
             case events.StageEntered(index=None) as event:
-                self._above.append(lines.entered(view, event))
+                self._above.append(self._dialect.guard(lines.header(lines.tag(view, event.stage, None))))
             case events.StageLeft(index=None) as event:
-                self._above.append(lines.left(view, event))
+                self._above.append(self._dialect.guard(lines.footer(lines.outcome(view, event))))
             case events.RunFinished():
                 self._finish(view)
             case _:
@@ -87,11 +88,10 @@ class Live:
         with self._console.capture() as captured:
             for line in told:
                 self._console.print(line, soft_wrap=True)
-        return captured.get().splitlines()
+        return [self._dialect.guard(line) for line in captured.get().splitlines()]
 
     def _logged(self, event: events.LogLine) -> str:
         style = _LEVEL_STYLES.get(event.level)
         if style is None or not self._colour:
-            text = neutralise(event.line, keep_colour=self._colour)
-            return text if style is None or event.level == "debug" else f"{event.level}: {text}"
+            return lines.logged(event, keep_colour=self._colour)
         return f"\x1b[{style}m{lines.logged(event)}\x1b[0m"

@@ -6,6 +6,7 @@ A reader that goes away, a full disk or a closed terminal must not stop the work
 import errno
 import os
 import select
+import stat
 import sys
 import threading
 from collections.abc import Callable
@@ -60,6 +61,10 @@ class Output:
 
     def isatty(self) -> bool:
         return self._descriptor is not None and os.isatty(self._descriptor)
+
+    def is_file(self) -> bool:
+        """Return True for a regular file: what is written there is kept, and nobody reads along."""
+        return self._descriptor is not None and stat.S_ISREG(os.fstat(self._descriptor).st_mode)
 
     def fileno(self) -> int:
         if self._descriptor is None:

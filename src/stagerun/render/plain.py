@@ -1,16 +1,21 @@
 """Plain text: the format that people pipe into CI logs and files, line by line, never redrawn."""
 
+from collections.abc import Iterable
 from typing import Final
 
 from stagerun import events, wording
+from stagerun.masking import Masker
 from stagerun.render import lines
+from stagerun.render.ci import Command, Dialect
 from stagerun.render.output import Output
+from stagerun.render.paint import Paint
 from stagerun.view import RunView
 
 
 _STEP_PERCENT: Final = 10.0
 _STEP_SECONDS: Final = 1.0
 _LONGEST_SILENCE: Final = 10.0
+_HEARTBEAT: Final = 60.0
 
 
 class _Pace:
@@ -37,13 +42,37 @@ class _Pace:
 
 
 class Plain:
-    """Writes a run, and the runs it chains to, as plain text."""
+    """Writes a run, and the runs it chains to, as plain text.
 
-    def __init__(self, output: Output, *, timestamps: bool = False) -> None:
+    Args:
+        output: where to.
+        timestamps: True for a time before each line.
+        dialect: what the CI system makes of the lines.
+        colour: True if the CI system shows colours.
+        masker: the secrets that the CI system has to know.
+
+    """
+
+    def __init__(
+        self,
+        output: Output,
+        *,
+        timestamps: bool = False,
+        dialect: Dialect | None = None,
+        colour: bool = False,
+        masker: Masker | None = None,
+    ) -> None:
         self._output = output
         self._timestamps = timestamps
+        self._dialect = dialect or Dialect()
+        self._colour = colour
+        self._paint = Paint(colour=colour, unicode=output.unicode)
+        self._masker = masker or Masker()
+        self._registered = 0
         self._separator = "·" if output.unicode else "-"
         self._now = 0.0
+        self._told_on = 0.0
+        self._blocks = 0
         self._view: RunView | None = None
         self._pace: _Pace | None = None
         self._status: events.StatusChanged | None = None
@@ -56,18 +85,18 @@ class Plain:
         self._view = view
         match entry.event:
             case events.LogLine() as line:
-                self._line(lines.logged(line))
+                self._say(lines.logged(line, keep_colour=self._colour))
             case events.ProgressMoved() as progress:
                 self._move(progress, view)
             case events.StatusChanged() as status:
                 self._hold_status(status)
             case events.RunCreated():
-                self._line(lines.opening(view, self._separator))
+                self._register()
+                self._write(self._dialect.opening(lines.opening(view, self._separator)))
             case events.StageEntered() as event:
-                self._line(lines.entered(view, event))
-                self._pace = None
+                self._enter(event, view)
             case events.StageLeft() as event:
-                self._line(lines.left(view, event))
+                self._leave(event, view)
             case events.RunFinished():
                 self._end(view)
             case _:
@@ -77,15 +106,42 @@ class Plain:
         self._now = now
         if self._status is not None and now - self._status_shown_on >= _STEP_SECONDS:
             self._show_status()
+        if self._dialect.heartbeat and self._view is not None and now - self._told_on >= _HEARTBEAT:
+            self._write([self._dialect.own(lines.silence(self._view, now))])
 
     def close(self) -> None:
-        """Nothing is held back: every line is out."""
+        self._fold(self._dialect.closed())
+
+    def _register(self) -> None:
+        """Tell the system the secrets, unless a file takes the lines: it would keep them."""
+        secrets = self._masker.values[self._registered :]
+        self._registered += len(secrets)
+        if not self._output.is_file():
+            self._write(self._dialect.register(secrets))
+
+    def _enter(self, event: events.StageEntered, view: RunView) -> None:
+        title = lines.tag(view, event.stage, event.index)
+        if self._blocks == 0:
+            self._fold([*self._dialect.entered(view, title, self._now), *self._dialect.moved(view)])
+        else:
+            self._write(self._dialect.entered_inside(title))
+        self._blocks += 1
+        self._pace = None
+
+    def _leave(self, event: events.StageLeft, view: RunView) -> None:
+        outcome = self._paint(lines.outcome(view, event), wording.COLOURS[event.state])
+        self._blocks -= 1
+        if self._blocks == 0:
+            self._fold(self._dialect.left(view, event, outcome, self._now))
+        else:
+            self._write(self._dialect.left_inside(outcome))
 
     def _move(self, event: events.ProgressMoved, view: RunView) -> None:
         if self._pace is None:
             self._pace = _Pace(self._now - event.seconds)
         if self._pace.wants(event, self._now):
-            self._line(lines.progress(view, event))
+            self._say(lines.progress(view, event))
+            self._write(self._dialect.moved(view))
             self._pace.shown(event, self._now)
         elif not event.ended:
             self._pace.held = event
@@ -100,7 +156,7 @@ class Plain:
     def _show_status(self) -> None:
         assert self._status is not None
         assert self._view is not None
-        self._line(lines.status(self._view, self._status))
+        self._say(lines.status(self._view, self._status))
         self._status, self._status_shown_on = None, self._now
 
     def _let_go(self) -> None:
@@ -108,16 +164,29 @@ class Plain:
         if self._status is not None:
             self._show_status()
         if self._pace is not None and self._pace.held is not None and self._view is not None:
-            self._line(lines.progress(self._view, self._pace.held))
+            self._say(lines.progress(self._view, self._pace.held))
         self._pace = None
 
     def _end(self, view: RunView) -> None:
-        for line in (*lines.error(view), *lines.result(view), lines.ending(view)):
-            self._line(line)
+        self._blocks = 0
+        ending = self._paint(lines.ending(view), wording.COLOURS[view.state])
+        self._fold(self._dialect.ended(view, (*lines.error(view), *lines.result(view)), ending))
         if way_on := lines.way_on(view):
-            self._line(way_on)
+            self._write([self._dialect.own(way_on)])
 
-    def _line(self, text: str) -> None:
-        if self._timestamps:
-            text = f"{wording.timestamp(self._now)} {text}"
-        self._output.write(text.rstrip() + "\n")
+    def _say(self, text: str) -> None:
+        self._write([self._dialect.recipe(text)])
+
+    def _write(self, told: Iterable[str]) -> None:
+        for line in told:
+            self._output.write(f"{line}\n" if isinstance(line, Command) else self._stamped(line).rstrip() + "\n")
+            self._told_on = self._now
+
+    def _fold(self, told: Iterable[str]) -> None:
+        """Write what opens or closes a fold; should the process end in the middle of it, the fold is closed too."""
+        self._write(told)
+        end = self._dialect.fold_end
+        self._output.farewell = f"\n{end}\n".encode() if end else b""
+
+    def _stamped(self, text: str) -> str:
+        return f"{wording.timestamp(self._now)} {text}" if self._timestamps else text

@@ -2,6 +2,7 @@
 
 from stagerun import events
 from stagerun.render import lines
+from stagerun.render.ci import Dialect
 from stagerun.render.output import Output
 from stagerun.states import RunState
 from stagerun.view import RunView
@@ -10,8 +11,9 @@ from stagerun.view import RunView
 class Quiet:
     """Writes the result of each run, and the error of one that did not succeed."""
 
-    def __init__(self, output: Output) -> None:
+    def __init__(self, output: Output, *, dialect: Dialect | None = None) -> None:
         self._output = output
+        self._dialect = dialect or Dialect()
 
     def update(self, entry: events.Entry, view: RunView) -> None:
         if not isinstance(entry.event, events.RunFinished):
@@ -20,7 +22,7 @@ class Quiet:
         if view.state is not RunState.SUCCEEDED:
             told.append(lines.ending(view))
         for line in told:
-            self._output.write(line + "\n")
+            self._output.write(self._dialect.guard(line) + "\n")
 
     def refresh(self, now: float) -> None:
         """There is nothing to draw."""

@@ -1,0 +1,76 @@
+"""Which CI system this is, and what it says of the job: read from the variables that each system documents."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Final
+
+from stagerun.errors import UsageError
+
+
+class System(StrEnum):
+    """A CI system that has a way of its own to show a log; OTHER has none, NONE is no CI."""
+
+    GITHUB = "github"
+    GITLAB = "gitlab"
+    AZURE = "azure"
+    BUILDKITE = "buildkite"
+    TEAMCITY = "teamcity"
+    OTHER = "other"
+    NONE = "none"
+
+
+AUTO: Final = "auto"
+
+# Those whose log view shows colours, though it is no terminal.
+COLOURED: Final = frozenset({System.GITHUB, System.GITLAB, System.AZURE, System.BUILDKITE})
+# Those that signal only the shell of a step, which passes nothing on.
+SIGNALS_THE_SHELL: Final = frozenset({System.GITHUB, System.AZURE})
+
+# Systems without folds, each by a variable that it sets.
+_OTHERS: Final = ("CIRCLECI", "TRAVIS", "APPVEYOR", "DRONE", "CIRRUS_CI", "CODEBUILD_BUILD_ARN")
+_ACTORS: Final = ("GITHUB_ACTOR", "GITLAB_USER_LOGIN", "BUILD_REQUESTEDFOR", "BUILDKITE_BUILD_CREATOR")
+_WORKSPACES: Final = {System.GITHUB: "GITHUB_WORKSPACE", System.AZURE: "BUILD_SOURCESDIRECTORY"}
+_NO: Final = ("", "0", "false")
+_NAMES: Final = frozenset(System)
+
+
+def detect(environ: Mapping[str, str]) -> System:
+    """Return the system that `environ` tells of; STAGERUN_CI overrides."""
+    if (named := environ.get("STAGERUN_CI")) in _NAMES:
+        return System(named)
+    if environ.get("GITHUB_ACTIONS") == "true":
+        return System.GITHUB
+    if environ.get("GITLAB_CI"):
+        return System.GITLAB
+    if environ.get("TF_BUILD") == "True":
+        return System.AZURE
+    if environ.get("BUILDKITE") == "true":
+        return System.BUILDKITE
+    if environ.get("TEAMCITY_VERSION"):
+        return System.TEAMCITY
+    jenkins = environ.get("JENKINS_URL") and environ.get("BUILD_ID")
+    if jenkins or any(environ.get(name) for name in _OTHERS) or environ.get("CI", "").lower() not in _NO:
+        return System.OTHER
+    return System.NONE
+
+
+def by_name(name: str) -> System:
+    """Return the system called `name`; UsageError, with the names, if there is none."""
+    try:
+        return System(name)
+    except ValueError:
+        raise UsageError(f"there is no CI system {name!r}", "systems: " + ", ".join([AUTO, *System])) from None
+
+
+def actor(environ: Mapping[str, str]) -> str | None:
+    """Return the person whom the CI system names as the one behind the job."""
+    return next((environ[name] for name in _ACTORS if environ.get(name)), None)
+
+
+def in_workspace(file: str, system: System, environ: Mapping[str, str]) -> str | None:
+    """Return `file` as the system links to it: relative to the checkout; None for a file outside."""
+    folder = environ.get(_WORKSPACES.get(system, ""))
+    if not folder or not Path(file).is_relative_to(folder):
+        return None
+    return Path(file).relative_to(folder).as_posix()

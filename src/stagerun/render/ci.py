@@ -1,0 +1,312 @@
+"""How each CI system wants a log: folds, annotations, summaries; and how text that is not ours is kept from commands.
+
+A dialect turns what happens into lines and remembers only which fold is open. Sources of the formats: docs.github.com
+(workflow commands), docs.gitlab.com (custom collapsible sections), learn.microsoft.com (logging commands),
+buildkite.com/docs (managing log output), jetbrains.com/help/teamcity (service messages).
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import count
+from typing import Final
+
+from stagerun import ci, events, wording
+from stagerun.masking import SHORTEST
+from stagerun.render import lines
+from stagerun.states import RunState, StageState
+from stagerun.untrusted import disarm, disarm_line, neutralise
+from stagerun.view import RunView
+
+
+_MESSAGE_LIMIT: Final = 4000  # GitHub and TeamCity cut longer ones
+_IDENTITY_LIMIT: Final = 60
+_BROKEN: Final = frozenset({RunState.FAILED, RunState.TIMED_OUT, RunState.CRASHED})
+
+
+class Command(str):
+    """A line that the CI system itself reads: nothing may stand before it."""
+
+    __slots__ = ()
+
+
+class Dialect:
+    """Plain lines, where no CI system reads them.
+
+    Attributes:
+        heartbeat: True if a silent run has to give a sign of life.
+        coloured: True if lines may have colour.
+        fold_end: what closes the fold that is open now, "" if none is.
+
+    """
+
+    heartbeat = False
+    coloured = False
+
+    def __init__(self) -> None:
+        self.fold_end = ""
+
+    def own(self, text: str) -> str:
+        """Return a line that begins with words of ours."""
+        return text
+
+    def recipe(self, text: str) -> str:
+        """Return a line that begins with what a recipe said."""
+        return text
+
+    def guard(self, text: str) -> str:
+        """Return a line that may be another's from its first character on, outside the text of a run."""
+        return text
+
+    def register(self, secrets: Iterable[str]) -> Iterator[str]:
+        """Tell the system what it must not show."""
+        yield from ()
+
+    def opening(self, text: str) -> Iterator[str]:
+        yield self.own(text)
+
+    def entered(self, view: RunView, title: str, now: float) -> Iterator[str]:
+        """Open a fold. Folds don't nest, so only the outermost block gets one."""
+        yield from self.entered_inside(title)
+
+    def left(self, view: RunView, event: events.StageLeft, outcome: str, now: float) -> Iterator[str]:
+        """Close the fold; `outcome` says how the block ended."""
+        yield from self._closed()
+        yield from self.left_inside(outcome)
+
+    def entered_inside(self, title: str) -> Iterator[str]:
+        """Tell of a block inside another one."""
+        yield self.own(lines.header(title))
+
+    def left_inside(self, outcome: str) -> Iterator[str]:
+        yield self.own(lines.footer(outcome))
+
+    def moved(self, view: RunView) -> Iterator[str]:
+        """Tell how far the whole run is."""
+        yield from ()
+
+    def ended(self, view: RunView, told: Iterable[str], text: str) -> Iterator[str]:
+        """Tell the end: `told` is the error and the result, `text` the last word."""
+        yield from self._closed()
+        yield from map(self.recipe, told)
+        if view.state in _BROKEN:
+            yield from self._annotated(view)
+        yield self.own(text)
+
+    def closed(self) -> Iterator[str]:
+        """Close what is open, because nothing more will come."""
+        yield from self._closed()
+
+    def _closed(self) -> Iterator[str]:
+        if self.fold_end:
+            yield Command(self.fold_end)
+            self.fold_end = ""
+
+    def _annotated(self, view: RunView) -> Iterator[str]:
+        yield from ()
+
+
+class Other(Dialect):
+    """A CI system without folds, or one in whose log another system's output may be embedded: a container in a job."""
+
+    heartbeat = True
+
+    def own(self, text: str) -> str:
+        return disarm(text)
+
+    def recipe(self, text: str) -> str:
+        return self.guard(text)
+
+    def guard(self, text: str) -> str:
+        return disarm_line(text)
+
+
+class _Folding(Other):
+    """The five that fold: what a recipe said stands behind a gutter, so that no command can begin a line."""
+
+    coloured = True
+
+    def __init__(self, environ: Mapping[str, str], *, unicode: bool) -> None:
+        super().__init__()
+        self._environ = environ
+        self._gutter = "│ " if unicode else "| "
+
+    def recipe(self, text: str) -> str:
+        return self._gutter + disarm(text)
+
+
+class Github(_Folding):
+    def __init__(self, environ: Mapping[str, str], *, unicode: bool) -> None:
+        super().__init__(environ, unicode=unicode)
+        self._runs: list[RunView] = []
+
+    def register(self, secrets: Iterable[str]) -> Iterator[str]:
+        for secret in secrets:
+            yield Command(f"::add-mask::{_github(secret)}")
+
+    def entered(self, view: RunView, title: str, now: float) -> Iterator[str]:
+        yield Command(f"::group::{_github(disarm(title))}")
+        self.fold_end = "::endgroup::"
+
+    def ended(self, view: RunView, told: Iterable[str], text: str) -> Iterator[str]:
+        yield from super().ended(view, told, text)
+        # Of a chain of thousands the summary shows the last ones.
+        self._runs = [*self._runs[-99:], view]
+
+    def closed(self) -> Iterator[str]:
+        yield from super().closed()
+        file = self._environ.get("GITHUB_STEP_SUMMARY")
+        if file and self._runs:
+            from stagerun.render.markdown import append
+
+            append(file, self._runs)
+            self._runs = []
+
+    def _annotated(self, view: RunView) -> Iterator[str]:
+        properties = {}
+        if place := _place(view, ci.System.GITHUB, self._environ):
+            properties = {"file": place[0], "line": place[1]}
+        properties["title"] = lines.cause(view)
+        told = ",".join(f"{name}={_github(value, ':,')}" for name, value in properties.items())
+        yield Command(f"::error {told}::{_github(_message(view))}")
+
+
+class Gitlab(_Folding):
+    def __init__(self, environ: Mapping[str, str], *, unicode: bool) -> None:
+        super().__init__(environ, unicode=unicode)
+        self._blocks = count(1)
+        self._section = ""
+
+    def entered(self, view: RunView, title: str, now: float) -> Iterator[str]:
+        # A job may hold several runs, and two sections of one name fold together.
+        self._section = f"stagerun_{view.id}{next(self._blocks):03}"
+        yield Command(f"\x1b[0Ksection_start:{now:.0f}:{self._section}\r\x1b[0K{disarm(title)}")
+        self._mark(now)
+
+    def left(self, view: RunView, event: events.StageLeft, outcome: str, now: float) -> Iterator[str]:
+        self._mark(now)
+        yield from super().left(view, event, outcome, now)
+
+    def _mark(self, now: float) -> None:
+        self.fold_end = f"\x1b[0Ksection_end:{now:.0f}:{self._section}\r\x1b[0K"
+
+
+class Azure(_Folding):
+    def register(self, secrets: Iterable[str]) -> Iterator[str]:
+        for secret in secrets:
+            for line in secret.splitlines():
+                if len(line) >= SHORTEST:
+                    yield Command(f"##vso[task.setsecret]{_azure(line)}")
+
+    def entered(self, view: RunView, title: str, now: float) -> Iterator[str]:
+        yield Command(f"##[group]{disarm(title)}")
+        self.fold_end = "##[endgroup]"
+
+    def moved(self, view: RunView) -> Iterator[str]:
+        if view.stages and view.active:
+            tag = lines.tag(view, view.active.name, view.current_stage)
+            share = (view.current_stage + (view.percent or 0) / 100) / len(view.stages)
+            yield Command(f"##vso[task.setprogress value={share * 100:.0f}]{_azure(tag)}")
+
+    def _annotated(self, view: RunView) -> Iterator[str]:
+        properties = {"type": "error"}
+        if place := _place(view, ci.System.AZURE, self._environ):
+            properties |= {"sourcepath": place[0], "linenumber": place[1]}
+        told = ";".join(f"{name}={_azure(value)}" for name, value in properties.items())
+        yield Command(f"##vso[task.logissue {told}]{_azure(f'{lines.cause(view)}: {_message(view)}')}")
+
+
+class Buildkite(_Folding):
+    """Groups have no end: one runs to the next header."""
+
+    def opening(self, text: str) -> Iterator[str]:
+        yield Command(f"~~~ {disarm(text)}")
+
+    def entered(self, view: RunView, title: str, now: float) -> Iterator[str]:
+        yield Command(f"--- {disarm(title)}")
+
+    def left(self, view: RunView, event: events.StageLeft, outcome: str, now: float) -> Iterator[str]:
+        yield from self.left_inside(outcome)
+        if event.state is not StageState.DONE:
+            yield Command("^^^ +++")
+
+    def left_inside(self, outcome: str) -> Iterator[str]:
+        yield disarm_line(outcome)  # the other dialects' `---` would begin a group
+
+    def ended(self, view: RunView, told: Iterable[str], text: str) -> Iterator[str]:
+        sign = "---" if view.state is RunState.SUCCEEDED else "+++"
+        yield Command(f"{sign} {disarm(text)}")
+        yield from map(self.recipe, told)
+
+
+class Teamcity(_Folding):
+    def entered(self, view: RunView, title: str, now: float) -> Iterator[str]:
+        yield Command(f"##teamcity[progressMessage {_quoted(title)}]")
+        yield _teamcity("blockOpened", name=title)
+        self.fold_end = _teamcity("blockClosed", name=title)
+
+    def left(self, view: RunView, event: events.StageLeft, outcome: str, now: float) -> Iterator[str]:
+        yield from super().left(view, event, outcome, now)
+        yield _teamcity(
+            "buildStatisticValue", key=f"{neutralise(event.stage)} (ms)", value=f"{event.seconds * 1000:.0f}"
+        )
+
+    def _annotated(self, view: RunView) -> Iterator[str]:
+        cause = lines.cause(view)
+        identity = f"{neutralise(view.target)}, {lines.ended_in(view) or 'run'}"
+        yield _teamcity("buildProblem", description=f"{cause}: {_message(view)}", identity=identity[-_IDENTITY_LIMIT:])
+
+
+_FOLDING: Final[Mapping[ci.System, Callable[..., Dialect]]] = {
+    ci.System.GITHUB: Github,
+    ci.System.GITLAB: Gitlab,
+    ci.System.AZURE: Azure,
+    ci.System.BUILDKITE: Buildkite,
+    ci.System.TEAMCITY: Teamcity,
+}
+
+
+def dialect_of(system: ci.System, environ: Mapping[str, str], *, unicode: bool = True) -> Dialect:
+    """Return the dialect of `system`, for a stream that can show Unicode or not."""
+    if system in _FOLDING:
+        return _FOLDING[system](environ, unicode=unicode)
+    return Dialect() if system is ci.System.NONE else Other()
+
+
+def _message(view: RunView) -> str:
+    text = wording.error_line(view.error) if view.error else wording.state_word(view.state)
+    if len(text) > _MESSAGE_LIMIT:
+        text = text[: _MESSAGE_LIMIT - 1] + "…"
+    return "\n".join(disarm(neutralise(line)) for line in text.split("\n"))
+
+
+def _place(view: RunView, system: ci.System, environ: Mapping[str, str]) -> tuple[str, str] | None:
+    """Return file and line of the error as the system links to them, None for a file outside the checkout."""
+    if view.error is None or view.error.file is None or view.error.line is None:
+        return None
+    file = ci.in_workspace(view.error.file, system, environ)
+    return None if file is None else (neutralise(file), str(view.error.line))
+
+
+def _github(text: str, also: str = "") -> str:
+    """Escape the data of a command, or with `also` the value of a property."""
+    text = text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    for character in also:
+        text = text.replace(character, f"%{ord(character):02X}")
+    return text
+
+
+def _azure(text: str) -> str:
+    text = text.replace("%", "%AZP25")
+    for character, escape in ((";", "%3B"), ("\r", "%0D"), ("\n", "%0A"), ("]", "%5D")):
+        text = text.replace(character, escape)
+    return text
+
+
+def _teamcity(message: str, **values: str) -> Command:
+    return Command(f"##teamcity[{message} {' '.join(f'{name}={_quoted(each)}' for name, each in values.items())}]")
+
+
+def _quoted(text: str) -> str:
+    text = text.replace("|", "||")
+    for character, escape in (("'", "|'"), ("\n", "|n"), ("\r", "|r"), ("[", "|["), ("]", "|]")):
+        text = text.replace(character, escape)
+    return f"'{text}'"

@@ -1,0 +1,95 @@
+"""Runs as Markdown: for the job summary of GitHub, a wiki, a chat."""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from stagerun import wording
+from stagerun.render import lines
+from stagerun.states import RunState
+from stagerun.untrusted import disarm_line, neutralise
+from stagerun.view import RunView
+
+
+_FILE_LIMIT: Final = 256 * 1024  # GitHub refuses a file above 1 MiB, and other steps' commands write to it too
+_TRACEBACK_LINES: Final = 40
+_LINE_LIMIT: Final = 500
+_SIGNS: Final = {
+    RunState.PENDING: "⏳",
+    RunState.RUNNING: "⏳",
+    RunState.SUCCEEDED: "✅",
+    RunState.FAILED: "❌",
+    RunState.CANCELLED: "🚫",
+    RunState.TIMED_OUT: "⌛",
+    RunState.CRASHED: "💥",
+}
+
+
+def report(views: Sequence[RunView], now: float) -> str:
+    """Return the runs of a chain: what became of them, their stages in one table, result, error, the way on."""
+    return "\n".join(_report(views, now)) + "\n"
+
+
+def append(file: str, views: Sequence[RunView]) -> None:
+    """Append a report of runs that are over to `file`, of the last ones if it can't take all.
+
+    A file that can't be written is left alone.
+    """
+    with suppress(OSError):
+        path = Path(file)
+        room = _FILE_LIMIT - (path.stat().st_size if path.exists() else 0)
+        while len((text := report(views, now=0.0)).encode()) > room and len(views) > 1:
+            views = views[-(len(views) // 2) :]
+        if len(text.encode()) <= room:
+            with path.open("a", encoding="utf-8") as stream:
+                stream.write("\n" + text)  # or it would go on with a table of somebody else's
+
+
+def _report(views: Sequence[RunView], now: float) -> Iterator[str]:
+    for view in views:
+        where = lines.ended_in(view)
+        place = f" in {_code(where)}" if where else ""
+        signal = f" by {view.signal}" if view.signal else ""
+        word = wording.state_word(view.state)
+        join = {RunState.SUCCEEDED: "in", RunState.RUNNING: "for"}.get(view.state, "after")
+        took = f" {join} {wording.duration(view.elapsed(now))}" if view.started_on is not None else ""
+        yield f"{_SIGNS[view.state]} **run {view.id}** {_code(view.target)} **{word}**{signal}{place}{took}"
+        yield ""
+    yield from _table(views, now)
+    for view in views:
+        yield from _rest(view)
+
+
+def _table(views: Sequence[RunView], now: float) -> Iterator[str]:
+    rows = [(view, stage) for view in views for stage in view.stages]
+    if not rows:
+        return
+    yield from ("| run | stage | state | took |", "|--:|---|---|--:|")
+    for view, stage in rows:
+        took = wording.duration(stage.elapsed(now)) if stage.visits else ""
+        yield f"| {view.id} | {_code(stage.name)} | {wording.SYMBOLS[stage.state]} {stage.state} | {took} |"
+    yield ""
+
+
+def _rest(view: RunView) -> Iterator[str]:
+    error, result = list(lines.error(view)), list(lines.result(view))
+    for what, told in (("Error", error[-_TRACEBACK_LINES:]), ("Result", result[:_TRACEBACK_LINES])):
+        if told:
+            yield from (f"{what} of run {view.id}:", "", *_fenced(told), "")
+    if lines.way_on(view):
+        yield from (f"Resume with: `stagerun resume {view.id}`", "")
+
+
+def _fenced(told: Iterable[str]) -> Iterator[str]:
+    """Put lines into a fence that none of them can close."""
+    told = [disarm_line(line[:_LINE_LIMIT]) for line in told]
+    longest = max((len(run) for line in told for run in re.findall("`+", line)), default=0)
+    fence = "`" * max(3, longest + 1)
+    yield from (f"{fence}text", *told, fence)
+
+
+def _code(text: str) -> str:
+    """Return a name that no Markdown can act in: as code, with every special character as an entity."""
+    return "<code>" + re.sub(r"[^\w -]|_", lambda match: f"&#{ord(match[0])};", neutralise(text)) + "</code>"
