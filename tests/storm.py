@@ -39,7 +39,7 @@ def main(rounds: int, folder: Path) -> dict[str, int]:
             sender.start()
             while sender.is_alive():
                 emitter.emit(events.ResultSet(result={"number": number}))
-                emitter.emit(events.LogLine("a line"))
+                emitter.emit(events.Log("a line"))
             time.sleep(1)
         except OperationCancelled:
             report["raised"] += 1

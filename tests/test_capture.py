@@ -77,10 +77,10 @@ def test_what_is_printed_becomes_log_lines_of_the_run_with_their_stream(bench: B
         print()
 
     assert told(bench, body) == [
-        events.LogLine("one", "info", "stdout"),
-        events.LogLine("two", "info", "stderr"),
-        events.LogLine("three", "info", "stderr"),
-        events.LogLine("", "info", "stdout"),
+        events.Log("one", "info", "stdout"),
+        events.Log("two", "info", "stderr"),
+        events.Log("three", "info", "stderr"),
+        events.Log("", "info", "stdout"),
     ]
 
 
@@ -246,13 +246,13 @@ def test_records_become_log_lines_with_level_and_logger(bench: Bench, logger: lo
         seen = told(bench, body)
 
     assert seen == [
-        events.LogLine("at 20", "info", "demo.capture"),
-        events.LogLine("at 25", "info", "demo.capture"),
-        events.LogLine("at 30", "warning", "demo.capture"),
-        events.LogLine("at 40", "error", "demo.capture"),
-        events.LogLine("at 50", "critical", "demo.capture"),
-        events.LogLine("at 60", "critical", "demo.capture"),
-        events.LogLine("of the root", "info", "root"),
+        events.Log("at 20", "info", "demo.capture"),
+        events.Log("at 25", "info", "demo.capture"),
+        events.Log("at 30", "warning", "demo.capture"),
+        events.Log("at 40", "error", "demo.capture"),
+        events.Log("at 50", "critical", "demo.capture"),
+        events.Log("at 60", "critical", "demo.capture"),
+        events.Log("of the root", "info", "root"),
     ]
 
 
@@ -325,10 +325,10 @@ def test_a_logged_exception_brings_its_traceback(bench: Bench, logger: logging.L
             logger.exception("it broke")
 
     with bare_logging():
-        seen = [event for event in told(bench, body) if isinstance(event, events.LogLine)]
+        seen = [event for event in told(bench, body) if isinstance(event, events.Log)]
 
     assert {(event.level, event.stream) for event in seen} == {("error", "demo.capture")}
-    texts = [event.line for event in seen]
+    texts = [event.text for event in seen]
     assert (texts[:2], texts[-1]) == (
         ["it broke", "Traceback (most recent call last):"],
         "ValueError: invalid literal for int() with base 10: 'boom'",
@@ -364,8 +364,8 @@ def test_a_recipe_that_imports_logging_only_when_it_runs_gets_its_levels_too(pro
 
     assert (done.code, done.err) == (0, "")
     assert [entry.event for entry in project.records().entries(1, kinds=["log"])] == [
-        events.LogLine("careful", "warning", "late"),
-        events.LogLine("told", "info", "late"),
+        events.Log("careful", "warning", "late"),
+        events.Log("told", "info", "late"),
     ]
 
 
@@ -402,7 +402,7 @@ def test_a_warning_of_a_recipe_is_a_line_of_its_run(bench: Bench) -> None:
             warnings.simplefilter("always")
             warnings.warn_explicit("old", UserWarning, "recipe.py", 7)
 
-    assert told(bench, body) == [events.LogLine("recipe.py:7: UserWarning: old", "warning", "warnings")]
+    assert told(bench, body) == [events.Log("recipe.py:7: UserWarning: old", "warning", "warnings")]
 
 
 # --- afterwards

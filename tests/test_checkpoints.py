@@ -64,9 +64,9 @@ def _refusal(bench: Bench, work: Callable[[Progress], object]) -> RecipeError:
 def _warnings(bench: Bench) -> list[str]:
     records = bench.records()
     lines = [
-        entry.event.line
+        entry.event.text
         for entry in records.entries(1, kinds=("log",))
-        if isinstance(entry.event, events.LogLine) and entry.event.level == "warning"
+        if isinstance(entry.event, events.Log) and entry.event.level == "warning"
     ]
     records.close()
     return lines

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import pytest
 
+from stagerun.events import Log
 from stagerun.states import RunState, StageState
 from tests.conftest import Project
 
@@ -70,7 +71,7 @@ def _expected_of_all(project: Project) -> None:
         assert view.result_context == view.params
         assert set(view.stage_states.values()) == {StageState.DONE}
         entries = list(project.records().entries(view.id))
-        lines = [entry.event.line for entry in entries if hasattr(entry.event, "line")]
+        lines = [entry.event.text for entry in entries if isinstance(entry.event, Log)]
         assert lines == [f"{view.params['name']} Stage {stage} {n}" for stage in range(10) for n in range(50)]
 
 

@@ -356,7 +356,7 @@ def _bench(bench: Bench, interrupts: Interrupts) -> Bench:
         (events.RunCreated, "pending"),
         (events.RunStarted, "pending"),
         (events.StageEntered, "cancelled"),
-        (events.LogLine, "cancelled"),
+        (events.Log, "cancelled"),
         (events.StageLeft, "done"),
     ],
 )

@@ -133,7 +133,7 @@ def test_lines_wait_no_longer_than_a_fifth_of_a_second(tmp_path: Path) -> None:
     path, clock = tmp_path / "journal.db", HandClock()
     emitter = Emitter(Journal(schema.open_for_writing(path), path), [], clock.as_clock(), Interrupts(), Masker())
     emitter.create(PLAN, exclusive=False)
-    emitter.emit(events.LogLine("first"))
+    emitter.emit(events.Log("first"))
     clock.move(0.19)
     emitter.tick()
     before = _count(path, "events")
@@ -150,7 +150,7 @@ def test_a_block_that_raises_leaves_nothing_and_the_waiting_lines_go_along_with_
     created = events.Entry(0, 1, 0.0, PLAN)
     with journal.transaction():
         view = journal.create(created)
-    line = events.Entry(1, 2, 0.0, events.LogLine("a line"))
+    line = events.Entry(1, 2, 0.0, events.Log("a line"))
     journal.queue(line, view)
 
     with pytest.raises(ZeroDivisionError), journal.transaction():
@@ -444,7 +444,7 @@ class Talk(LiveOperation):
 
     entries = [entry.event for entry in project.records().entries(1)]
     assert done.code == 0
-    recorded = [event.line[:4] for event in entries if isinstance(event, events.LogLine) and event.level == "info"]
+    recorded = [event.text[:4] for event in entries if isinstance(event, events.Log) and event.level == "info"]
     assert recorded[-1] == "kept"
     # Lines that still waited when the space came back are not lost.
     assert len(recorded) < 500

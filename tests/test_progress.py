@@ -175,8 +175,8 @@ def test_a_near_miss_is_warned_of_once(bench: Bench) -> None:
             with p.stage("Proccess"):
                 pass
 
-    assert [event for event in told(bench, body, "Process", "Save") if isinstance(event, events.LogLine)] == [
-        events.LogLine("stage 'Proccess' is not declared; did you mean 'Process'?", "warning"),
+    assert [event for event in told(bench, body, "Process", "Save") if isinstance(event, events.Log)] == [
+        events.Log("stage 'Proccess' is not declared; did you mean 'Process'?", "warning"),
     ]
 
 
@@ -258,7 +258,7 @@ def test_log_status_and_percent_work_from_any_thread(bench: Bench) -> None:
         p.percent(40)
 
     assert told(bench, lambda p: in_thread(lambda: act(p))) == [
-        events.LogLine("line", "warning"),
+        events.Log("line", "warning"),
         events.StatusChanged("busy"),
         events.ProgressMoved(percent=40.0),
     ]
@@ -283,7 +283,7 @@ def test_eight_threads_that_log_lose_no_line_and_keep_each_ones_order(bench: Ben
     journaled = [entry.event for entry in bench.records().entries(1, kinds=["log"])]
 
     assert journaled == seen
-    texts = [event.line for event in seen if isinstance(event, events.LogLine)]
+    texts = [event.text for event in seen if isinstance(event, events.Log)]
     for worker in range(8):
         assert [text for text in texts if text[0] == str(worker)] == [f"{worker} {number}" for number in range(lines)]
 
@@ -517,11 +517,11 @@ def test_an_unknown_level_is_refused_with_the_legal_ones(bench: Bench, call: Bod
     ],
 )
 def test_a_text_of_several_lines_is_several_log_lines(bench: Bench, text: str, lines: list[str]) -> None:
-    assert told(bench, lambda p: p.log(text, level="error")) == [events.LogLine(line, "error") for line in lines]
+    assert told(bench, lambda p: p.log(text, level="error")) == [events.Log(line, "error") for line in lines]
 
 
 def test_what_is_logged_need_not_be_text(bench: Bench) -> None:
-    assert told(bench, lambda p: p.log(42)) == [events.LogLine("42")]
+    assert told(bench, lambda p: p.log(42)) == [events.Log("42")]
 
 
 @pytest.mark.parametrize(
@@ -530,8 +530,8 @@ def test_what_is_logged_need_not_be_text(bench: Bench) -> None:
 )
 def test_a_line_is_cut_at_64_kib_and_says_so(bench: Bench, length: int, cut: str) -> None:
     assert told(bench, lambda p: p.log("x" * length + "\nnext")) == [
-        events.LogLine("x" * 65_536 + cut),
-        events.LogLine("next"),
+        events.Log("x" * 65_536 + cut),
+        events.Log("next"),
     ]
 
 
@@ -615,7 +615,7 @@ def test_an_error_that_a_recipe_states_fails_the_run_whatever_run_returns(bench:
         1,
         events.Failure(type="", message="nothing to import"),
     )
-    assert bench.seen.events[2:-1] == [events.LogLine("still here")]
+    assert bench.seen.events[2:-1] == [events.Log("still here")]
 
 
 def test_a_run_is_chained_once(bench: Bench) -> None:
@@ -698,16 +698,16 @@ def test_the_next_operation_begins_when_the_last_stage_of_this_one_is_closed(ben
         events.RunCreated,
         events.RunStarted,
         events.StageEntered,
-        events.LogLine,
+        events.Log,
         events.StageLeft,
         events.RunFinished,
         events.RunCreated,
         events.RunStarted,
-        events.LogLine,
+        events.Log,
         events.RunFinished,
     ]
     assert [entry.run for entry in bench.seen.entries] == [1] * 6 + [2] * 4
-    assert bench.seen.entries[8].event == events.LogLine("limit 4")
+    assert bench.seen.entries[8].event == events.Log("limit 4")
 
 
 def test_every_number_of_an_event_is_higher_than_the_one_before(bench: Bench) -> None:
@@ -753,7 +753,7 @@ def test_a_recipe_that_cleans_up_after_a_cancel_may_still_talk(bench: Bench) -> 
     view = bench.run(operation(body))
 
     assert view.state == "cancelled"
-    assert bench.seen.events[2:-1] == [entered("Tidy", None), events.LogLine("tidy"), left("Tidy", None)]
+    assert bench.seen.events[2:-1] == [entered("Tidy", None), events.Log("tidy"), left("Tidy", None)]
 
 
 def test_a_display_that_breaks_is_let_go_and_the_run_goes_on(bench: Bench) -> None:
@@ -763,7 +763,7 @@ def test_a_display_that_breaks_is_let_go_and_the_run_goes_on(bench: Bench) -> No
 
     view = bench.run(operation(lambda p: p.log("line")), Broken())
 
-    assert (view.state, bench.seen.events[2]) == ("succeeded", events.LogLine("line"))
+    assert (view.state, bench.seen.events[2]) == ("succeeded", events.Log("line"))
 
 
 def test_wrong_values_and_broken_rules_are_told_apart() -> None:

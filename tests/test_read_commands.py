@@ -136,7 +136,7 @@ def _working(project: Project, wait_until: WaitUntil) -> Iterator[Callable[[sign
 
         def is_journaled() -> bool:
             records = project.records()
-            return any(getattr(entry.event, "line", "") == "half way" for entry in records.entries(1))
+            return any(getattr(entry.event, "text", "") == "half way" for entry in records.entries(1))
 
         try:
             wait_until((project.root / "ready").exists)

@@ -359,7 +359,10 @@ def test_a_secret_is_asked_for_again_from_the_environment(project: Project) -> N
     with_it = project.stagerun("resume", environ={"STAGERUN_TOKEN": "swordfish"})
 
     assert (without.code, without.out) == (2, "")
-    assert without.err == ("stagerun: the secret 'token' is missing: it is never written down\n  set STAGERUN_TOKEN, or give --set-file token=PATH\n")
+    assert without.err == (
+        "stagerun: the secret 'token' is missing: it is never written down\n"
+        "  set STAGERUN_TOKEN, or give --set-file token=PATH\n"
+    )
     assert with_it.code == 0
     status = _status(project)
     assert (status["params"], status["result_context"]) == ({"token": "***"}, {"letters": 9})
@@ -375,7 +378,10 @@ def test_a_secret_that_the_run_was_given_is_not_left_out_because_it_has_a_defaul
     done = project.stagerun("resume")
 
     assert done.code == 2
-    assert done.err == "stagerun: the secret 'token' is missing: it is never written down\n  set STAGERUN_TOKEN, or give --set-file token=PATH\n"
+    assert (
+        done.err == "stagerun: the secret 'token' is missing: it is never written down\n"
+        "  set STAGERUN_TOKEN, or give --set-file token=PATH\n"
+    )
 
 
 def test_a_secret_can_not_be_set_on_the_command_line(project: Project) -> None:

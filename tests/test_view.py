@@ -155,7 +155,7 @@ def test_a_block_that_is_not_declared_moves_no_stage() -> None:
 
 
 def test_a_log_line_changes_nothing_that_is_known() -> None:
-    assert fold(LOADING, entry(1003.0, events.LogLine("text", "error", "stderr"))) == LOADING
+    assert fold(LOADING, entry(1003.0, events.Log("text", "error", "stderr"))) == LOADING
 
 
 def test_progress_is_the_newest_that_was_told() -> None:

@@ -157,7 +157,7 @@ class Emitter:
             self._flush()
             if self._dropped and self.view is not None:
                 text = f"{self._dropped:,} log lines could not be recorded: {self._dropped_for}"
-                self._tell(self._stamp(self.view.id, events.LogLine(text, "warning")), self.view)
+                self._tell(self._stamp(self.view.id, events.Log(text, "warning")), self.view)
                 self._dropped = 0
 
     def close(self) -> None:
@@ -206,8 +206,9 @@ class Emitter:
         self._tell(entry, after)
 
     def _stamp(self, run: int, event: events.Event) -> events.Entry:
-        self._seq += 1
-        return events.Entry(run, self._seq, self._clock.wall(), self._masker.event(event))
+        seq = self._seq + 1
+        self._seq += event.text.count("\n") + 1 if isinstance(event, events.Log) else 1
+        return events.Entry(run, seq, self._clock.wall(), self._masker.event(event))
 
     def _record(self, write: Callable[[], _T]) -> _T:
         """Return what `write` returns, done in one transaction with the queue."""

@@ -172,20 +172,24 @@ class RunFinished(Fact):
 
 
 @dataclass(frozen=True, slots=True)
-class LogLine(Pulse):
-    """One line without its line end.
+class Log(Pulse):
+    """A line of the log, or several that came at once: each has a number of its own, from the entry's on.
 
     Attributes:
-        line: the text as it came; whoever shows it makes it safe.
+        text: the lines as they came, with a line end between two; whoever shows them makes them safe.
         level: "debug", "info", "warning", "error" or "critical".
         stream: where it came from ("stdout", "stderr", a logger's name), or None for `p.log`.
 
     """
 
     kind: ClassVar[str] = "log"
-    line: str
+    text: str
     level: str = "info"
     stream: str | None = None
+
+    @property
+    def lines(self) -> list[str]:
+        return self.text.split("\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,14 +239,17 @@ Event: TypeAlias = (
     | CheckpointStored
     | PositionReached
     | RunFinished
-    | LogLine
+    | Log
     | StatusChanged
     | ProgressMoved
 )
 
 
 class Entry(NamedTuple):
-    """An event with its place: the run, a number that only rises along the run, and the time (since 1970)."""
+    """An event with its place: the run, a number that only rises along the run, and the time (since 1970).
+
+    Log lines that came at once take a number each; `seq` is that of the first.
+    """
 
     run: int
     seq: int

@@ -73,7 +73,7 @@ class Journal:
 
     def drop_queue(self) -> int:
         """Forget what is queued and return how many log lines that were."""
-        dropped = sum(isinstance(entry.event, events.LogLine) for entry in self._queue)
+        dropped = sum(len(entry.event.lines) for entry in self._queue if isinstance(entry.event, events.Log))
         self._queue.clear()
         return dropped
 
@@ -247,7 +247,7 @@ class Journal:
 
 def _replaces(event: events.Event, last: events.Event, before: events.Event) -> bool:
     """Return True if `event` makes `last` superfluous: of a burst only the first and the newest matter."""
-    if isinstance(last, events.LogLine) or (isinstance(last, events.ProgressMoved) and last.ended):
+    if isinstance(last, events.Log) or (isinstance(last, events.ProgressMoved) and last.ended):
         return False
     return type(event) is type(last) is type(before)
 

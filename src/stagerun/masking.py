@@ -61,8 +61,8 @@ class Masker:
 
     def _masked(self, event: events.Event) -> events.Event:
         match event:
-            case events.LogLine():
-                return replace(event, line=self.mask(event.line))
+            case events.Log():
+                return replace(event, text=self.mask(event.text))
             case events.StatusChanged():
                 return replace(event, text=self.mask(event.text))
             case events.ProgressMoved():

@@ -260,7 +260,7 @@ class Progress:
             lambda: fn(*args, **kwargs),
             attempts,
             sleep=self._wait,
-            tell=lambda text: self._emit(events.LogLine(f"checkpoint {key!r}: {text}", "warning")),
+            tell=lambda text: self._emit(events.Log(f"checkpoint {key!r}: {text}", "warning")),
         )
         self.check_cancelled()
         what = f"checkpoint {key!r}"
@@ -320,7 +320,7 @@ class Progress:
         """Write captured text: what `print`, `logging` and warnings of a recipe come to."""
         # A secret of several lines is found only before they are parted.
         for line in self._masker.mask(text).removesuffix("\n").split("\n"):
-            self._emit(events.LogLine(self._cut(line.removesuffix("\r")), level, stream))
+            self._emit(events.Log(self._cut(line.removesuffix("\r")), level, stream))
 
     def sample(self) -> None:
         """Tell how far the innermost loop is, if it moved. Called a few times a second, from any thread."""
@@ -366,7 +366,7 @@ class Progress:
         near = get_close_matches(name, self._stages, 1, 0.75)
         if near and name not in self._warned:
             self._warned.add(name)
-            self._emit(events.LogLine(f"stage {name!r} is not declared; did you mean {near[0]!r}?", "warning"))
+            self._emit(events.Log(f"stage {name!r} is not declared; did you mean {near[0]!r}?", "warning"))
 
     def _count(self, iterable: Iterable[_T], loop: Loop) -> Iterator[_T]:
         interrupts = self._interrupts

@@ -208,7 +208,7 @@ class Runner:
         for name, value in operation.secret_values().items():
             if 0 < len(value) < SHORTEST:
                 text = f"secret {name!r} has fewer than {SHORTEST} characters: it is not masked in the output"
-                self.emitter.emit(events.LogLine(text, "warning"))
+                self.emitter.emit(events.Log(text, "warning"))
 
     def _recall(self, key: str) -> Recalled | None:
         view = self.emitter.view

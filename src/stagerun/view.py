@@ -146,7 +146,7 @@ def fold(view: RunView, entry: events.Entry) -> RunView:
     """Return what is known after `entry`. An illegal move raises IllegalTransition and changes nothing."""
     event = entry.event
     match event:
-        case events.LogLine() | events.CheckpointStored() | events.PositionReached():
+        case events.Log() | events.CheckpointStored() | events.PositionReached():
             return view
         case events.ProgressMoved():
             return replace(view, progress=event)

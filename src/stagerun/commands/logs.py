@@ -38,19 +38,21 @@ def command(
     """
     records = common.open_records(ctx, journal)
     view = records.find(ref, operation)
-    kinds = (events.LogLine.kind,)
+    kinds = (events.Log.kind,)
     if follow:
         entries = records.follow(view.id, wait=lambda: time.sleep(_POLL), kinds=kinds)
     else:
         entries = records.entries(view.id, kinds=kinds)
     if as_json and not follow:
-        common.print_json([document.log_line(entry) for entry in entries])
+        common.print_json([line for entry in entries for line in document.log_lines(entry)])
         return
     for entry in entries:
-        assert isinstance(entry.event, events.LogLine)
         if as_json:
             # Nobody knows yet where the array would end.
-            common.print_json(document.log_line(entry))
+            for line in document.log_lines(entry):
+                common.print_json(line)
             continue
-        line = lines.logged(entry.event)
-        click.echo(f"{wording.timestamp(entry.time)} {line}" if timestamps else line)
+        assert isinstance(entry.event, events.Log)
+        told = lines.logged(entry.event)
+        moment = f"{wording.timestamp(entry.time)} " if timestamps else ""
+        common.print_lines(moment + line for line in told)

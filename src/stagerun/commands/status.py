@@ -39,7 +39,7 @@ def _last_line(records: Records, view: RunView) -> str | None:
     """Return what a crashed run said last: nothing else tells how far it was."""
     if view.state is not RunState.CRASHED:
         return None
-    for entry in records.entries(view.id, kinds=(events.LogLine.kind,), newest=1):
-        assert isinstance(entry.event, events.LogLine)
-        return entry.event.line
+    for entry in records.entries(view.id, kinds=(events.Log.kind,), newest=1):
+        assert isinstance(entry.event, events.Log)
+        return entry.event.lines[-1]
     return None

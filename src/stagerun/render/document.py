@@ -1,5 +1,6 @@
 """Runs as JSON documents. The keys are an interface; docs/json.md lists them."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from stagerun import events, wording
@@ -47,8 +48,13 @@ def run(view: RunView) -> dict[str, Any]:
     }
 
 
-def log_line(entry: events.Entry) -> dict[str, Any]:
-    return {"seq": entry.seq, "time": wording.timestamp(entry.time), **events.to_dict(entry.event)}
+def log_lines(entry: events.Entry) -> Iterator[dict[str, Any]]:
+    """Yield a document for each line."""
+    log = entry.event
+    assert isinstance(log, events.Log)
+    moment = wording.timestamp(entry.time)
+    for seq, line in enumerate(log.lines, entry.seq):
+        yield {"seq": seq, "time": moment, "line": line, "level": log.level, "stream": log.stream}
 
 
 def _time(moment: float | None) -> str | None:

@@ -13,13 +13,14 @@ class JsonLines:
         self._output = output
 
     def update(self, entry: events.Entry, view: RunView) -> None:
-        place = {
-            "seq": entry.seq,
-            "time": wording.timestamp(entry.time),
-            "run": entry.run,
-            "event": entry.event.kind,
-        }
-        self._output.write(neutralise_json(events.dumps(place | events.to_dict(entry.event))) + "\n")
+        moment, event = wording.timestamp(entry.time), entry.event
+        place = {"seq": entry.seq, "time": moment, "run": entry.run, "event": event.kind}
+        if isinstance(event, events.Log):
+            about = {"level": event.level, "stream": event.stream}
+            told = [place | {"seq": seq, "line": line} | about for seq, line in enumerate(event.lines, entry.seq)]
+        else:
+            told = [place | events.to_dict(event)]
+        self._output.write("".join(f"{neutralise_json(events.dumps(each))}\n" for each in told))
 
     def refresh(self, now: float) -> None:
         """Every line is out already."""

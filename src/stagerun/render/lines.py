@@ -37,9 +37,9 @@ def outcome(view: RunView, event: events.StageLeft) -> str:
     return f"{tag(view, event.stage, event.index)}: {event.state} {join} {wording.duration(event.seconds)}"
 
 
-def logged(event: events.LogLine, *, keep_colour: bool = False) -> str:
-    text = neutralise(event.line, keep_colour=keep_colour)
-    return text if event.level in ("debug", "info") else f"{event.level}: {text}"
+def logged(event: events.Log, *, keep_colour: bool = False) -> list[str]:
+    level = "" if event.level in ("debug", "info") else f"{event.level}: "
+    return [level + neutralise(line, keep_colour=keep_colour) for line in event.lines]
 
 
 def status(view: RunView, event: events.StatusChanged) -> str:

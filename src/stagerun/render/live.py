@@ -47,8 +47,8 @@ class Live:
     def update(self, entry: events.Entry, view: RunView) -> None:
         self._view, self._now = view, entry.time
         match entry.event:
-            case events.LogLine() as line:
-                self._above.append(self._dialect.guard(self._logged(line)))
+            case events.Log() as log:
+                self._above += map(self._dialect.guard, self._logged(log))
             case events.StageEntered(index=None) as event:
                 self._above.append(self._dialect.guard(lines.header(lines.tag(view, event.stage, None))))
             case events.StageLeft(index=None) as event:
@@ -90,8 +90,8 @@ class Live:
                 self._console.print(line, soft_wrap=True)
         return [self._dialect.guard(line) for line in captured.get().splitlines()]
 
-    def _logged(self, event: events.LogLine) -> str:
+    def _logged(self, event: events.Log) -> list[str]:
         style = _LEVEL_STYLES.get(event.level)
         if style is None or not self._colour:
             return lines.logged(event, keep_colour=self._colour)
-        return f"\x1b[{style}m{lines.logged(event)}\x1b[0m"
+        return [f"\x1b[{style}m{line}\x1b[0m" for line in lines.logged(event)]

@@ -84,8 +84,8 @@ class Plain:
             self._let_go()
         self._view = view
         match entry.event:
-            case events.LogLine() as line:
-                self._say(lines.logged(line, keep_colour=self._colour))
+            case events.Log() as log:
+                self._say(lines.logged(log, keep_colour=self._colour))
             case events.ProgressMoved() as progress:
                 self._move(progress, view)
             case events.StatusChanged() as status:
@@ -140,7 +140,7 @@ class Plain:
         if self._pace is None:
             self._pace = _Pace(self._now - event.seconds)
         if self._pace.wants(event, self._now):
-            self._say(lines.progress(view, event))
+            self._say([lines.progress(view, event)])
             self._write(self._dialect.moved(view))
             self._pace.shown(event, self._now)
         elif not event.ended:
@@ -156,7 +156,7 @@ class Plain:
     def _show_status(self) -> None:
         assert self._status is not None
         assert self._view is not None
-        self._say(lines.status(self._view, self._status))
+        self._say([lines.status(self._view, self._status)])
         self._status, self._status_shown_on = None, self._now
 
     def _let_go(self) -> None:
@@ -164,7 +164,7 @@ class Plain:
         if self._status is not None:
             self._show_status()
         if self._pace is not None and self._pace.held is not None and self._view is not None:
-            self._say(lines.progress(self._view, self._pace.held))
+            self._say([lines.progress(self._view, self._pace.held)])
         self._pace = None
 
     def _end(self, view: RunView) -> None:
@@ -174,12 +174,13 @@ class Plain:
         if way_on := lines.way_on(view):
             self._write([self._dialect.own(way_on)])
 
-    def _say(self, text: str) -> None:
-        self._write([self._dialect.recipe(text)])
+    def _say(self, told: Iterable[str]) -> None:
+        self._write(map(self._dialect.recipe, told))
 
     def _write(self, told: Iterable[str]) -> None:
-        for line in told:
-            self._output.write(f"{line}\n" if isinstance(line, Command) else self._stamped(line).rstrip() + "\n")
+        text = "".join(f"{line if isinstance(line, Command) else self._stamped(line).rstrip()}\n" for line in told)
+        if text:
+            self._output.write(text)
             self._told_on = self._now
 
     def _fold(self, told: Iterable[str]) -> None:
