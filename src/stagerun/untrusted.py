@@ -1,6 +1,7 @@
 """How text that is not ours is made safe to show. Every sink calls it; the journal keeps the original."""
 
 import re
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 
@@ -15,18 +16,21 @@ _UNSAFE_OR_COLOUR: Final = re.compile(rf"(\x1b\[[0-9;:]{{0,40}}m)|[{_ACTIVE}]")
 _NOT_PLAIN_JSON: Final = re.compile(r"[^\x20-\x7e]|#(?=#)")
 _RESET: Final = "\x1b[0m"
 
-# What a CI system would obey: anywhere in a line (GitHub, Azure, TeamCity), or at its start (GitHub, Buildkite).
-# Some look through colour sequences.
-_SGR: Final = r"(?:\x1b\[[0-9;:]*m)*"
-_ANYWHERE: Final = re.compile(
-    rf"(#{_SGR}#)(?={_SGR}(?:\[|{_SGR.join('vso')}|{_SGR.join('teamcity')}))",
+# What a CI system obeys: anywhere in a line (GitHub, Azure, TeamCity), or at its start (GitHub, Buildkite, Gitea).
+_ANYWHERE: Final = re.compile(r"##(?=\[|vso|teamcity)", re.IGNORECASE)
+_AT_START: Final = re.compile(
+    r"\s*(?=::.*::|(?:---|\+\+\+|~~~)\s|\^\^\^|\[command\])"
+    r"|(?=.{4}-..-..T..:.{12}Z)",  # GitLab takes it for its own time, and hides it
     re.IGNORECASE,
 )
-_AT_START: Final = re.compile(
-    rf"^((?:\s|\x1b\[[0-9;:]*m)*)(?=:{_SGR}:.*:{_SGR}:|---(?:\s|$|\x1b)|\+\+\+(?:\s|$|\x1b)|~~~(?:\s|$|\x1b)|\^\^\^)"
-)
+# They look through colours, and those in .NET through characters that weigh nothing in a comparison by culture.
+_SGR: Final = re.compile(r"\x1b\[[0-9;:]*m")
+_WEIGHTLESS: Final = frozenset({"Cc", "Cf", "Cn", "Mc", "Me", "Mn"})
+_WEIGHTLESS_TOO: Final = frozenset("\u0640\u07fa\u180a\u1cd3\ufe73")
+
 _NOT_XML: Final = re.compile(r"[\ufffe\uffff]|[\U0001fffe-\U0001ffff]")
-_COMMAND_IN_XML: Final = re.compile(r"^(\s*)([:~^+-])(?=[:~^+-])|#(?=#)", re.MULTILINE)
+# A command needs a line of its own or a `#`; behind the line ends that indent a document stands a tag.
+_COMMAND_IN_XML: Final = re.compile(r"\n(?!\s*<)|(?<!&)#")
 
 
 def neutralise(text: str, *, keep_colour: bool = False) -> str:
@@ -44,12 +48,39 @@ def neutralise(text: str, *, keep_colour: bool = False) -> str:
 
 def disarm(text: str) -> str:
     """Return one neutralised line in which no CI system finds a command, wherever in a line it looks for one."""
-    return _ANYWHERE.sub(r"\1\\", text) if "#" in text else text
+    if "#" not in text:
+        return text
+    weighty = _weighty(text)
+    seen = "".join(text[index] for index in weighty)
+    return _with_backslashes(text, [weighty[match.end() - 1] + 1 for match in _ANYWHERE.finditer(seen)])
 
 
 def disarm_line(text: str) -> str:
     """Return one neutralised line in which no CI system finds a command, also where the line starts with it."""
-    return _AT_START.sub(r"\1\\", disarm(text))
+    text = disarm(text)
+    weighty = _weighty(text)
+    match = _AT_START.match("".join(text[index] for index in weighty))
+    return _with_backslashes(text, [weighty[match.end()]] if match else [])
+
+
+def _weighty(text: str) -> Sequence[int]:
+    """Return the places of the characters that count when a command is looked for."""
+    if text.isascii() and text.isprintable():
+        return range(len(text))
+    from unicodedata import category
+
+    hidden = {index for match in _SGR.finditer(text) for index in range(*match.span())}
+    return [
+        index
+        for index, each in enumerate(text)
+        if index not in hidden and (each == "\t" or (category(each) not in _WEIGHTLESS and each not in _WEIGHTLESS_TOO))
+    ]
+
+
+def _with_backslashes(text: str, places: Iterable[int]) -> str:
+    for place in sorted(places, reverse=True):
+        text = f"{text[:place]}\\{text[place:]}"
+    return text
 
 
 def neutralise_json(text: str) -> str:
@@ -69,7 +100,7 @@ def neutralise_xml(text: str) -> str:
 
 def disarm_xml(document: str) -> str:
     """Return the XML `document` with commands to CI systems broken by character references: it means the same."""
-    return _COMMAND_IN_XML.sub(lambda match: f"{match[1] or ''}&#{ord(match[2] or '#')};", document)
+    return _COMMAND_IN_XML.sub(lambda match: f"&#{ord(match[0])};", document)
 
 
 def _utf16(character: str) -> tuple[int, ...]:

@@ -164,7 +164,7 @@ class Github(_Folding):
         properties = {}
         if place := _place(view, ci.System.GITHUB, self._environ):
             properties = {"file": place[0], "line": place[1]}
-        properties["title"] = lines.cause(view)
+        properties["title"] = _cause(view)
         told = ",".join(f"{name}={_github(value, ':,')}" for name, value in properties.items())
         yield Command(f"::error {told}::{_github(_message(view))}")
 
@@ -202,7 +202,7 @@ class Azure(_Folding):
 
     def moved(self, view: RunView) -> Iterator[str]:
         if view.stages and view.active:
-            tag = lines.tag(view, view.active.name, view.current_stage)
+            tag = disarm(lines.tag(view, view.active.name, view.current_stage))
             share = (view.current_stage + (view.percent or 0) / 100) / len(view.stages)
             yield Command(f"##vso[task.setprogress value={share * 100:.0f}]{_azure(tag)}")
 
@@ -211,7 +211,7 @@ class Azure(_Folding):
         if place := _place(view, ci.System.AZURE, self._environ):
             properties |= {"sourcepath": place[0], "linenumber": place[1]}
         told = ";".join(f"{name}={_azure(value)}" for name, value in properties.items())
-        yield Command(f"##vso[task.logissue {told}]{_azure(f'{lines.cause(view)}: {_message(view)}')}")
+        yield Command(f"##vso[task.logissue {told}]{_azure(f'{_cause(view)}: {_message(view)}')}")
 
 
 class Buildkite(_Folding):
@@ -239,20 +239,22 @@ class Buildkite(_Folding):
 
 class Teamcity(_Folding):
     def entered(self, view: RunView, title: str, now: float) -> Iterator[str]:
+        title = disarm(title)
         yield Command(f"##teamcity[progressMessage {_quoted(title)}]")
         yield _teamcity("blockOpened", name=title)
         self.fold_end = _teamcity("blockClosed", name=title)
 
     def left(self, view: RunView, event: events.StageLeft, outcome: str, now: float) -> Iterator[str]:
         yield from super().left(view, event, outcome, now)
-        yield _teamcity(
-            "buildStatisticValue", key=f"{neutralise(event.stage)} (ms)", value=f"{event.seconds * 1000:.0f}"
-        )
+        key = f"{disarm(neutralise(event.stage))} (ms)"
+        yield _teamcity("buildStatisticValue", key=key, value=f"{event.seconds * 1000:.0f}")
 
     def _annotated(self, view: RunView) -> Iterator[str]:
-        cause = lines.cause(view)
-        identity = f"{neutralise(view.target)}, {lines.ended_in(view) or 'run'}"
-        yield _teamcity("buildProblem", description=f"{cause}: {_message(view)}", identity=identity[-_IDENTITY_LIMIT:])
+        place = lines.ended_in(view) or "run"
+        identity = disarm(neutralise(f"{view.target}, {place}"))
+        yield _teamcity(
+            "buildProblem", description=f"{_cause(view)}: {_message(view)}", identity=identity[-_IDENTITY_LIMIT:]
+        )
 
 
 _FOLDING: Final[Mapping[ci.System, Callable[..., Dialect]]] = {
@@ -271,6 +273,10 @@ def dialect_of(system: ci.System, environ: Mapping[str, str], *, unicode: bool =
     return Dialect() if system is ci.System.NONE else Other()
 
 
+def _cause(view: RunView) -> str:
+    return disarm(lines.cause(view))
+
+
 def _message(view: RunView) -> str:
     text = wording.error_line(view.error) if view.error else wording.state_word(view.state)
     if len(text) > _MESSAGE_LIMIT:
@@ -283,7 +289,7 @@ def _place(view: RunView, system: ci.System, environ: Mapping[str, str]) -> tupl
     if view.error is None or view.error.file is None or view.error.line is None:
         return None
     file = ci.in_workspace(view.error.file, system, environ)
-    return None if file is None else (neutralise(file), str(view.error.line))
+    return None if file is None else (disarm(neutralise(file)), str(view.error.line))
 
 
 def _github(text: str, also: str = "") -> str:
