@@ -53,7 +53,7 @@ class HandClock:
 
 
 @dataclass
-class Seen:
+class Seen(Sink):
     """A sink that keeps what it is told."""
 
     entries: list[events.Entry] = field(default_factory=list)

@@ -11,7 +11,7 @@ from typing import Final
 import pytest
 
 from stagerun import LiveOperation, Progress, events, schema
-from stagerun.emitter import Emitter
+from stagerun.emitter import Emitter, Sink
 from stagerun.errors import JournalError
 from stagerun.interrupts import Interrupts
 from stagerun.journal import Journal
@@ -26,7 +26,7 @@ PLAN: Final = events.RunCreated(target="demo:Op", recipe="demo", operation="Op",
 
 
 @dataclass
-class SecondReader:
+class SecondReader(Sink):
     """A sink that looks into the journal through a connection of its own whenever it is told something."""
 
     path: Path

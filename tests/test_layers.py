@@ -15,10 +15,12 @@ LAYERS: Final = (
     "errors",
     "ci states",
     "events identity interrupts params retries untrusted",
-    "database loops masking project tracebacks values view wording",
+    "database loops masking processes project streams tracebacks values view wording",
+    "capture children",
+    "fanout",
     "progress",
     "operation",
-    "capture journal recipes records schema stagerun",
+    "journal recipes records schema stagerun",
     "emitter",
     (
         "runner render render.output render.paint render.lines render.ci render.frame render.document render.report"
@@ -69,7 +71,7 @@ LIBRARIES: Final = {
     "rich": {"render.frame", "render.live"},
     "msgspec": {"params", "values"},
     "tenacity": {"retries"},
-    "psutil": {"identity"},
+    "psutil": {"identity", "processes"},
 }
 
 LAYER: Final = {name: layer for layer, names in enumerate(LAYERS) for name in names.split()}

@@ -236,7 +236,7 @@ def test_what_moves_the_run_is_refused_from_another_thread(bench: Bench, name: s
     assert isinstance(error, RecipeError)
     assert (error.message, error.hint) == (
         f"p.{name} was called from another thread",
-        "call it from the thread that runs the operation; p.log, p.status and p.percent work anywhere",
+        "call it from the thread that runs the operation; p.log, p.status, p.percent and p.sh work anywhere",
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from stagerun import LiveOperation, Progress, events
+from stagerun.emitter import Sink
 from stagerun.records import Records
 from stagerun.states import RunState, StageState
 from stagerun.view import RunView, StageView, begin, fold
@@ -202,7 +203,7 @@ def test_a_cancelled_run_can_be_rebuilt_from_the_events(bench: Bench, stage: str
 
 
 def test_a_run_can_be_rebuilt_at_every_fact_of_its_life(bench: Bench) -> None:
-    class EachFact:
+    class EachFact(Sink):
         def update(self, entry: events.Entry, view: RunView) -> None:
             if isinstance(entry.event, events.Fact):
                 records = bench.records()

@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING
 
 
 if TYPE_CHECKING:
+    from stagerun.errors import ChildFailed as ChildFailed
     from stagerun.errors import OperationCancelled as OperationCancelled
     from stagerun.operation import LiveOperation as LiveOperation
     from stagerun.params import Secret as Secret
     from stagerun.progress import Progress as Progress
 
 __version__ = "0.1.0"
-__all__ = ["LiveOperation", "OperationCancelled", "Progress", "Secret"]
+__all__ = ["ChildFailed", "LiveOperation", "OperationCancelled", "Progress", "Secret"]
 
 _HOMES = {
+    "ChildFailed": "stagerun.errors",
     "LiveOperation": "stagerun.operation",
     "OperationCancelled": "stagerun.errors",
     "Progress": "stagerun.progress",

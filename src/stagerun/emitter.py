@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from typing import Final, Protocol, TypeVar
+from typing import Final, TypeVar
 
 from stagerun import events
 from stagerun.errors import JournalBusy, JournalError
@@ -43,14 +43,20 @@ class Clock:
     tick: float = 0.1
 
 
-class Sink(Protocol):
-    """Someone who is told what happens."""
+class Sink:
+    """Someone who is told what happens, and does nothing about it unless a method says so."""
 
     def update(self, entry: events.Entry, view: RunView) -> None:
         """Take note of `entry`; `view` is what is known after it."""
 
     def refresh(self, now: float) -> None:
         """Draw what is due; called a few times a second."""
+
+    def suspend(self) -> None:
+        """Leave the terminal to somebody else, until `resume`."""
+
+    def resume(self) -> None:
+        """Take the terminal back."""
 
     def close(self) -> None:
         """Draw what is left and let go of the stream."""
@@ -159,6 +165,17 @@ class Emitter:
                 text = f"{self._dropped:,} log lines could not be recorded: {self._dropped_for}"
                 self._tell(self._stamp(self.view.id, events.Log(text, "warning")), self.view)
                 self._dropped = 0
+
+    @contextmanager
+    def terminal_lent(self) -> Iterator[None]:
+        """Let the sinks leave the terminal alone."""
+        with self._alone():
+            self._each_sink(lambda sink: sink.suspend())
+        try:
+            yield
+        finally:
+            with self._alone():
+                self._each_sink(lambda sink: sink.resume())
 
     def close(self) -> None:
         """Write what is queued and close the sinks."""

@@ -3,6 +3,7 @@
 StagerunError                 a message, and a hint that says the way out
 ├── UsageError                the command names something that is not there: the caller acts
 ├── RecipeError               the recipe breaks a rule or can't be loaded: its author acts
+├── ChildFailed               a program that a recipe ran did not succeed: the recipe catches it, or fails
 ├── HeldError                 another run excludes this one: wait for it, or cancel it
 └── JournalError              the journal can't be used or can't take a fact: the machine's owner acts
     └── JournalBusy           another process holds it; that passes
@@ -11,6 +12,8 @@ Interruption                  on BaseException: a run is being stopped from outs
 ├── OperationCancelled        a cancel on its way through a recipe
 └── TimeLimitExceeded         a time limit on its way through a recipe
 """
+
+from collections.abc import Sequence
 
 
 class StagerunError(Exception):
@@ -36,6 +39,23 @@ class UsageError(StagerunError):
 
 class RecipeError(StagerunError):
     """A recipe that can't be loaded, or that breaks a rule of the authoring API."""
+
+
+class ChildFailed(StagerunError):
+    """A program that a recipe ran could not start, failed, or took too long.
+
+    Attributes:
+        command: as it was shown.
+        returncode: its exit code, negative for a signal; None if it took too long.
+        tail: the last lines that it wrote.
+
+    """
+
+    def __init__(self, command: str, returncode: int | None, how: str, tail: Sequence[str] = ()) -> None:
+        super().__init__("\n".join([f"`{command}` {how}", *(f"  {line}" for line in tail)]))
+        self.command = command
+        self.returncode = returncode
+        self.tail = tuple(tail)
 
 
 class HeldError(StagerunError):

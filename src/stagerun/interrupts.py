@@ -55,6 +55,7 @@ class Interrupts:
         self._covered = 0
         self._owed = False
         self._over = False
+        self._keyboard_lent = False
         self._thread = threading.get_ident()
         self._previous: dict[int, Any] = {}
 
@@ -116,6 +117,15 @@ class Interrupts:
                 self._deadlines.remove(deadline)
             self._arm()
 
+    @contextmanager
+    def keyboard_lent(self) -> Iterator[None]:
+        """Leave Ctrl-C to a program that has the terminal: the terminal sends it to both."""
+        self._keyboard_lent = True
+        try:
+            yield
+        finally:
+            self._keyboard_lent = False
+
     def __enter__(self) -> None:
         if threading.get_ident() == self._thread:
             self._depth += 1
@@ -144,6 +154,8 @@ class Interrupts:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if os.getpid() != self._pid:
             self._die(number)
+        if self._keyboard_lent and number == signal.SIGINT:
+            return
         self._count += 1
         if not self._over:
             self.signal, self.stopping = signal.Signals(number).name, True

@@ -18,6 +18,7 @@ class Loop:
         shown: `done` when it was told last.
         stored: the position that was stored last.
         stored_on: when that was.
+        in_order: how many are finished from the first on, where items end out of order; else None.
 
     """
 
@@ -33,10 +34,16 @@ class Loop:
     shown: int = -1
     stored: int = field(init=False)
     stored_on: float = field(init=False)
+    in_order: int | None = None
 
     def __post_init__(self) -> None:
         self.done = self.skipped - 1
         self.stored, self.stored_on = self.skipped, self.begun
+
+    @property
+    def position(self) -> int:
+        """How many a resumed run may skip."""
+        return max(self.done if self.in_order is None else self.in_order, self.skipped)
 
     def moved(self, now: float, *, ended: bool) -> events.ProgressMoved:
         """Return the event that tells how far the loop is."""

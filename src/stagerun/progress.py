@@ -1,14 +1,15 @@
 """Progress: what a recipe talks to. It turns calls into events and holds no journal, no display and no run."""
 
 import json
+import os
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import islice
 from operator import index, length_hint
 from types import TracebackType
-from typing import Any, Final, NoReturn, TypeAlias, TypeVar
+from typing import IO, TYPE_CHECKING, Any, Final, NoReturn, TypeAlias, TypeVar
 
 from stagerun import events, retries, values
 from stagerun.errors import IllegalTransition, Interruption, OperationCancelled, RecipeError
@@ -18,11 +19,17 @@ from stagerun.masking import Masker
 from stagerun.states import StageState
 
 
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
+    from stagerun.children import Children, Completed
+
 LEVELS: Final = ("debug", "info", "warning", "error", "critical")
 LINE_LIMIT: Final = 64 * 1024
 POSITION_SECONDS: Final = 0.4  # a resumable loop loses at most so much to a SIGKILL
 
 _T = TypeVar("_T")
+_R = TypeVar("_R")
 Recalled: TypeAlias = events.CheckpointStored | events.PositionReached
 
 
@@ -113,7 +120,8 @@ def _state_after(kind: type[BaseException] | None) -> StageState:
 class Progress:
     """The `p` of `run(self, p)`.
 
-    `log`, `status` and `percent` may be called from any thread, everything else from the operation's own.
+    `log`, `status`, `percent`, `sh` and `check_cancelled` may be called from any thread, everything else from the
+    operation's own.
     Every call raises OperationCancelled once a cancel was asked for, except while that is being cleaned up.
     """
 
@@ -128,6 +136,8 @@ class Progress:
         sleep: Callable[[float], None],
         accept: Callable[[object], None],
         masker: Masker,
+        children: "Children",
+        terminal_lent: Callable[[], AbstractContextManager[None]],
         recall: Callable[[str], Recalled | None],
         done_before: Collection[str],
         handover: Handover,
@@ -140,6 +150,8 @@ class Progress:
         self._sleep = sleep
         self._accept = accept
         self._masker = masker
+        self._children = children
+        self._terminal_lent = terminal_lent
         self._recall = recall
         self._done_before = done_before
         self._keys: set[str] = set()
@@ -201,18 +213,136 @@ class Progress:
                 have to come in the same order again.
 
         """
-        self._own_thread("track")
+        return self._count(iterable, self._loop("track", iterable, total=total, label=label, unit=unit, key=key))
+
+    def map(
+        self,
+        fn: Callable[[_T], _R],
+        items: Iterable[_T],
+        workers: int | None = None,
+        *,
+        processes: bool = False,
+        executor: "Executor | None" = None,
+        label: str | None = None,
+        unit: str = "item",
+        key: str | None = None,
+    ) -> list[_R]:
+        """Return `[fn(item) for item in items]`, several at a time, and count them.
+
+        The first failure stops what has not begun, and is raised with its item in a note. A cancel does the same.
+
+        Args:
+            fn: called in another thread; there `p.log`, `p.status`, `p.percent`, `p.sh` and `p.check_cancelled` work.
+            items: taken a few at a time, so it may be endless.
+            workers: how many at a time; without it as many as `concurrent.futures` would take.
+            processes: True to use processes: `fn`, the items and the results are pickled.
+            executor: does the work instead; it is not closed.
+            label: what is counted, shown beside the stage.
+            unit: one item, in the singular.
+            key: makes it resumable: a resumed run leaves out the items that were finished, and their results.
+
+        """
+        from stagerun import fanout
+
+        if workers is not None and (type(workers) is not int or workers < 1):
+            raise RecipeError(f"p.map: workers must be a whole number above 0, not {workers!r}")
+        loop = self._loop("map", items, total=None, label=label, unit=unit, key=key)
+        rest = islice(items, loop.skipped, None) if loop.skipped else items
+
+        def finished(done: int, in_order: int) -> None:
+            loop.done, loop.in_order = loop.skipped + done, loop.skipped + in_order
+
+        finished(0, 0)
+        self._loops.append(loop)
+        try:
+            self.check_cancelled()
+            with fanout.workers(fn, workers, apart=processes, executor=executor, write=self.write) as (
+                pool,
+                call,
+                result_of,
+                ahead,
+            ):
+                return fanout.run(
+                    pool, call, rest, result_of=result_of, ahead=ahead, check=self.check_cancelled, finished=finished
+                )
+        finally:
+            self._end(loop)
+
+    def sh(
+        self,
+        command: str | Sequence[Any],
+        *,
+        cwd: str | os.PathLike[str] | None = None,
+        env: Mapping[str, Any] | None = None,
+        check: bool = True,
+        timeout: float | None = None,
+        capture: bool = False,
+        stdin: str | bytes | int | IO[Any] | None = None,
+        pty: bool = False,
+        interactive: bool = False,
+        quiet: bool = False,
+    ) -> "Completed":
+        """Run a program to its end; its lines become lines of the run. ChildFailed if it does not succeed.
+
+        Args:
+            command: a list runs as it is, a string through `sh`. A Secret in a list is shown as ***.
+            cwd: the folder to run it in.
+            env: variables to add to its environment; None takes one away.
+            check: False to return also when the exit code is not 0.
+            timeout: the seconds it may take.
+            capture: True to return what it wrote.
+            stdin: what it reads: text, bytes, or an open file; without it, nothing.
+            pty: True to give it a pseudo-terminal to write to, where it may use colours and progress bars.
+            interactive: True to give it the terminal itself, for an editor or a password prompt.
+            quiet: True to write neither the command nor its lines.
+
+        """
+        from stagerun.children import Request
+
+        self.check_cancelled()
+        request = Request(
+            command=command,
+            cwd=cwd,
+            env=env,
+            check=check,
+            timeout=timeout,
+            capture=capture,
+            stdin=stdin,
+            pty=pty,
+        )
+        if not quiet:
+            self.write(f"$ {request.shown}", "info", None)
+        if interactive:
+            with self._terminal_lent():
+                return self._children.run_on_terminal(request)
+        return self._children.run(
+            request,
+            _unheard if quiet else self._hear,
+            lambda text: self._emit(events.Log(text, "warning")),
+        )
+
+    def _hear(self, lines: list[str], stream: str) -> None:
+        """Write the lines of a program, in one go."""
+        text = "\n".join(lines)
+        if len(text) > LINE_LIMIT and max(map(len, lines)) > LINE_LIMIT:
+            text = "\n".join(map(self._cut, lines))
+        self._emit(events.Log(text, "info", stream))
+
+    def _loop(
+        self, call: str, items: Iterable[Any], *, total: int | None, label: str | None, unit: str, key: str | None
+    ) -> Loop:
+        self._own_thread(call)
         skipped = 0
         if key is not None:
-            self._claim("track", key)
+            self._claim(call, key)
             if (recalled := self._recall(key)) is not None:
                 if not isinstance(recalled, events.PositionReached):
                     raise RecipeError(f"the key {key!r} belongs to a checkpoint, not to a loop")
                 skipped = recalled.position
         if total is None:
-            hint = length_hint(iterable, -1)
+            hint = length_hint(items, -1)
             total = None if hint < 0 else hint
-        loop = Loop(
+        return Loop(
             total=None if total is None else max(0, index(total)),
             label=None if label is None else str(label),
             unit=str(unit),
@@ -222,7 +352,6 @@ class Progress:
             depth=len(self._loops),
             begun=self._monotonic(),
         )
-        return self._count(iterable, loop)
 
     def checkpoint(
         self,
@@ -399,7 +528,7 @@ class Progress:
                 self._emit(loop.moved(self._monotonic(), ended=True))
 
     def _store_position(self, loop: Loop) -> None:
-        position = max(loop.done, loop.skipped)
+        position = loop.position
         if loop.key is not None and position != loop.stored:
             loop.stored, loop.stored_on = position, self._monotonic()
             self._emit(events.PositionReached(key=loop.key, stage=loop.stage, position=position))
@@ -433,7 +562,7 @@ class Progress:
         if threading.get_ident() != self._thread:
             raise RecipeError(
                 f"p.{call} was called from another thread",
-                "call it from the thread that runs the operation; p.log, p.status and p.percent work anywhere",
+                "call it from the thread that runs the operation; p.log, p.status, p.percent and p.sh work anywhere",
             )
 
 
@@ -441,6 +570,10 @@ def _level(level: str) -> str:
     if level not in LEVELS:
         raise RecipeError(f"there is no level {level!r}", "levels: " + ", ".join(LEVELS))
     return level
+
+
+def _unheard(lines: list[str], stream: str) -> None:
+    """Take what a program says that nobody wants to hear."""
 
 
 def _nobody(event: events.Event) -> None:

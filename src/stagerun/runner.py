@@ -10,6 +10,7 @@ from typing import Final, NoReturn
 
 from stagerun import events, identity, recipes, tracebacks
 from stagerun.capture import Capture
+from stagerun.children import Children
 from stagerun.emitter import Clock, Emitter, Sink
 from stagerun.errors import HeldError, Interruption, JournalError, OperationCancelled, RecipeError
 from stagerun.interrupts import Interrupts
@@ -128,6 +129,9 @@ class Runner:
             if isinstance(event, events.Fact):
                 self._reflect(operation)
 
+        assert self.emitter.view is not None
+        hidden = {f"STAGERUN_{name.upper()}" for name, each in operation.parameters.items() if each.secret}
+        children = Children(self._interrupts, self.emitter.view.id, hidden)
         self._progress = progress = Progress(
             stages={name: index for index, name in enumerate(operation.stages)},
             emit=emit,
@@ -137,8 +141,10 @@ class Runner:
             sleep=self._clock.sleep,
             accept=self._accept,
             masker=self._masker,
+            children=children,
+            terminal_lent=self.emitter.terminal_lent,
             recall=self._recall,
-            done_before=self.emitter.view.done_before if self.emitter.view else (),
+            done_before=self.emitter.view.done_before,
             handover=handover,
         )
         error: BaseException | None = None
@@ -146,7 +152,9 @@ class Runner:
             with Capture(progress.write, self._masker), self._interrupts.limit(operation.timeout, "the run"):
                 try:
                     self._interrupts.expose()
-                    operation.run(progress)
+                    with children:
+                        operation.run(progress)
+                        children.failed = handover.failure is not None
                 finally:
                     self._interrupts.cover()
         except BaseException as raised:

@@ -1,12 +1,13 @@
 """JSON lines: one object for each event, for programs."""
 
 from stagerun import events, wording
+from stagerun.emitter import Sink
 from stagerun.render.output import Output
 from stagerun.untrusted import neutralise_json
 from stagerun.view import RunView
 
 
-class JsonLines:
+class JsonLines(Sink):
     """Writes every event as one line of JSON: seq, time, run, event, and the event's own fields."""
 
     def __init__(self, output: Output) -> None:
@@ -21,9 +22,3 @@ class JsonLines:
         else:
             told = [place | events.to_dict(event)]
         self._output.write("".join(f"{neutralise_json(events.dumps(each))}\n" for each in told))
-
-    def refresh(self, now: float) -> None:
-        """Every line is out already."""
-
-    def close(self) -> None:
-        """Every line is out already."""

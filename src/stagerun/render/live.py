@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.text import Text
 
 from stagerun import events
+from stagerun.emitter import Sink
 from stagerun.render import frame, lines
 from stagerun.render.ci import Dialect
 from stagerun.render.output import Output
@@ -16,7 +17,7 @@ from stagerun.view import RunView
 _LEVEL_STYLES: Final = {"warning": "33", "error": "31", "critical": "1;31", "debug": "2"}
 
 
-class Live:
+class Live(Sink):
     """Draws a run, and the runs it chains to, on a terminal.
 
     Between two frames the cursor stands at the first column of the region's first line. So whatever a terminal
@@ -43,6 +44,7 @@ class Live:
         self._now = 0.0
         self._above: list[str] = []
         self._drawn = False
+        self._suspended = False
 
     def update(self, entry: events.Entry, view: RunView) -> None:
         self._view, self._now = view, entry.time
@@ -59,7 +61,7 @@ class Live:
                 pass  # the next frame shows it
 
     def refresh(self, now: float) -> None:
-        if self._view is None:
+        if self._view is None or self._suspended:
             return
         width = self._output.width()
         region = self._painted(frame.running(self._view, now, width, unicode=self._output.unicode))
@@ -67,6 +69,13 @@ class Live:
         back = f"\x1b[{len(region) - 1}A" if len(region) > 1 else ""
         self._output.write(f"\x1b[?25l{self._lifted()}\x1b[?7l" + "\n".join(region) + f"\r{back}\x1b[?7h")
         self._drawn = True
+
+    def suspend(self) -> None:
+        self._output.write(self._lifted() + self._shown())
+        self._suspended = True
+
+    def resume(self) -> None:
+        self._suspended = False
 
     def close(self) -> None:
         self._output.write(self._lifted() + self._shown())

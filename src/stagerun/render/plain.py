@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from stagerun import events, wording
+from stagerun.emitter import Sink
 from stagerun.masking import Masker
 from stagerun.render import lines
 from stagerun.render.ci import Command, Dialect
@@ -41,7 +42,7 @@ class _Pace:
         self.held = None
 
 
-class Plain:
+class Plain(Sink):
     """Writes a run, and the runs it chains to, as plain text.
 
     Args:

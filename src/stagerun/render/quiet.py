@@ -1,6 +1,7 @@
 """Quiet: nothing while the run goes on, its result at the end, and why if it did not succeed."""
 
 from stagerun import events
+from stagerun.emitter import Sink
 from stagerun.render import lines
 from stagerun.render.ci import Dialect
 from stagerun.render.output import Output
@@ -8,7 +9,7 @@ from stagerun.states import RunState
 from stagerun.view import RunView
 
 
-class Quiet:
+class Quiet(Sink):
     """Writes the result of each run, and the error of one that did not succeed."""
 
     def __init__(self, output: Output, *, dialect: Dialect | None = None) -> None:
@@ -23,9 +24,3 @@ class Quiet:
             told.append(lines.ending(view))
         for line in told:
             self._output.write(self._dialect.guard(line) + "\n")
-
-    def refresh(self, now: float) -> None:
-        """There is nothing to draw."""
-
-    def close(self) -> None:
-        """Every line is out already."""
