@@ -92,6 +92,8 @@ class Masker:
                 return self.mask(value)
             case Mapping():
                 return {self.mask(key): self._value(each) for key, each in value.items()}
+            case int() | float():
+                return value if self.mask(str(value)) == str(value) else MASK
             case list():
                 return [self._value(each) for each in value]
             case _:

@@ -215,7 +215,7 @@ class Runner:
     def _warn_of_short_secrets(self, operation: LiveOperation) -> None:
         for name, value in operation.secret_values().items():
             if 0 < len(value) < SHORTEST:
-                text = f"secret {name!r} has fewer than {SHORTEST} characters: it is not masked in the output"
+                text = f"secret {name!r} has fewer than {SHORTEST} characters: it is masked nowhere"
                 self.emitter.emit(events.Log(text, "warning"))
 
     def _recall(self, key: str) -> Recalled | None:

@@ -50,7 +50,10 @@ def display_options(function: _Function) -> _Function:
 
 
 def _system(ctx: click.Context, option: click.Parameter, value: str) -> ci.System:
-    return ci.detect(os.environ) if value == ci.AUTO else ci.by_name(value)
+    if value == ci.AUTO:
+        return ci.detect(os.environ)
+    os.environ["STAGERUN_CI"] = system = ci.by_name(value)  # whatever this process prints asks there
+    return system
 
 
 def _limit(ctx: click.Context, option: click.Parameter, value: float | None) -> float | None:
@@ -148,7 +151,15 @@ def _write_id(file: Path | None, run: int | None) -> None:
 
 def _die_with_parent(system: ci.System) -> None:
     """Ask the kernel for SIGTERM when the shell above dies, where only that shell is signalled."""
-    if sys.platform == "linux" and system in ci.SIGNALS_THE_SHELL:
+    # With `exec` the parent is the system itself, and the signal would come when the thread that started us ends.
+    if sys.platform == "linux" and system in ci.SIGNALS_THE_SHELL and _threads_of(os.getppid()) == 1:
         import ctypes
 
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _threads_of(pid: int) -> int:
+    try:
+        return len(list(Path(f"/proc/{pid}/task").iterdir()))
+    except OSError:
+        return 0

@@ -15,7 +15,9 @@ _FORMATS: Final = ("junit", "markdown", "trace")
 
 @click.command("export", epilog=common.ENVIRONMENT)
 @click.argument("ref", type=common.Ref(), default="last")
-@common.option("--format", "kind", type=click.Choice(_FORMATS), required=True, help="What to write.")
+@common.option(
+    "--format", "kind", type=click.Choice(_FORMATS), metavar="FORMAT", required=True, help="junit, markdown or trace."
+)
 @common.operation_option
 @common.journal_option
 @click.pass_context

@@ -76,10 +76,7 @@ def command(
     plan = list(_plan(resumption, from_stage, found, (*settings, *files)))
     # A plan that nobody can read must not stop what it announces.
     with suppress(OSError):
-        if progress == "json":
-            click.echo("\n".join(plan), err=True)
-        else:
-            common.print_lines(plan)
+        common.print_lines(plan, err=progress == "json")
     records.close()
     if dry_run:
         return 0
@@ -153,7 +150,8 @@ def _values(
                 values[name] = secret
         elif name not in changed and MASK in str(values.get(name, "")):
             raise UsageError(
-                f"the parameter {name!r} held a secret and was not written down", f"give it again: --set {name}=VALUE"
+                f"the parameter {name!r} held a secret and was not written down",
+                f"give it again: --set-file {name}=PATH",
             )
     return values | changed
 
@@ -170,14 +168,13 @@ def _changed(
             name = name.strip().replace("-", "_")
             parameter = operation.parameters.get(name)
             if option == "--set-file":
-                yield name, common.read_parameter(name, value)
+                value = common.read_parameter(name, value)
             elif parameter and parameter.secret:
                 raise UsageError(
                     f"{name!r} is a secret and can't be given on the command line",
                     f"set STAGERUN_{name.upper()}, or give --set-file {name}=PATH",
                 )
-            else:
-                yield name, value.split(",") if parameter and parameter.many else value
+            yield name, value.split(",") if parameter and parameter.many else value
 
 
 def _secret(parameter: params.Parameter, *, given: bool) -> params.Secret | None:

@@ -13,6 +13,7 @@ from stagerun import params, recipes
 from stagerun.ci import System
 from stagerun.commands import common, execution
 from stagerun.errors import UsageError
+from stagerun.masking import Masker
 from stagerun.operation import LiveOperation
 from stagerun.render import catalogue
 from stagerun.untrusted import neutralise
@@ -106,13 +107,15 @@ def command(
 
 def _print_plan(ctx: click.Context, found: recipes.Found, operation: LiveOperation, journal: Path | None) -> None:
     expected = common.expected(ctx, journal, found.target)
-    click.echo(f"would run {neutralise(found.target)} as {neutralise(operation.owner)}")
-    common.print_lines(catalogue.plan(operation.stages, expected))
+    masker = Masker()
+    masker.learn(operation.secret_values().values())
+    told = [f"would run {neutralise(found.target)} as {neutralise(masker.mask(operation.owner))}"]
+    told += catalogue.plan(operation.stages, expected)
     values = operation.params()
     if values:
-        click.echo("parameters:")
-    for name, value in values.items():
-        click.echo(f"  {name}={neutralise(str(value))}")
+        told.append("parameters:")
+    told += [f"  {name}={neutralise(masker.mask(str(value)))}" for name, value in values.items()]
+    common.print_lines(told)
 
 
 def _target_in(args: list[str], own: Iterable[click.Parameter], folder: Path) -> str | None:

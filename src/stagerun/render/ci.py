@@ -246,7 +246,7 @@ class Teamcity(_Folding):
 
     def left(self, view: RunView, event: events.StageLeft, outcome: str, now: float) -> Iterator[str]:
         yield from super().left(view, event, outcome, now)
-        key = f"{disarm(neutralise(event.stage))} (ms)"
+        key = disarm(neutralise(f"{view.target} {event.stage} (ms)"))
         yield _teamcity("buildStatisticValue", key=key, value=f"{event.seconds * 1000:.0f}")
 
     def _annotated(self, view: RunView) -> Iterator[str]:

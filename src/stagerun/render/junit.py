@@ -83,7 +83,10 @@ def _ended(view: RunView) -> ET.Element:
 
 
 def _sums(suites: Sequence[ET.Element]) -> dict[str, str]:
-    counted = {name: str(sum(int(each.get(name, "0")) for each in suites)) for name in ("tests", "failures", "errors")}
+    counted = {
+        name: str(sum(int(each.get(name, "0")) for each in suites))
+        for name in ("tests", "failures", "errors", "skipped")
+    }
     return counted | {"time": f"{sum(float(each.get('time', '0')) for each in suites):.3f}"}
 
 
