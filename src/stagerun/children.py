@@ -29,6 +29,7 @@ Tell = Callable[[list[str], str], None]  # lines, stream
 TAIL: Final = 20
 HOLD: Final = 2.0  # seconds that a program in the background may keep the output open
 _CHUNK: Final = 256 * 1024
+_LOOK: Final = 0.5
 _MARK: Final = "STAGERUN_CHILD"
 _F_SETPIPE_SZ: Final = 1031  # linux/fcntl.h
 
@@ -269,21 +270,24 @@ class _Running:
     def communicate(self, deadline: float | None, kin: Kin, warn: Callable[[str], None]) -> None:
         """Read until the program has ended and nobody holds its output any more, or not for longer than HOLD."""
         ended: float | None = None
-        while self._is_open() or ended is None:
+        while True:
             self._interrupts.check()  # in a thread no signal arrives
-            now = time.monotonic()
+            now, is_open = time.monotonic(), self._is_open()
             if ended is None and self.process.poll() is not None:
                 ended = now
-            if ended is not None and now - ended >= HOLD and self._is_open():
+            if ended is not None and not is_open:
+                return
+            if ended is not None and now - ended >= HOLD:
                 warn(f"output is still held open by {_named(kin)}; what it writes from now on is lost")
                 return
             if ended is None and deadline is not None and now >= deadline:
-                raise ChildFailed(self._request.shown, None, f"took longer than {self._request.timeout:g}s", self.tail)
-            bounds = [0.05 if ended is None and not self._is_open() else 0.5]
-            if deadline is not None and ended is None:
-                bounds.append(deadline - now)
+                how = f"took longer than {self._request.timeout:g}s"
+                raise ChildFailed(self._request.shown, None, how, self.tail)
+            bounds = [_LOOK if is_open else _LOOK / 10]
             if ended is not None:
                 bounds.append(ended + HOLD - now)
+            elif deadline is not None:
+                bounds.append(deadline - now)
             self.pump(max(0.0, min(bounds)))
 
     def pump(self, seconds: float) -> None:
