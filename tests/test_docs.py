@@ -228,6 +228,10 @@ def _operations(block: str) -> list[type[LiveOperation]]:
 # The blocks that show a failure; every other one that can run without being given anything succeeds.
 FAILURES = {
     "Audit": "2 orders have no price",
+    "Build": (
+        "`echo checking links; ls nowhere` ended with exit code 2\n"
+        "  checking links\n  ls: cannot access 'nowhere': No such file or directory"
+    ),
     "Harvest": "the server hung up",
     "Tags": "p.result: JSON can't hold result['tags'], a set",
 }
