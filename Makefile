@@ -22,8 +22,9 @@ tests: .venv/dev
 soak: .venv/dev
 	$(BIN)/pytest -m soak
 
-bench: .venv/dev
+bench: .venv/bench
 	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/children.py
 
 .venv/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "stagerun needs Python 3.11 or newer: make PYTHON=python3.11")'
@@ -37,6 +38,10 @@ bench: .venv/dev
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
 	$(BIN)/python -m pip install --quiet --editable . --group dev
 	touch $@ .venv/demo
+
+.venv/bench: .venv/dev
+	$(BIN)/python -m pip install --quiet --group bench
+	touch $@
 
 clean:
 	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
