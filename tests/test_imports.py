@@ -113,6 +113,7 @@ def test_a_plain_run_on_an_existing_journal_loads_nothing_heavy(recorded: Projec
     loaded = _loaded(recorded, _COMMAND, "run", "orders:Import")
 
     assert {"sqlite3", "stagerun.runner", "stagerun.render.plain"} <= loaded
+    assert loaded & {"subprocess", "concurrent.futures", "stagerun.children", "stagerun.fanout"} == set()
     assert loaded & (HEAVY - {"logging"}) == set()
 
 

@@ -14,7 +14,6 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Any, Final
 
 from stagerun.errors import ChildFailed, RecipeError
@@ -117,9 +116,6 @@ class Children:
         run: the run's id, which the programs find in STAGERUN_RUN_ID.
         hidden: the environment variables that they do not get.
 
-    Attributes:
-        failed: True if the run has failed without an error that would tell it.
-
     """
 
     def __init__(self, interrupts: Interrupts, run: int, hidden: Collection[str] = ()) -> None:
@@ -129,9 +125,8 @@ class Children:
         # A run inside a program of another run is kin of both.
         self._mark = f"{os.environ.get(_MARK, '')}/{os.getpid()}-{run}"
         self._numbers = count(1)
-        self._running = 0
+        self._running: set[_Running] = set()
         self._all: Kin | None = None
-        self.failed = False
 
     def run(self, request: Request, tell: Tell, warn: Callable[[str], None]) -> Completed:
         """Run a program to its end and tell its lines as they come. ChildFailed if it could not start, or failed."""
@@ -149,17 +144,17 @@ class Children:
                 with self._interrupts:
                     environ = self._environ(request.env) | {_MARK: mark}
                     running = _Running(request, environ, stack=stack, interrupts=self._interrupts, tell=tell)
-                    self._running += 1
+                    self._running.add(running)
                     for kin in (own, all_):
                         kin.add(running.process.pid)
                 running.communicate(deadline, own, warn)
             except BaseException:
                 if running is not None:
-                    own.end(running.pump, orphans=self._running == 1)
+                    own.end(running.pump, orphans=len(self._running) == 1)
                 raise
             finally:
                 if running is not None:
-                    self._running -= 1
+                    self._running.discard(running)
                     running.process.poll()
                     all_.remove(running.process.pid)
         code = running.process.returncode
@@ -192,13 +187,9 @@ class Children:
             raise ChildFailed(request.shown, code, _how_it_ended(code), ())
         return Completed(request.shown, code, time.monotonic() - begun)
 
-    def __enter__(self) -> None:
-        """Begin: when the block is left by an error, all that is left of every program that was run is ended."""
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._all is not None and (self.failed or (value is not None and not _is_success(value))):
+    def end(self) -> None:
+        """End all that is left of every program that was run."""
+        if self._all is not None:
             self._all.end()
 
     def _environ(self, given: Mapping[str, Any] | None, *, apart: bool = True) -> dict[str, str]:
@@ -413,10 +404,6 @@ def _argument(value: object) -> str:
 
 def _shown(value: object) -> str:
     return os.fspath(value) if isinstance(value, os.PathLike) else str(value)
-
-
-def _is_success(error: BaseException) -> bool:
-    return isinstance(error, SystemExit) and not error.code
 
 
 def _how_it_ended(code: int) -> str:

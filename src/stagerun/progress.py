@@ -4,7 +4,7 @@ import json
 import os
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from operator import index, length_hint
@@ -136,7 +136,7 @@ class Progress:
         sleep: Callable[[float], None],
         accept: Callable[[object], None],
         masker: Masker,
-        children: "Children",
+        children: Callable[[], "Children"],
         terminal_lent: Callable[[], AbstractContextManager[None]],
         recall: Callable[[str], Recalled | None],
         done_before: Collection[str],
@@ -150,7 +150,8 @@ class Progress:
         self._sleep = sleep
         self._accept = accept
         self._masker = masker
-        self._children = children
+        self._make_children = children
+        self._children: Children | None = None
         self._terminal_lent = terminal_lent
         self._recall = recall
         self._done_before = done_before
@@ -312,10 +313,12 @@ class Progress:
         )
         if not quiet:
             self.write(f"$ {request.shown}", "info", None)
+        with self._lock:
+            children = self._children = self._children or self._make_children()
         if interactive:
             with self._terminal_lent():
-                return self._children.run_on_terminal(request)
-        return self._children.run(
+                return children.run_on_terminal(request)
+        return children.run(
             request,
             _unheard if quiet else self._hear,
             lambda text: self._emit(events.Log(text, "warning")),
@@ -450,6 +453,18 @@ class Progress:
         # A secret of several lines is found only before they are parted.
         for line in self._masker.mask(text).removesuffix("\n").split("\n"):
             self._emit(events.Log(self._cut(line.removesuffix("\r")), level, stream))
+
+    @contextmanager
+    def programs_ended(self) -> Iterator[None]:
+        """When the block fails, end what its programs have left in the background; when it succeeds, that stays."""
+        try:
+            yield
+        except BaseException as error:
+            if self._children is not None and not (isinstance(error, SystemExit) and not error.code):
+                self._children.end()
+            raise
+        if self._children is not None and self._handover.failure is not None:
+            self._children.end()
 
     def sample(self) -> None:
         """Tell how far the innermost loop is, if it moved. Called a few times a second, from any thread."""

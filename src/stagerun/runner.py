@@ -6,11 +6,10 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from typing import Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from stagerun import events, identity, recipes, tracebacks
 from stagerun.capture import Capture
-from stagerun.children import Children
 from stagerun.emitter import Clock, Emitter, Sink
 from stagerun.errors import HeldError, Interruption, JournalError, OperationCancelled, RecipeError
 from stagerun.interrupts import Interrupts
@@ -22,6 +21,9 @@ from stagerun.records import Records, Resumption
 from stagerun.states import RunState, StageState
 from stagerun.view import RunView
 
+
+if TYPE_CHECKING:
+    from stagerun.children import Children
 
 HELD_EXIT_CODE: Final = 3
 TIMED_OUT_EXIT_CODE: Final = 124  # as timeout(1)
@@ -129,9 +131,15 @@ class Runner:
             if isinstance(event, events.Fact):
                 self._reflect(operation)
 
-        assert self.emitter.view is not None
-        hidden = {f"STAGERUN_{name.upper()}" for name, each in operation.parameters.items() if each.secret}
-        children = Children(self._interrupts, self.emitter.view.id, hidden)
+        view = self.emitter.view
+        assert view is not None
+
+        def children() -> "Children":
+            from stagerun.children import Children
+
+            hidden = {f"STAGERUN_{name.upper()}" for name, each in operation.parameters.items() if each.secret}
+            return Children(self._interrupts, view.id, hidden)
+
         self._progress = progress = Progress(
             stages={name: index for index, name in enumerate(operation.stages)},
             emit=emit,
@@ -144,7 +152,7 @@ class Runner:
             children=children,
             terminal_lent=self.emitter.terminal_lent,
             recall=self._recall,
-            done_before=self.emitter.view.done_before,
+            done_before=view.done_before,
             handover=handover,
         )
         error: BaseException | None = None
@@ -152,9 +160,8 @@ class Runner:
             with Capture(progress.write, self._masker), self._interrupts.limit(operation.timeout, "the run"):
                 try:
                     self._interrupts.expose()
-                    with children:
+                    with progress.programs_ended():
                         operation.run(progress)
-                        children.failed = handover.failure is not None
                 finally:
                     self._interrupts.cover()
         except BaseException as raised:
