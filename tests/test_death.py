@@ -7,10 +7,10 @@ import signal
 import subprocess
 import sys
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from stagerun import events, identity, schema
 from stagerun.identity import Process, current_process

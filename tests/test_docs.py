@@ -3,12 +3,12 @@
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import click
 import pytest
+from msgspec.structs import fields
 
 from stagerun import LiveOperation, events, schema
 from stagerun.cli import cli

@@ -4,11 +4,12 @@ import json
 import re
 import sqlite3
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 import pytest
+from msgspec.structs import replace
 
 from stagerun import LiveOperation, Progress, events, schema
 from stagerun.emitter import Emitter, Sink

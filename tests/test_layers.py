@@ -69,7 +69,10 @@ LIBRARIES: Final = {
     "sqlite_utils": {"schema"},
     "click": {"cli", *(name for name in LAYERS[-3].split() if name != "commands")},
     "rich": {"render.frame", "render.live"},
-    "msgspec": {"params", "values"},
+    "msgspec": {
+        *("emitter", "events", "identity", "loops", "masking", "params", "progress", "project", "recipes", "records"),
+        *("runner", "values", "view", "commands.resume"),
+    },
     "tenacity": {"retries"},
     "psutil": {"identity", "processes"},
 }

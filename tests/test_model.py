@@ -6,7 +6,7 @@ import sqlite3
 import tempfile
 from collections import Counter
 from contextlib import closing, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal, NamedTuple, TypeAlias
 
@@ -21,6 +21,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from msgspec.structs import replace
 
 from stagerun import LiveOperation, Progress, events, identity, recipes, schema
 from stagerun.errors import HeldError, JournalError, OperationCancelled, RecipeError
@@ -118,7 +119,7 @@ class Model:
     def fact(self, now: float, **changes: object) -> None:
         if self.alive:
             self.seen = now
-            self.view = replace(self.view, status=self.said, **changes)  # type: ignore[arg-type]
+            self.view = replace(self.view, status=self.said, **changes)
 
     def enter(self, name: str, now: float) -> None:
         self.said = None
@@ -171,10 +172,7 @@ class Model:
         self.alive = False
 
     def _with(self, name: str, **changes: object) -> tuple[StageView, ...]:
-        return tuple(
-            replace(stage, **changes) if stage.name == name else stage  # type: ignore[arg-type]
-            for stage in self.view.stages
-        )
+        return tuple(replace(stage, **changes) if stage.name == name else stage for stage in self.view.stages)
 
 
 class Histories(RuleBasedStateMachine):

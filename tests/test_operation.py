@@ -283,9 +283,10 @@ def test_the_package_exports_what_a_recipe_author_imports() -> None:
     del namespace["__builtins__"]
 
     assert set(namespace) == set(stagerun.__all__)
-    assert stagerun.__all__ == ["LiveOperation", "OperationCancelled", "Progress", "Secret"]
+    assert stagerun.__all__ == ["ChildFailed", "LiveOperation", "OperationCancelled", "Progress", "Secret"]
     assert {name: f"{value.__module__}.{name}" for name, value in namespace.items()} == {
         "LiveOperation": "stagerun.operation.LiveOperation",
+        "ChildFailed": "stagerun.errors.ChildFailed",
         "OperationCancelled": "stagerun.errors.OperationCancelled",
         "Progress": "stagerun.progress.Progress",
         "Secret": "stagerun.params.Secret",
@@ -293,7 +294,7 @@ def test_the_package_exports_what_a_recipe_author_imports() -> None:
 
 
 def test_the_package_lists_its_names_and_knows_no_other() -> None:
-    assert dir(stagerun) == ["LiveOperation", "OperationCancelled", "Progress", "Secret", "__version__"]
+    assert dir(stagerun) == ["ChildFailed", "LiveOperation", "OperationCancelled", "Progress", "Secret", "__version__"]
     with pytest.raises(AttributeError, match=r"^module 'stagerun' has no attribute 'Operation'$"):
         stagerun.Operation  # noqa: B018
 
@@ -304,7 +305,7 @@ def test_the_package_lists_its_names_and_knows_no_other() -> None:
         ("import stagerun", {"stagerun.operation", "click", "rich", "sqlite_utils", "starlette", "msgspec", "asyncio"}),
         (
             "from stagerun import LiveOperation, Progress, OperationCancelled, Secret",
-            {"click", "rich", "sqlite_utils", "starlette", "msgspec", "asyncio", "sqlite3", "psutil", "tenacity"},
+            {"click", "rich", "sqlite_utils", "starlette", "asyncio", "sqlite3", "psutil", "tenacity"},
         ),
     ],
 )

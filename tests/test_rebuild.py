@@ -4,11 +4,11 @@ import json
 import signal
 import sqlite3
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from stagerun import LiveOperation, Progress, events
 from stagerun.emitter import Sink

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from stagerun import events, identity
 from stagerun.errors import IllegalTransition
@@ -93,7 +93,7 @@ def finished(state: RunState) -> events.RunFinished:
 
 def with_load(view: RunView, **changes: object) -> RunView:
     stage = deepcopy(view.stages[0])
-    return replace(view, stages=(replace(stage, **changes), view.stages[1]))  # type: ignore[arg-type]
+    return replace(view, stages=(replace(stage, **changes), view.stages[1]))
 
 
 def test_a_new_run_is_pending_before_its_first_stage() -> None:

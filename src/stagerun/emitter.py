@@ -6,8 +6,10 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
 from typing import Final, TypeVar
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from stagerun import events
 from stagerun.errors import JournalBusy, JournalError
@@ -25,8 +27,7 @@ BATCH_SECONDS: Final = 0.2
 _T = TypeVar("_T")
 
 
-@dataclass(frozen=True, slots=True)
-class Clock:
+class Clock(Struct, frozen=True):
     """Where time comes from.
 
     Attributes:

@@ -6,14 +6,14 @@ progress) may be shown first and is written in batches. Times and numbers stand 
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Final, NamedTuple, TypeAlias, get_args
+
+from msgspec import Struct, field
 
 from stagerun.states import RunState, StageState
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Failure:
+class Failure(Struct, frozen=True, kw_only=True):
     """Why a run did not succeed.
 
     Attributes:
@@ -34,22 +34,19 @@ class Failure:
     line: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Fact:
+class Fact(Struct, frozen=True):
     """An event that is durable before it is shown. `kind` is its name in the journal and in JSON output."""
 
     kind: ClassVar[str]
 
 
-@dataclass(frozen=True, slots=True)
-class Pulse:
+class Pulse(Struct, frozen=True):
     """An event that may be shown before it is written, and whose last moments may be lost in a power cut."""
 
     kind: ClassVar[str]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunCreated(Fact):
+class RunCreated(Fact, frozen=True, kw_only=True):
     """The whole plan of a run: all that anyone needs to draw it without its recipe.
 
     Attributes:
@@ -95,13 +92,11 @@ class RunCreated(Fact):
     inherited: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunStarted(Fact):
+class RunStarted(Fact, frozen=True, kw_only=True):
     kind: ClassVar[str] = "run_started"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StageEntered(Fact):
+class StageEntered(Fact, frozen=True, kw_only=True):
     """A block was entered. `index` is its declared position, or None for a block that is not declared."""
 
     kind: ClassVar[str] = "stage_entered"
@@ -109,8 +104,7 @@ class StageEntered(Fact):
     index: int | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StageLeft(Fact):
+class StageLeft(Fact, frozen=True, kw_only=True):
     """A block was left, after `seconds` in it."""
 
     kind: ClassVar[str] = "stage_left"
@@ -120,16 +114,14 @@ class StageLeft(Fact):
     seconds: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ResultSet(Fact):
+class ResultSet(Fact, frozen=True, kw_only=True):
     """The recipe gave its result, a JSON object."""
 
     kind: ClassVar[str] = "result_set"
     result: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CheckpointStored(Fact):
+class CheckpointStored(Fact, frozen=True, kw_only=True):
     """The value of a checkpoint, made in `stage` (None: outside any)."""
 
     kind: ClassVar[str] = "checkpoint_stored"
@@ -138,8 +130,7 @@ class CheckpointStored(Fact):
     value: Any
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PositionReached(Fact):
+class PositionReached(Fact, frozen=True, kw_only=True):
     """So many items of the loop `key` are finished, in `stage` (None: outside any)."""
 
     kind: ClassVar[str] = "position_reached"
@@ -148,8 +139,7 @@ class PositionReached(Fact):
     position: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunFinished(Fact):
+class RunFinished(Fact, frozen=True, kw_only=True):
     """The run is over.
 
     Attributes:
@@ -171,8 +161,7 @@ class RunFinished(Fact):
     chained_to: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Log(Pulse):
+class Log(Pulse, frozen=True):
     """A line of the log, or several that came at once: each has a number of its own, from the entry's on.
 
     Attributes:
@@ -192,8 +181,7 @@ class Log(Pulse):
         return self.text.split("\n")
 
 
-@dataclass(frozen=True, slots=True)
-class StatusChanged(Pulse):
+class StatusChanged(Pulse, frozen=True):
     """The one-line status. Only the newest matters."""
 
     kind: ClassVar[str] = "status"
@@ -201,8 +189,7 @@ class StatusChanged(Pulse):
     level: str = "info"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProgressMoved(Pulse):
+class ProgressMoved(Pulse, frozen=True, kw_only=True):
     """How far the work is.
 
     Attributes:
@@ -260,7 +247,7 @@ class Entry(NamedTuple):
 EVENTS: Final[Mapping[str, type[Event]]] = {event.kind: event for event in get_args(Event)}
 
 _FIELDS: Final[Mapping[type, tuple[str, ...]]] = {
-    record: tuple(each.name for each in fields(record)) for record in (*get_args(Event), Failure)
+    record: record.__struct_fields__ for record in (*get_args(Event), Failure)
 }
 # What JSON gives back as plain text, lists and dicts, and what it has to become again.
 _TYPED: Final[Mapping[tuple[str, str], Callable[[Any], Any]]] = {

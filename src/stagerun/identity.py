@@ -2,9 +2,10 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+
+from msgspec import Struct
 
 from stagerun import ci
 
@@ -24,8 +25,7 @@ def person(environ: Mapping[str, str] = os.environ) -> str:
         return "unknown"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Process:
+class Process(Struct, frozen=True, kw_only=True):
     """What tells one process from every other one, also after a reboot and beside containers.
 
     Attributes:

@@ -1,12 +1,11 @@
 """The counter of a `p.track` loop: what the loop moves and the display reads."""
 
-from dataclasses import dataclass, field
+from msgspec import Struct
 
 from stagerun import events
 
 
-@dataclass(slots=True, kw_only=True)
-class Loop:
+class Loop(Struct, kw_only=True, eq=False):
     """One loop.
 
     Attributes:
@@ -30,10 +29,10 @@ class Loop:
     skipped: int
     depth: int
     begun: float
-    done: int = field(init=False)
+    done: int = 0
     shown: int = -1
-    stored: int = field(init=False)
-    stored_on: float = field(init=False)
+    stored: int = 0
+    stored_on: float = 0.0
     in_order: int | None = None
 
     def __post_init__(self) -> None:

@@ -3,8 +3,9 @@
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
 from typing import Any, Final, TypeVar, cast
+
+from msgspec.structs import replace
 
 from stagerun import events
 

@@ -15,9 +15,11 @@ import types
 import typing
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, NoReturn, get_args, get_origin
+
+import msgspec
+from msgspec import Struct
 
 from stagerun.errors import RecipeError, UsageError
 
@@ -66,8 +68,7 @@ class Secret:
 _IMMUTABLE: Final = (*_SCALARS, tuple, type(None), enum.Enum, Secret)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parameter:
+class Parameter(Struct, frozen=True, kw_only=True):
     """One declared parameter.
 
     Attributes:
@@ -129,8 +130,6 @@ class Parameter:
             return str(value)
         if value is None or isinstance(value, str | int | float):
             return value
-        import msgspec
-
         return msgspec.to_builtins(value)
 
     def _convert_one(self, value: Any) -> Any:
@@ -157,8 +156,6 @@ class Parameter:
         return self._convert_with_msgspec(value, self.type)
 
     def _convert_with_msgspec(self, value: Any, kind: Any) -> Any:
-        import msgspec
-
         try:
             converted = msgspec.convert(value, kind, strict=False)
         except (msgspec.ValidationError, ValueError, TypeError, OverflowError) as error:

@@ -5,11 +5,12 @@ import os
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
 from itertools import islice
 from operator import index, length_hint
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, Final, NoReturn, TypeAlias, TypeVar
+
+from msgspec import Struct
 
 from stagerun import events, retries, values
 from stagerun.errors import IllegalTransition, Interruption, OperationCancelled, RecipeError
@@ -33,8 +34,7 @@ _R = TypeVar("_R")
 Recalled: TypeAlias = events.CheckpointStored | events.PositionReached
 
 
-@dataclass(slots=True)
-class Handover:
+class Handover(Struct):
     """What a recipe leaves for the runner.
 
     Attributes:

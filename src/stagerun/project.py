@@ -1,9 +1,10 @@
 """Where things are: the project's root, its journal and recipes, and what its configuration says."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+
+from msgspec import Struct
 
 from stagerun.errors import UsageError
 
@@ -19,8 +20,7 @@ SETTINGS: Final[Mapping[str, type]] = {
 _DURABILITIES: Final = ("full", "normal")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Project:
+class Project(Struct, frozen=True, kw_only=True):
     """One project on disk.
 
     Attributes:

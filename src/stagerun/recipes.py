@@ -8,10 +8,11 @@ import os
 import re
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Final
+
+from msgspec import Struct
 
 from stagerun import tracebacks
 from stagerun.errors import RecipeError, StagerunError, UsageError
@@ -23,8 +24,7 @@ _MODULE: Final = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*")
 _TARGET: Final = re.compile(r"(?P<recipe>.+?)(?::(?P<operation>[A-Za-z_]\w*))?")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class Found(Struct, frozen=True, kw_only=True):
     """An operation that was loaded: its class, its full target, and where its source stands."""
 
     operation: type[LiveOperation]
@@ -42,8 +42,7 @@ class Found:
             return None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Listed:
+class Listed(Struct, frozen=True, kw_only=True):
     """An operation as its source shows it.
 
     Attributes:

@@ -7,9 +7,10 @@ import json
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+
+from msgspec import Struct
 
 from stagerun import database, events, identity
 from stagerun.errors import UsageError
@@ -32,8 +33,7 @@ _PROCESS: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Resumption:
+class Resumption(Struct, frozen=True, kw_only=True):
     """How a run goes on from another one.
 
     Attributes:

@@ -1,11 +1,12 @@
 """Values that must come back exactly as they were: what a checkpoint may hold, and why not."""
 
-import dataclasses
 import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, NoReturn
+
+import msgspec
 
 from stagerun.errors import RecipeError
 from stagerun.events import dumps
@@ -46,8 +47,6 @@ def unjsonable(value: object, path: str, depth: int = 0) -> str | None:
 
 def to_builtins(value: object, kind: Any, what: str) -> Any:
     """Return `value` as JSON values that `from_builtins` turns into the same value; RecipeError if it can't."""
-    import msgspec
-
     try:
         plain = _lists(msgspec.to_builtins(value, enc_hook=_encode))
         same = from_builtins(plain, kind)
@@ -63,15 +62,11 @@ def to_builtins(value: object, kind: Any, what: str) -> Any:
 
 def from_builtins(plain: Any, kind: Any) -> Any:
     """Return what `to_builtins` took apart."""
-    import msgspec
-
     return msgspec.convert(plain, kind, dec_hook=_decode)
 
 
 def recalled(plain: Any, kind: Any, what: str) -> Any:
     """Return what was stored, as `kind`; RecipeError if it does not fit any more."""
-    import msgspec
-
     try:
         return from_builtins(plain, kind)
     except (TypeError, ValueError, NotImplementedError, msgspec.ValidationError) as error:
@@ -87,6 +82,8 @@ def _alike(one: object, other: object) -> bool:
         return len(one) == len(other) and all(map(_alike, one, other))
     if isinstance(one, dict) and isinstance(other, dict):
         return one.keys() == other.keys() and all(_alike(each, other[key]) for key, each in one.items())
+    import dataclasses
+
     if dataclasses.is_dataclass(one):
         return all(_alike(getattr(one, each.name), getattr(other, each.name)) for each in dataclasses.fields(one))
     return one == other

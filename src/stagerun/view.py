@@ -4,15 +4,16 @@ The journal's tables, the operation's own fields, every display and every report
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from typing import Any, assert_never
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from stagerun import events, identity
 from stagerun.states import RUN_MOVES, STAGE_MOVES, RunState, StageState, move
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StageView:
+class StageView(Struct, frozen=True, kw_only=True):
     """One declared stage.
 
     Attributes:
@@ -37,8 +38,7 @@ class StageView:
         return self.seconds
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunView:
+class RunView(Struct, frozen=True, kw_only=True):
     """One run. Times are seconds since 1970; what has not happened is None.
 
     The fields that are named as in `events.RunCreated` mean the same here.

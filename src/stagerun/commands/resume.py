@@ -5,11 +5,11 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 import click
+from msgspec.structs import replace
 
 from stagerun import params, recipes, schema, wording
 from stagerun.ci import System
