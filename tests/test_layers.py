@@ -40,6 +40,7 @@ EXCEPTIONS: Final = {
     "render": {"render.ci", "render.output", "render.plain", "render.quiet", "render.jsonl", "render.live"},
     "render.ci": {"render.lines", "render.markdown"},
     "render.frame": {"render.lines"},
+    "render.junit": {"render.lines"},
     "render.markdown": {"render.lines"},
     "render.report": {"render.lines", "render.paint"},
     "render.catalogue": {"render.paint"},

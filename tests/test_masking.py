@@ -3,18 +3,18 @@
 import base64
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 from urllib.parse import quote, quote_plus
 
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from stagerun import events
 from stagerun.masking import MASK, SHORTEST, Masker
 from stagerun.states import RunState, StageState
-from tests.forms import core, found, shards
+from tests.forms import core, forms, found, shards
 
 
 Quote = Callable[[object], str]
@@ -34,13 +34,13 @@ def knowing(*secrets: str) -> Masker:
 
 def test_nothing_is_masked_before_a_secret_is_known() -> None:
     masker = Masker()
-    event = events.LogLine("hush-hush")
+    event = events.Log("hush-hush")
 
-    assert (masker.mask("hush-hush"), masker.holds("hush-hush"), masker.values, masker.longest) == (
+    assert (masker.mask("hush-hush"), masker.holds("hush-hush"), masker.values, masker.complete("hush-hush")) == (
         "hush-hush",
         False,
         [],
-        0,
+        9,
     )
     assert masker.event(event) is event
 
@@ -71,7 +71,7 @@ def test_a_secret_shorter_than_the_shortest_is_not_looked_for(secret: str) -> No
     masker = knowing(secret)
     text = f"{secret} {base64.b64encode(secret.encode()).decode()} {quote(secret)} abcabc"
 
-    assert (SHORTEST, masker.values, masker.longest, masker.mask(text), masker.holds(text)) == (4, [], 0, text, False)
+    assert (SHORTEST, masker.values, masker.mask(text), masker.holds(text)) == (4, [], text, False)
 
 
 @pytest.mark.parametrize("secret", ["abcd", "éé12", "    ", "\x00\x01\x02\x03", "🔑🔑🔑🔑"])
@@ -197,12 +197,14 @@ def test_a_secret_that_is_not_utf_8_is_found_as_the_system_gave_it_and_as_bytes(
     assert masker.holds([secret])
 
 
-def test_the_longest_form_is_as_long_as_what_has_to_be_held_back() -> None:
-    assert {secret: knowing(secret).longest for secret in ("hush-hush", "ÄÖÜß", "🔑🔑🔑🔑")} == {
-        "hush-hush": 12,  # base64
-        "ÄÖÜß": 32,  # bytes as Python quotes them
-        "🔑🔑🔑🔑": 64,
-    }
+@pytest.mark.parametrize("secret", ["hush-hush", "ÄÖÜß", "🔑🔑🔑🔑", "p w/d"])
+def test_of_a_text_that_goes_on_so_much_is_held_back_as_may_be_the_beginning_of_a_secret(secret: str) -> None:
+    masker = knowing(secret)
+
+    for form in forms(secret):
+        for length in range(1, len(form)):
+            text = "y" * 1000 + form[:length]
+            assert masker.complete(text) <= 1000
 
 
 # --- several secrets
@@ -315,7 +317,6 @@ def _every_form(secret: str) -> list[str]:
     ("secret", "text"),
     [("*abc", "*abcabc"), ("abc*", "abcabc*"), ("a***", "aa***"), ("****", "*abcd****"), ("a***b", "aa***bb")],
 )
-@pytest.mark.xfail(strict=True, reason="the mask and the characters beside it may spell a secret that has asterisks")
 def test_a_secret_with_asterisks_does_not_come_back_as_the_mask_of_itself(secret: str, text: str) -> None:
     masker = knowing(secret, "abcd")
     masked = masker.mask(text)
@@ -331,24 +332,17 @@ def test_a_secret_with_asterisks_does_not_come_back_as_the_mask_of_itself(secret
         repr({"command": 'curl -u "it\'s-a-secret"'}),
     ],
 )
-@pytest.mark.xfail(strict=True, reason="Python escapes an apostrophe when the text has a quotation mark somewhere else")
 def test_a_secret_with_an_apostrophe_is_found_in_a_longer_text_that_python_quotes(quoted: str) -> None:
     assert "secret" not in knowing("it's-a-secret").mask(quoted)
 
 
 @pytest.mark.parametrize("inner", [json.dumps, repr])
 @pytest.mark.parametrize("outer", [json.dumps, repr])
-@pytest.mark.xfail(
-    strict=True, reason="quotation marks, backslashes and letters beyond ASCII look otherwise quoted twice"
-)
 def test_a_secret_that_is_quoted_twice_is_found(outer: Quote, inner: Quote) -> None:
     assert shards(SECRET, knowing(SECRET).mask(outer([inner({"token": SECRET})]))) == []
 
 
 @pytest.mark.parametrize("quoted", ["p%40ss%2fw!rd", "p%40ss%2Fw!rd", "p%40ss/w!rd", "p@ss%2Fw!rd", "%70%40ss/w%21rd"])
-@pytest.mark.xfail(
-    strict=True, reason="only what urllib escapes, in upper case, is looked for; a URL may be written otherwise"
-)
 def test_a_secret_is_found_in_a_url_whichever_characters_were_escaped(quoted: str) -> None:
     assert knowing("p@ss/w!rd").mask(f"https://me:{quoted}@host/") == "https://me:***@host/"
 
@@ -377,7 +371,6 @@ def test_a_value_holds_a_secret_in_a_text_a_key_a_number_or_deep_inside() -> Non
 
 
 @pytest.mark.parametrize("text", [json.dumps({"token": 'pa"ss\\word'}), repr('pa"ss\\word')])
-@pytest.mark.xfail(strict=True, reason="the value is searched as JSON, which quotes the quoted form once more")
 def test_a_value_holds_a_secret_that_is_quoted_inside_a_text(text: str) -> None:
     assert knowing('pa"ss\\word').mask(text) != text
     assert knowing('pa"ss\\word').holds({"config": text})
@@ -386,7 +379,6 @@ def test_a_value_holds_a_secret_that_is_quoted_inside_a_text(text: str) -> None:
 @pytest.mark.parametrize(
     ("secret", "value"), [("0000", "\0"), ('b":"c', {"ab": "cd"}), ("true", [True]), ("null", None)]
 )
-@pytest.mark.xfail(strict=True, reason="the value is searched as JSON, whose own signs may spell the secret")
 def test_a_value_holds_no_secret_that_only_its_json_spells(secret: str, value: object) -> None:
     assert not knowing(secret).holds(value)
 
@@ -424,20 +416,20 @@ MASKED: list[tuple[events.Event, events.Event]] = [
         _PLAN,
         replace(
             _PLAN,
-            params={"label": "is ***", "names": ["***", "b"], "***": {"deep": ["***", 1, None, True]}},
+            params=dict.fromkeys(_PLAN.params, "***"),
             owner="***",
         ),
     ),
     (events.RunStarted(), events.RunStarted()),
     (events.StageEntered(stage="hush-hush", index=0), events.StageEntered(stage="hush-hush", index=0)),
-    (events.StageEntered(stage="a hush-hush", index=None), events.StageEntered(stage="a ***", index=None)),
+    (events.StageEntered(stage="a hush-hush", index=None), events.StageEntered(stage="a hush-hush", index=None)),
     (
         events.StageLeft(stage="hush-hush", index=0, state=StageState.DONE, seconds=1.0),
         events.StageLeft(stage="hush-hush", index=0, state=StageState.DONE, seconds=1.0),
     ),
     (
         events.StageLeft(stage="a hush-hush", index=None, state=StageState.DONE, seconds=1.0),
-        events.StageLeft(stage="a ***", index=None, state=StageState.DONE, seconds=1.0),
+        events.StageLeft(stage="a hush-hush", index=None, state=StageState.DONE, seconds=1.0),
     ),
     (
         events.ResultSet(result=_RESULT),
@@ -458,7 +450,6 @@ MASKED: list[tuple[events.Event, events.Event]] = [
             error=replace(
                 _FAILURE,
                 message="is ***",
-                stage="is ***",
                 traceback="Traceback:\n  ***\nValueError: ***",
             ),
         ),
@@ -468,7 +459,7 @@ MASKED: list[tuple[events.Event, events.Event]] = [
         replace(_ENDING, error=events.Failure(type="", message="hush-hush")),
         replace(_ENDING, error=events.Failure(type="", message="***")),
     ),
-    (events.LogLine("is hush-hush", "info", "stdout"), events.LogLine("is ***", "info", "stdout")),
+    (events.Log("is hush-hush", "info", "stdout"), events.Log("is ***", "info", "stdout")),
     (events.StatusChanged("is hush-hush", "error"), events.StatusChanged("is ***", "error")),
     (_MOVED, replace(_MOVED, label="*** a", unit="*** b")),
     (replace(_MOVED, label=None), replace(_MOVED, label=None, unit="*** b")),
@@ -498,13 +489,12 @@ def test_an_event_without_the_secret_stays_as_it_is() -> None:
 @pytest.mark.parametrize(
     "event",
     [
-        events.LogLine("fine", "info", "client.hush-hush"),
+        events.Log("fine", "info", "client.hush-hush"),
         replace(_ENDING, error=events.Failure(type="Ehush-hush", message="", file="/recipe.py")),
         replace(_ENDING, error=events.Failure(type="E", message="", file="/tmp/hush-hush.py")),
     ],
     ids=["logger", "class", "file"],
 )
-@pytest.mark.xfail(strict=True, reason="a logger's name, an error's class and its file are not masked")
 def test_a_name_that_a_recipe_makes_up_while_it_runs_is_masked(event: events.Event) -> None:
     assert "hush-hush" not in events.dumps(events.to_dict(knowing("hush-hush").event(event)))
 
@@ -514,6 +504,5 @@ def test_a_name_that_a_recipe_makes_up_while_it_runs_is_masked(event: events.Eve
     [events.ResultSet(result={"pin": [48151623]}), replace(_PLAN, params={"pin": 48151623})],
     ids=lambda event: event.kind,
 )
-@pytest.mark.xfail(strict=True, reason="only texts are masked, so a secret of digits stays where it is a number")
 def test_a_secret_of_digits_is_masked_where_it_is_a_number(event: events.Event) -> None:
     assert "48151623" not in events.dumps(events.to_dict(knowing("48151623").event(event)))

@@ -60,7 +60,7 @@ class CapturedStream(io.TextIOBase):
         if os.getpid() != self._pid:
             # A forked child has no run; its words go where they would have gone without us.
             if self._original is not None:
-                self._original.write(text)
+                self._original.write(self._masker.mask(text))
                 self._original.flush()
             return len(text)
         thread = threading.get_ident()
@@ -85,11 +85,12 @@ class CapturedStream(io.TextIOBase):
         parts = self._partial.setdefault(thread, [])
         parts.append(text)
         if len(parts) * len(text) > _PARTIAL_LIMIT and sum(map(len, parts)) > _PARTIAL_LIMIT:
-            # What is held back may be the beginning of a secret.
-            text, held = self._masker.mask("".join(self._partial.pop(thread))), self._masker.longest
-            self._emit(text[: len(text) - held])
-            if held:
-                self._partial[thread] = [text[-held:]]
+            text = "".join(self._partial.pop(thread))
+            complete = self._masker.complete(text)
+            if complete:
+                self._emit(text[:complete])
+            if complete < len(text):
+                self._partial[thread] = [text[complete:]]
 
     def _emit(self, line: str) -> None:
         self._write(line.rstrip("\r").rpartition("\r")[2], "info", self._name)

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, TypeVar, cast
 
 from msgspec.structs import replace
@@ -20,41 +20,52 @@ class Masker:
     """Puts `***` in place of the secrets it has learned.
 
     A secret is found as it is, line by line, as base64 (at any offset, in both alphabets), in a URL, and as JSON and
-    Python quote it. One that is shorter than SHORTEST is not looked for.
+    Python quote it, also twice. One that is shorter than SHORTEST is not looked for.
 
     Attributes:
         values: the secrets that are looked for, in the order in which they were learned.
-        longest: the length of the longest form.
 
     """
 
     def __init__(self) -> None:
         self.values: list[str] = []
-        self.longest = 0
+        self._longest = 0
         self._forms: list[str] = []
+        self._in_urls: list[re.Pattern[str]] = []
         self._any: re.Pattern[str] | None = None
 
     def learn(self, secrets: Iterable[str]) -> None:
         self.values += [each for each in dict.fromkeys(secrets) if len(each) >= SHORTEST and each not in self.values]
-        forms = {form for value in self.values for form in _forms(value) if len(form) >= SHORTEST}
-        if forms:
-            self._forms = sorted(forms)
-            self._any = re.compile("|".join(map(re.escape, self._forms)))
-            self.longest = max(map(len, forms))
+        texts = dict.fromkeys(text for value in self.values for text in _parts(value) if len(text) >= SHORTEST)
+        forms = {form for text in texts for form in _forms(text) if len(form) >= SHORTEST}
+        if not forms:
+            return
+        self._forms = sorted(forms)
+        # Letters and digits stand in a URL as they are, and so they are found there as text.
+        in_urls = [_in_url(text) for text in texts if not (text.isascii() and text.isalnum())]
+        self._in_urls = [re.compile(f"(?=({pattern}))") for pattern in in_urls]
+        self._any = re.compile("|".join([*map(re.escape, self._forms), *in_urls]))
+        self._longest = max(*map(len, forms), *(3 * len(_bytes(text)) for text in texts))
 
     def mask(self, text: str) -> str:
         """Return `text` without the secrets; where two overlap, both go."""
-        if self._any is None or self._any.search(text) is None:
-            return text
-        masked, end = list[str](), 0
-        for start, stop in _merged(sorted(place for form in self._forms for place in _places(form, text))):
-            masked += [text[end:start], MASK]
-            end = stop
-        return "".join([*masked, text[end:]])
+        # What is left may come to hold one with the stars: each round makes the text shorter.
+        while self._any is not None and self._any.search(text) is not None:
+            masked, end = list[str](), 0
+            for start, stop in self._places(text):
+                masked += [text[end:start], MASK]
+                end = stop
+            text = "".join([*masked, text[end:]])
+        return text
+
+    def complete(self, text: str) -> int:
+        """Return how much of a text that goes on can be told: what follows may be the beginning of a secret."""
+        cut = max(0, len(text) - self._longest)
+        return next((start for start, stop in self._places(text) if start < cut < stop), cut)
 
     def holds(self, value: object) -> bool:
         """Return True if the JSON value has a secret in it."""
-        return self._any is not None and self._any.search(events.dumps(value)) is not None
+        return self._any is not None and events.dumps(self._value(value)) != events.dumps(value)
 
     def event(self, event: _Event) -> _Event:
         """Return the event without secrets. Names that runs are found by (targets, declared stages, keys) stay."""
@@ -63,34 +74,39 @@ class Masker:
     def _masked(self, event: events.Event) -> events.Event:
         match event:
             case events.Log():
-                return replace(event, text=self.mask(event.text))
+                return replace(event, text=self.mask(event.text), stream=event.stream and self.mask(event.stream))
             case events.StatusChanged():
                 return replace(event, text=self.mask(event.text))
             case events.ProgressMoved():
                 return replace(event, label=event.label and self.mask(event.label), unit=self.mask(event.unit))
             case events.ResultSet():
                 return replace(event, result=self._value(event.result))
-            case events.StageEntered(index=None) | events.StageLeft(index=None):
-                return replace(event, stage=self.mask(event.stage))
             case events.RunFinished(error=events.Failure() as error):
                 return replace(event, error=self._failure(error))
             case events.RunCreated():
-                return replace(event, owner=self.mask(event.owner), params=self._value(event.params))
+                return replace(event, owner=self.mask(event.owner), params=self._parameters(event.params))
             case _:
                 return event
 
     def _failure(self, error: events.Failure) -> events.Failure:
         return replace(
             error,
+            type=self.mask(error.type),
             message=self.mask(error.message),
-            stage=error.stage and self.mask(error.stage),
             traceback=error.traceback and self.mask(error.traceback),
+            file=error.file and self.mask(error.file),
         )
+
+    def _parameters(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Mask a parameter as a whole: of a part nobody could tell later that it is not what was given."""
+        return {name: MASK if self.holds(value) else value for name, value in params.items()}
 
     def _value(self, value: Any) -> Any:
         match value:
             case str():
                 return self.mask(value)
+            case bool():
+                return value
             case Mapping():
                 return {self.mask(key): self._value(each) for key, each in value.items()}
             case int() | float():
@@ -100,22 +116,63 @@ class Masker:
             case _:
                 return value
 
+    def _places(self, text: str) -> Iterator[tuple[int, int]]:
+        """Yield where secrets are, in order; those that overlap as one place."""
+        found = [place for form in self._forms for place in _finds(form, text)]
+        found += [match.span(1) for pattern in self._in_urls for match in pattern.finditer(text)]
+        begun: tuple[int, int] | None = None
+        for start, stop in sorted(found):
+            if begun is not None and start >= begun[1]:
+                yield begun
+                begun = None
+            begun = (start, stop) if begun is None else (begun[0], max(begun[1], stop))
+        if begun is not None:
+            yield begun
 
-def _forms(value: str) -> Iterator[str]:
+
+def _parts(value: str) -> Iterator[str]:
+    yield value
+    yield from (line.strip() for line in value.splitlines())
+
+
+def _forms(text: str) -> Iterator[str]:
+    """Yield `text` as it stands in text, in base64, and quoted once and twice."""
     import base64
-    from urllib.parse import quote, quote_plus
 
-    for text in (value, *(line.strip() for line in value.splitlines())):
-        if len(text) < SHORTEST:
-            continue
-        yield from (text, repr(text)[1:-1], json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1])
-        data = text.encode("utf-8", "surrogateescape" if _came_from_bytes(text) else "backslashreplace")
-        yield from (repr(data)[2:-1], quote(data), quote(data, safe=""), quote_plus(data))
-        for encode in (base64.b64encode, base64.urlsafe_b64encode):
-            yield from _in_base64(data, encode)
+    yield text
+    data = _bytes(text)
+    yield repr(data)[2:-1]
+    for encode in (base64.b64encode, base64.urlsafe_b64encode):
+        yield from _in_base64(data, encode)
+    for once in _quoted(text):
+        yield once
+        yield from _quoted(once)
 
 
-def _in_base64(data: bytes, encode: Any) -> Iterator[str]:
+def _quoted(text: str) -> Iterator[str]:
+    yield from (json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1])
+    yield from (repr(text)[1:-1], repr(f'"{text}')[2:-1])  # within double quotes, and within single ones
+
+
+def _in_url(text: str) -> str:
+    """Return a pattern for `text` in a URL, where any character may stand as its bytes in hexadecimal."""
+    return "".join(map(_in_url_one, text))
+
+
+def _in_url_one(character: str) -> str:
+    encoded = "".join(f"%(?i:{byte:02x})" for byte in _bytes(character))
+    plus = r"|\+" if character == " " else ""
+    return f"(?:{encoded}|{re.escape(character)}{plus})"
+
+
+def _bytes(text: str) -> bytes:
+    try:
+        return text.encode("utf-8", "surrogateescape")  # an environment variable need not be UTF-8
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "backslashreplace")
+
+
+def _in_base64(data: bytes, encode: Callable[[bytes], bytes]) -> Iterator[str]:
     """Yield `data` in base64 as a whole, and what is the same of it wherever it stands in something longer."""
     yield encode(data).decode()
     for before in range(3):
@@ -124,27 +181,8 @@ def _in_base64(data: bytes, encode: Any) -> Iterator[str]:
         yield encoded[-(-before * 8 // 6) : (before + len(data)) * 8 // 6]
 
 
-def _came_from_bytes(text: str) -> bool:
-    """Return True for what the system could not decode: an environment variable that is not UTF-8."""
-    return any("\udc80" <= character <= "\udcff" for character in text)
-
-
-def _places(form: str, text: str) -> Iterator[tuple[int, int]]:
+def _finds(form: str, text: str) -> Iterator[tuple[int, int]]:
     start = text.find(form)
     while start >= 0:
         yield start, start + len(form)
         start = text.find(form, start + 1)
-
-
-def _merged(places: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """Yield the places in order, those that overlap as one."""
-    begun: tuple[int, int] | None = None
-    for start, stop in places:
-        if begun is None or start >= begun[1]:
-            if begun is not None:
-                yield begun
-            begun = start, stop
-        else:
-            begun = begun[0], max(begun[1], stop)
-    if begun is not None:
-        yield begun

@@ -110,6 +110,7 @@ class LiveOperation:
         cls.parameters = {
             name: each for base in reversed(cls.__mro__) for name, each in base.__dict__.get("_declared", {}).items()
         }
+        _check_secrets(cls.__name__, cls.parameters)
 
     def __init__(self, *, owner: str | None = None, **given: Any) -> None:
         self.id: int | None = None
@@ -154,6 +155,15 @@ class LiveOperation:
         """Take over what the journal knows of this run: the attributes of `record` that have a field here."""
         for name in _FIELDS:
             setattr(self, name, getattr(record, name))
+
+
+def _check_secrets(owner: str, parameters: Mapping[str, params.Parameter]) -> None:
+    for name, each in parameters.items():
+        if each.secret and f"{name}_file" in parameters:
+            raise RecipeError(
+                f"{owner}: parameter '{name}_file' has the option that the secret {name!r} is read with",
+                "choose another name",
+            )
 
 
 def _check_timeout(owner: str, timeout: object) -> None:

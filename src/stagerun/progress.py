@@ -178,13 +178,15 @@ class Progress:
         name = str(name)
         if not name.strip():
             raise RecipeError("p.stage needs a name")
+        if name not in self._stages:
+            name = self._masker.mask(name)
         done_before = name in self._done_before
         return Stage(self, name, self._stages.get(name), timeout=timeout, done_before=done_before)
 
     def status(self, text: object, level: str = "info") -> None:
         """Set the one-line status."""
         self.check_cancelled()
-        line = self._cut(" ".join(str(text).split("\n")))
+        line = self._cut(" ".join(self._masker.mask(str(text)).split("\n")))
         self._emit(events.StatusChanged(events.encodable(line), _level(level)))
 
     def percent(self, n: float) -> None:

@@ -222,9 +222,10 @@ class Runner:
 
     def _warn_of_short_secrets(self, operation: LiveOperation) -> None:
         for name, value in operation.secret_values().items():
-            if 0 < len(value) < SHORTEST:
-                text = f"secret {name!r} has fewer than {SHORTEST} characters: it is masked nowhere"
-                self.emitter.emit(events.Log(text, "warning"))
+            if any(0 < len(line.strip()) < SHORTEST for line in value.splitlines()):
+                what = "a line of" if "\n" in value.strip() else ""
+                text = f"secret {name!r} has {what} fewer than {SHORTEST} characters: it is masked nowhere"
+                self.emitter.emit(events.Log(" ".join(text.split()), "warning"))
 
     def _recall(self, key: str) -> Recalled | None:
         view = self.emitter.view

@@ -30,7 +30,7 @@ _WEIGHTLESS_TOO: Final = frozenset("\u0640\u07fa\u180a\u1cd3\ufe73")
 
 _NOT_XML: Final = re.compile(r"[\ufffe\uffff]|[\U0001fffe-\U0001ffff]")
 # A command needs a line of its own or a `#`; behind the line ends that indent a document stands a tag.
-_COMMAND_IN_XML: Final = re.compile(r"\n(?!\s*<)|(?<!&)#")
+_COMMAND_IN_XML: Final = re.compile(r"\n(?!\s*(?:<|\Z))|(?<!&)#")
 
 
 def neutralise(text: str, *, keep_colour: bool = False) -> str:

@@ -156,4 +156,5 @@ def _shown(value: object) -> str:
         text = repr(value)
     except ValueError:
         text = f"a long {type(value).__name__}"
-    return text if len(text) <= 80 else text[:80] + "…"
+    # Never a part of it: that could be a part of a secret, which is found only whole.
+    return text if len(text) <= 80 else f"a long {type(value).__name__}"

@@ -84,8 +84,10 @@ def paint() -> Paint:
 
 def print_lines(lines: Iterable[str], *, err: bool = False) -> None:
     guard = dialect_of(ci.detect(os.environ), os.environ).guard
+    encoding = getattr(sys.stderr if err else sys.stdout, "encoding", None) or "utf-8"
     for line in lines:
-        click.echo(guard(line), color=True, err=err)  # the lines hold no colour where there may be none
+        told = guard(line).encode(encoding, "backslashreplace").decode(encoding)
+        click.echo(told, color=True, err=err)  # the lines hold no colour where there may be none
 
 
 def print_json(document: object) -> None:

@@ -32,7 +32,7 @@ def command(ctx: click.Context, *, ref: str, kind: str, operation: str | None, j
     if kind == "junit":
         from stagerun.render.junit import report
 
-        click.echo(report(views, now), nl=False)
+        click.echo(report(views, now).encode(), nl=False)  # in the encoding that it names
     elif kind == "markdown":
         from stagerun.render.markdown import report
 

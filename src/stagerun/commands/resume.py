@@ -148,7 +148,7 @@ def _values(
             values.pop(name, None)
             if name not in changed and (secret := _secret(parameter, given=view.params.get(name) is not None)):
                 values[name] = secret
-        elif name not in changed and MASK in str(values.get(name, "")):
+        elif name not in changed and values.get(name) == MASK:
             raise UsageError(
                 f"the parameter {name!r} held a secret and was not written down",
                 f"give it again: --set-file {name}=PATH",

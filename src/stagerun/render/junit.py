@@ -5,12 +5,17 @@ The format is that of the schema in testmoapp/junitxml and of what GitLab, Jenki
 
 import time
 from collections.abc import Iterator, Sequence
+from typing import Final
 from xml.etree import ElementTree as ET
 
 from stagerun import wording
+from stagerun.render import lines
 from stagerun.states import RunState, StageState
 from stagerun.untrusted import disarm_xml, neutralise_xml
 from stagerun.view import RunView, StageView
+
+
+_ENDED_BADLY: Final = frozenset({RunState.FAILED, RunState.CANCELLED, RunState.TIMED_OUT, RunState.CRASHED})
 
 
 def report(views: Sequence[RunView], now: float) -> str:
@@ -51,28 +56,26 @@ def _case(view: RunView, stage: StageView, now: float) -> ET.Element:
             case.append(_element("skipped", message="not reached"))
         case StageState.ACTIVE:
             case.append(_element("skipped", message="going on"))
-        case StageState.CANCELLED:
-            case.append(_ended(view))
-        case StageState.FAILED:
-            own = view.error is None or view.error.stage == stage.name or view.state is RunState.CRASHED
-            case.append(_ended(view) if own else _element("failure", message="failed", type="failed"))
+        case StageState.CANCELLED | StageState.FAILED:
+            caught = _element("failure", message=str(stage.state), type=str(stage.state))
+            case.append(_ended(view) if stage.name == lines.ended_in(view) else caught)
         case StageState.DONE:
             pass
     return case
 
 
 def _case_outside(view: RunView) -> Iterator[ET.Element]:
-    """Yield a test case for a bad end that no stage had, so that it is not lost."""
-    ended_badly = view.state not in (RunState.PENDING, RunState.RUNNING, RunState.SUCCEEDED)
-    if ended_badly and not any(stage.state in (StageState.FAILED, StageState.CANCELLED) for stage in view.stages):
-        case = _element("testcase", classname=view.target, name="outside any stage", time="0.000")
+    """Yield a test case for a bad end that no declared stage had, so that it is not lost."""
+    place = lines.ended_in(view)
+    if view.state in _ENDED_BADLY and (place is None or view.position(place) is None):
+        case = _element("testcase", classname=view.target, name=place or "outside any stage", time="0.000")
         case.append(_ended(view))
         yield case
 
 
 def _ended(view: RunView) -> ET.Element:
     """Return how the run ended: a failure is what the recipe raised, an error what befell it."""
-    kind = "failure" if view.state in (RunState.FAILED, RunState.TIMED_OUT, RunState.SUCCEEDED) else "error"
+    kind = "failure" if view.state in (RunState.FAILED, RunState.TIMED_OUT) else "error"
     signal = f" by {view.signal}" if view.signal else ""
     message = wording.error_line(view.error) if view.error else wording.state_word(view.state) + signal
     type_ = (view.error.type if view.error else "") or view.state
