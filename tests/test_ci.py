@@ -174,6 +174,7 @@ class Hostile(LiveOperation):
                 sys.stdout.write(line[: len(line) // 2])
                 sys.stdout.write(line[len(line) // 2 :] + "\\n")
                 p.status(line, level="warning")
+            p.sh(["cat", "lines.txt"])
             for line in LINES[::10]:
                 if line.strip():
                     for _ in p.track([1], label=line, unit=line):
@@ -195,6 +196,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Project:
     root = tmp_path_factory.mktemp("hostile")
     (root / "recipes").mkdir()
     (root / "lines.json").write_text(json.dumps(LINES))
+    (root / "lines.txt").write_bytes("".join(f"{line}\n" for line in LINES).encode() + bytes(range(256)))
     environ = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     project = Project(root, environ | {"LOGNAME": LINES[0], "PYTHONUTF8": "1"})
     project.recipe("hostile", HOSTILE)
@@ -255,6 +257,26 @@ def test_of_a_hostile_run_only_our_own_commands_act(
     )
     ours = re.sub(r"\x1b\[0Ksection_(?:start|end):\d+:stagerun_\d+\r\x1b\[0K", "", out)
     assert controls(ours, colour=colour == "FORCE_COLOR") == []
+
+
+@pytest.mark.parametrize("mode", ["json", "quiet"])
+@pytest.mark.parametrize("system", FOLDING)
+def test_of_a_hostile_run_nothing_acts_where_the_display_has_no_folds(
+    project: Project, hostile: Project, system: str, mode: str
+) -> None:
+    journal = str(project.root / "own.db")
+    code, out = _raw(
+        hostile,
+        "run",
+        "hostile",
+        "--progress",
+        mode,
+        "--journal",
+        journal,
+        environ={**VARIABLES[system], "NO_COLOR": "1"},
+    )
+
+    assert (code, _commands(system, out), controls(out, colour=False)) == (1, [], [])
 
 
 @pytest.mark.parametrize(
