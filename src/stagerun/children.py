@@ -164,7 +164,9 @@ class Children:
         return Completed(request.shown, code, time.monotonic() - begun, stdout, stderr)
 
     def run_on_terminal(self, request: Request) -> Completed:
-        """Give the terminal to a program until it ends."""
+        """Give the terminal to a program until it ends; RecipeError if there is none."""
+        if not os.isatty(0):
+            raise RecipeError("p.sh: interactive=True needs a terminal", "run it on one, or leave interactive=True out")
         environ = self._environ(request.env, apart=False)
         begun = time.monotonic()
         process: subprocess.Popen[bytes] | None = None
@@ -217,7 +219,7 @@ class _Running:
         self._request = request
         self._tail = deque[str](maxlen=TAIL)
         self._selector = stack.enter_context(selectors.DefaultSelector())
-        self._input = b""
+        self._input = memoryview(b"")
         prepare = dies_with(os.getpid())
         ends: list[int] = []
         if request.pty:
@@ -313,7 +315,7 @@ class _Running:
 
     def _feed(self, data: bytes) -> None:
         assert self.process.stdin is not None
-        self._input = data
+        self._input = memoryview(data)
         os.set_blocking(self.process.stdin.fileno(), False)
         self._selector.register(self.process.stdin, selectors.EVENT_WRITE, self)
         self._write()
@@ -326,7 +328,7 @@ class _Running:
         except BlockingIOError:
             return
         except BrokenPipeError:
-            self._input = b""  # it does not want to read it all
+            pass  # it does not want to read it all
         self._selector.unregister(self.process.stdin)
         self.process.stdin.close()
 
