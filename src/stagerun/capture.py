@@ -190,31 +190,32 @@ def _handler(write: Write) -> "logging.Handler":
     class RunHandler(logging.Handler):
         """Makes log lines of records."""
 
+        process = os.getpid()
+
         def emit(self, record: logging.LogRecord) -> None:
             try:
                 text = self.format(record)
             except Exception as error:
                 text = f"{record.msg!r} can't be formatted with {record.args!r}: {error}"
-            if os.getpid() == pid:
+            if os.getpid() == self.process:
                 write(text, _level(record.levelno), record.name)
             elif sys.__stderr__ is not None:
                 sys.__stderr__.write(f"{text}\n")
                 sys.__stderr__.flush()
 
-    pid = os.getpid()
-
     return RunHandler()
 
 
 def _consoles(root: "logging.Logger") -> "Iterable[tuple[logging.Logger, logging.Handler]]":
-    """Yield the handlers that write to the standard streams, each with its logger."""
+    """Yield the handlers that write to the standard streams, each with its logger; in a fork the parent's is one."""
     import logging
 
     streams = (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__)
     named = [each for each in root.manager.loggerDict.values() if isinstance(each, logging.Logger)]
     for logger in (root, *named):
         for handler in logger.handlers.copy():
-            if isinstance(handler, logging.StreamHandler) and handler.stream in streams:
+            inherited = getattr(handler, "process", os.getpid()) != os.getpid()
+            if inherited or (isinstance(handler, logging.StreamHandler) and handler.stream in streams):
                 yield logger, handler
 
 

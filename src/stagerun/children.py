@@ -10,17 +10,17 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import IO, Any, Final
 
-from stagerun.errors import ChildFailed, RecipeError
+from stagerun.errors import ChildFailed, Interruption, RecipeError
 from stagerun.interrupts import Interrupts, is_limit
 from stagerun.params import Secret
 from stagerun.processes import Kin, adopt_orphans, dies_with
-from stagerun.streams import Lines
+from stagerun.streams import Cut, Lines
 
 
 Tell = Callable[[list[str], str], None]  # lines, stream
@@ -67,6 +67,7 @@ class Request:
 
     @property
     def shown(self) -> str:
+        """The command as it is announced."""
         return self.command if isinstance(self.command, str) else shlex.join(map(_shown, self.command))
 
     def argv(self) -> list[str]:
@@ -85,11 +86,13 @@ class _Pipe:
     name: str
     descriptor: int
     tail: deque[str]
-    lines: Lines = field(default_factory=Lines)
+    lines: Lines
     captured: list[bytes] | None = None
+    size: int = 0
 
     def read(self) -> list[str] | None:
         """Return the lines that have come, None at the end of the stream."""
+        self.size = 0
         try:
             data = os.read(self.descriptor, _CHUNK)
         except BlockingIOError:
@@ -98,11 +101,15 @@ class _Pipe:
             if error.errno != errno.EIO:  # how a pseudo-terminal says that nobody writes any more
                 raise
             data = b""
+        self.size = len(data)
         if self.captured is not None:
             self.captured.append(data)
-        lines = self.lines.feed(data, final=not data)
+        return self.feed(data) if data else None
+
+    def feed(self, data: bytes, *, final: bool = False) -> list[str]:
+        lines = self.lines.feed(data, final=final)
         self.tail.extend(lines[-TAIL:])
-        return lines if data else lines or None
+        return lines
 
     def text(self) -> str | None:
         return None if self.captured is None else b"".join(self.captured).decode("utf-8", "backslashreplace")
@@ -122,19 +129,19 @@ class Children:
         self._interrupts = interrupts
         self._run = run
         self._hidden = hidden
-        # A run inside a program of another run is kin of both.
-        self._mark = f"{os.environ.get(_MARK, '')}/{os.getpid()}-{run}"
         self._numbers = count(1)
         self._running: set[_Running] = set()
         self._all: Kin | None = None
+        self._pid = os.getpid()
 
-    def run(self, request: Request, tell: Tell, warn: Callable[[str], None]) -> Completed:
+    def run(self, request: Request, *, tell: Tell, warn: Callable[[str], None], cut: Cut) -> Completed:
         """Run a program to its end and tell its lines as they come. ChildFailed if it could not start, or failed."""
         if request.timeout is not None and not is_limit(request.timeout):
             raise RecipeError(f"p.sh: timeout must be a number of seconds above 0, not {request.timeout!r}")
         adopt_orphans()
-        mark = f"{self._mark}-{next(self._numbers)}."
-        own, all_ = Kin(_MARK, mark), self._all or Kin(_MARK, self._mark)
+        # A run inside a program of another run is kin of both; a fork has programs of its own.
+        mark = f"{os.environ.get(_MARK, '')}/{os.getpid()}-{self._run}-"
+        own, all_ = Kin(_MARK, f"{mark}{next(self._numbers)}."), self._all or Kin(_MARK, mark)
         self._all = all_
         begun = time.monotonic()
         deadline = None if request.timeout is None else begun + request.timeout
@@ -142,47 +149,57 @@ class Children:
         with ExitStack() as stack:
             try:
                 with self._interrupts:
-                    environ = self._environ(request.env) | {_MARK: mark}
-                    running = _Running(request, environ, stack=stack, interrupts=self._interrupts, tell=tell)
+                    environ = self._environ(request.env) | {_MARK: own.mark}
+                    running = _Running(request, environ, stack=stack, interrupts=self._interrupts, tell=tell, cut=cut)
                     self._running.add(running)
                     for kin in (own, all_):
                         kin.add(running.process.pid)
                 running.communicate(deadline, own, warn)
-            except BaseException:
+            except BaseException as error:
                 if running is not None:
-                    own.end(running.pump, orphans=len(self._running) == 1)
+                    self._end(running, own, everything=isinstance(error, Interruption))
                 raise
             finally:
                 if running is not None:
+                    running.finish()
                     self._running.discard(running)
                     running.process.poll()
                     all_.remove(running.process.pid)
+                    all_.reap()
         code = running.process.returncode
         if request.check and code != 0:
             raise ChildFailed(request.shown, code, _how_it_ended(code), running.tail)
         stdout, stderr = (each.text() if each else None for each in (running.stdout, running.stderr))
         return Completed(request.shown, code, time.monotonic() - begun, stdout, stderr)
 
+    def _end(self, running: "_Running", own: Kin, *, everything: bool) -> None:
+        """End a program; when the run is stopped all programs, so that they share one grace."""
+        kin = self._all if everything and self._all is not None else own
+        alone = everything or len(self._running) == 1
+        kin.end(running.pump, orphans=alone, hurried=lambda: self._interrupts.hurried)
+        running.drain()
+
     def run_on_terminal(self, request: Request) -> Completed:
         """Give the terminal to a program until it ends; RecipeError if there is none."""
         if not os.isatty(0):
             raise RecipeError("p.sh: interactive=True needs a terminal", "run it on one, or leave interactive=True out")
-        environ = self._environ(request.env, apart=False)
+        if request.capture or request.pty or request.timeout is not None or request.stdin is not None:
+            raise RecipeError("p.sh: interactive=True goes with no capture, pty, stdin or timeout", "leave them out")
+        kin = Kin(_MARK, f"{os.environ.get(_MARK, '')}/{os.getpid()}-{self._run}-{next(self._numbers)}.")
+        environ = self._environ(request.env, apart=False) | {_MARK: kin.mark}
         begun = time.monotonic()
         process: subprocess.Popen[bytes] | None = None
-        try:
-            with self._interrupts.keyboard_lent():
-                with self._interrupts:
-                    process = _start(request, env=environ)
-                code = process.wait()
-        except BaseException:
-            if process is not None and process.poll() is None:
-                process.terminate()
-                with suppress(subprocess.TimeoutExpired):
-                    process.wait(timeout=HOLD)
-                process.kill()
-                process.wait()
-            raise
+        with _terminal_as_it_was():
+            try:
+                with self._interrupts.keyboard_lent():
+                    with self._interrupts:
+                        process = _start(request, env=environ)
+                    code = process.wait()
+            except BaseException:
+                if process is not None and process.poll() is None:
+                    kin.end(orphans=False, hurried=lambda: self._interrupts.hurried)
+                    process.poll()
+                raise
         if code == -signal.SIGINT:
             self._interrupts.request("SIGINT")
         if request.check and code != 0:
@@ -191,8 +208,8 @@ class Children:
 
     def end(self) -> None:
         """End all that is left of every program that was run."""
-        if self._all is not None:
-            self._all.end()
+        if self._all is not None and os.getpid() == self._pid:
+            self._all.end(hurried=lambda: self._interrupts.hurried)
 
     def _environ(self, given: Mapping[str, Any] | None, *, apart: bool = True) -> dict[str, str]:
         environ = {name: value for name, value in os.environ.items() if name not in self._hidden}
@@ -212,15 +229,25 @@ class _Running:
     """A program whose output is read."""
 
     def __init__(
-        self, request: Request, environ: Mapping[str, str], *, stack: ExitStack, interrupts: Interrupts, tell: Tell
+        self,
+        request: Request,
+        environ: Mapping[str, str],
+        *,
+        stack: ExitStack,
+        interrupts: Interrupts,
+        tell: Tell,
+        cut: Cut,
     ) -> None:
         self._interrupts = interrupts
+        self._cut = cut
+        self._read = 0
         self._tell = tell
         self._request = request
         self._tail = deque[str](maxlen=TAIL)
         self._selector = stack.enter_context(selectors.DefaultSelector())
         self._input = memoryview(b"")
         prepare = dies_with(os.getpid())
+        stdin, feed = _input_of(request.stdin)
         ends: list[int] = []
         if request.pty:
             out, theirs = _open_terminal()
@@ -232,7 +259,6 @@ class _Running:
         stack.callback(os.close, out)
         if err is not None:
             stack.callback(os.close, err)
-        stdin, feed = _input_of(request.stdin)
         try:
             self.process = _start(
                 request,
@@ -263,17 +289,19 @@ class _Running:
     def communicate(self, deadline: float | None, kin: Kin, warn: Callable[[str], None]) -> None:
         """Read until the program has ended and nobody holds its output any more, or not for longer than HOLD."""
         ended: float | None = None
+        read = 0
         while True:
             self._interrupts.check()  # in a thread no signal arrives
             now, is_open = time.monotonic(), self._is_open()
             if ended is None and self.process.poll() is not None:
-                ended = now
+                ended, read = now, self._read
             if ended is not None and not is_open:
                 return
-            if ended is not None and now - ended >= HOLD:
+            if ended is not None and now - ended >= HOLD and not self._has_left_something(read):
                 warn(f"output is still held open by {_named(kin)}; what it writes from now on is lost")
                 return
             if ended is None and deadline is not None and now >= deadline:
+                self.finish()
                 how = f"took longer than {self._request.timeout:g}s"
                 raise ChildFailed(self._request.shown, None, how, self.tail)
             bounds = [_LOOK if is_open else _LOOK / 10]
@@ -282,6 +310,23 @@ class _Running:
             elif deadline is not None:
                 bounds.append(deadline - now)
             self.pump(max(0.0, min(bounds)))
+
+    def finish(self) -> None:
+        """Tell the lines that were begun and never ended."""
+        with self._interrupts:
+            for pipe in (self.stdout, self.stderr):
+                if pipe is not None and (lines := pipe.feed(b"", final=True)):
+                    self._tell(lines, pipe.name)
+
+    def _has_left_something(self, read: int) -> bool:
+        """Return True if there may be more of what the program itself has written; `read` was before its end."""
+        return self._read - read < _CHUNK and bool(self._selector.select(0))
+
+    def drain(self) -> None:
+        """Tell what is left of the last words: no more than a pipe holds."""
+        before = self._read
+        while self._is_open() and self._has_left_something(before):
+            self.pump(0)
 
     def pump(self, seconds: float) -> None:
         """Wait so long for output, and tell what has come."""
@@ -296,6 +341,7 @@ class _Running:
             self._selector.unregister(key.fd)  # it has ended; a poll tells how
         elif isinstance(pipe, _Pipe):
             lines = pipe.read()
+            self._read += pipe.size
             if lines is None:
                 self._selector.unregister(key.fd)
             elif lines:
@@ -309,7 +355,7 @@ class _Running:
     def _watch(self, name: str, descriptor: int) -> _Pipe:
         os.set_blocking(descriptor, False)
         captured = list[bytes]() if self._request.capture else None
-        pipe = _Pipe(name, descriptor, self._tail, captured=captured)
+        pipe = _Pipe(name, descriptor, self._tail, Lines(self._cut), captured=captured)
         self._selector.register(descriptor, selectors.EVENT_READ, pipe)
         return pipe
 
@@ -356,11 +402,29 @@ def _input_of(stdin: object) -> tuple[Any, bytes | None]:
         case None:
             return subprocess.DEVNULL, None
         case str():
-            return subprocess.PIPE, stdin.encode("utf-8", "surrogateescape")
+            try:
+                return subprocess.PIPE, stdin.encode("utf-8", "surrogateescape")
+            except UnicodeEncodeError as error:
+                raise RecipeError(f"p.sh: the text for stdin can't be encoded: {error}", "give bytes") from None
         case bytes():
             return subprocess.PIPE, stdin
+        case Secret():
+            return _input_of(stdin.reveal())
         case _:
             return stdin, None
+
+
+@contextmanager
+def _terminal_as_it_was() -> Iterator[None]:
+    """Give the terminal back in the state it had: a program that was ended could not do that."""
+    import termios
+
+    before = termios.tcgetattr(0)
+    try:
+        yield
+    finally:
+        with suppress(termios.error):
+            termios.tcsetattr(0, termios.TCSADRAIN, before)
 
 
 def _open_pipe() -> tuple[int, int]:

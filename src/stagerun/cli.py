@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Final
@@ -101,7 +102,16 @@ def main(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         code = 128 + signal.SIGINT
     _die_of_signal(code)
+    _abandon_threads(code)
     return code
+
+
+def _abandon_threads(code: int) -> None:
+    """End the process in spite of the items of a `p.map` that never end: Python would wait for their threads."""
+    fanout = sys.modules.get("stagerun.fanout")
+    if fanout is not None and any(each.name.startswith(fanout.THREADS) for each in threading.enumerate()):
+        _flush()
+        os._exit(code)
 
 
 @contextmanager
@@ -150,9 +160,15 @@ def _die_of_signal(code: int) -> None:
     number = code - 128
     if number not in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
         return
+    if (util := sys.modules.get("multiprocessing.util")) is not None:
+        util._run_finalizers()  # it would be the end of the interpreter that does it
+    _flush()
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+
+
+def _flush() -> None:
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             with suppress(OSError):
                 stream.flush()
-    signal.signal(number, signal.SIG_DFL)
-    os.kill(os.getpid(), number)

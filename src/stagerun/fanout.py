@@ -1,5 +1,6 @@
 """Many items at once: a function mapped over them by the executors of `concurrent.futures`, a few ahead at a time."""
 
+import contextlib
 import contextvars
 import importlib
 import importlib.util
@@ -8,200 +9,388 @@ import os
 import pickle
 import signal
 import sys
+import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
-from contextlib import contextmanager
-from functools import partial
-from typing import Any, Final, TypeVar
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 
+from stagerun import tracebacks
 from stagerun.capture import Capture
 from stagerun.errors import Interruption, RecipeError
 from stagerun.masking import Masker
 from stagerun.processes import dies_with
+from stagerun.project import PRIVATE
 
+
+if TYPE_CHECKING:
+    from multiprocessing.synchronize import Event
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
-
-Write = Callable[[str, str, str | None], None]  # text, level, stream
+Said = list[tuple[str, str, str | None]]  # text, level, stream
+Write = Callable[[str, str, str | None], None]
 
 GRACE: Final = 5.0  # seconds that items in hand get to end by themselves after a cancel
 _AHEAD: Final = 2  # items in flight for each worker, so that none waits for the next
 _WAITING: Final = 8  # finished items that wait for an earlier one, for each in flight
 _LOOK: Final = 0.2
 _SHOWN: Final = 200
-_SAID: Final = "stagerun_said"
+THREADS: Final = "stagerun-map"
 
 
-@contextmanager
-def workers(
-    fn: Callable[[_T], _R], count: int | None, *, apart: bool, executor: Executor | None, write: Write
-) -> Iterator[tuple[Executor, Callable[[_T], Any], Callable[[Any], _R], int]]:
-    """Yield an executor, what to call with it, what makes a result of its answer, and how many items it may have.
+class Workers(Generic[_T, _R]):
+    """An executor that was handed in: it is used, and left as it is.
 
-    Threads by default, with `apart` processes; our own executor is closed, one that was handed in is left as it is.
+    Attributes:
+        ahead: how many items may be in flight.
+
     """
-    if executor is not None:
-        yield executor, fn, _same, _AHEAD * (count or getattr(executor, "_max_workers", None) or default_workers())
-        return
-    if apart:
-        count = count or os.cpu_count() or 1
-        with _closing(_processes(fn, count)) as own:
-            try:
-                yield own, partial(_in_process, fn), lambda answer: _told(answer, write), _AHEAD * count
-            except Exception as error:
-                for line in getattr(error, _SAID, ()):
-                    write(*line)
-                raise
-    else:
-        count = count or default_workers()
-        with _closing(ThreadPoolExecutor(count, thread_name_prefix="stagerun-map")) as own:
-            yield own, lambda item: contextvars.copy_context().run(fn, item), _same, _AHEAD * count
+
+    def __init__(self, fn: Callable[[_T], _R], executor: Executor, count: int | None, write: Write) -> None:
+        self._fn = fn
+        self._executor = executor
+        self._write = write
+        self.ahead = count or _AHEAD * (getattr(executor, "_max_workers", None) or _default_count())
+
+    def submit(self, item: _T) -> "Future[Any]":
+        if isinstance(self._executor, ProcessPoolExecutor):
+            return self._executor.submit(_work, self._fn, item)
+        return self._executor.submit(self._fn, item)
+
+    def result_of(self, future: "Future[Any]") -> _R:
+        """Return what the item came to, or raise what it raised; what it said in another process is told now."""
+        answer = future.result()
+        if isinstance(answer, _Answer):
+            said, error, answer = answer
+            for line in said:
+                self._write(*line)
+            if error is not None:
+                raise _made(error) if isinstance(error, _Odd) else error
+        result: _R = answer
+        return result
+
+    def stop(self, futures: Iterable["Future[Any]"]) -> None:
+        """Let no other item begin."""
+        for future in futures:
+            future.cancel()
+
+    def close(self, *, patient: bool) -> None:
+        """Let go of the executor; unless `patient`, without waiting for those who work."""
 
 
-def default_workers() -> int:
-    return min(32, (os.cpu_count() or 1) + 4)
+class Threads(Workers[_T, _R]):
+    """Threads of our own, each item in a copy of the caller's context."""
+
+    def __init__(self, fn: Callable[[_T], _R], count: int | None, write: Write) -> None:
+        count = count or _default_count()
+        super().__init__(fn, ThreadPoolExecutor(count, thread_name_prefix=THREADS), None, write)
+        self._pid = os.getpid()
+        self._context = contextvars.copy_context()
+        self._stopped = threading.Event()
+
+    def submit(self, item: _T) -> "Future[Any]":
+        return self._executor.submit(self._call, item)
+
+    def stop(self, futures: Iterable["Future[Any]"]) -> None:
+        self._stopped.set()
+        super().stop(futures)
+
+    def close(self, *, patient: bool) -> None:
+        self._executor.shutdown(wait=patient, cancel_futures=True)
+
+    def _call(self, item: _T) -> _R | None:
+        if self._stopped.is_set():
+            return None  # nobody asks for it any more
+        try:
+            return self._context.copy().run(self._fn, item)
+        except BaseException:
+            self._stopped.set()  # at once: this thread would begin with the next item
+            raise
+        finally:
+            if os.getpid() != self._pid:
+                os._exit(0)  # a fork that came back: the other items are not its own
+
+
+class Processes(Workers[_T, _R]):
+    """New processes of our own; what is said in them is told by `write`, in the order of the items."""
+
+    def __init__(self, fn: Callable[[_T], _R], count: int | None, write: Write) -> None:
+        try:
+            pickle.dumps(fn)
+        except Exception as error:
+            raise RecipeError(
+                f"p.map: {fn!r} can't be sent to another process: {error}",
+                "use a function at the top of the recipe, or threads",
+            ) from None
+        # A fork of a process with threads may hang; a new process has none.
+        context = multiprocessing.get_context("spawn")
+        self._stopped = context.Event()
+        executor = ProcessPoolExecutor(
+            count or os.cpu_count() or 1,
+            mp_context=context,
+            initializer=_begin,
+            initargs=(getattr(fn, "__module__", None), _recipes(), os.getpid(), self._stopped),
+        )
+        super().__init__(fn, executor, None, write)
+
+    def submit(self, item: _T) -> "Future[Any]":
+        with _ctrl_c_held():  # a process that is just being made is not ready for it
+            return self._executor.submit(_work, self._fn, item)
+
+    def stop(self, futures: Iterable["Future[Any]"]) -> None:
+        self._stopped.set()  # a future that was cancelled would confuse the pool when its process ends
+
+    def close(self, *, patient: bool) -> None:
+        if patient:
+            self._executor.shutdown()
+            return
+        processes = list((getattr(self._executor, "_processes", None) or {}).values())
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            process.join(_LOOK)
+            process.kill()
+        self._executor.shutdown()
 
 
 def run(
-    executor: Executor,
-    call: Callable[[_T], Any],
+    workers: Workers[_T, _R],
     items: Iterable[_T],
     *,
-    result_of: Callable[[Any], _R],
-    ahead: int,
+    guard: AbstractContextManager[object],
     check: Callable[[], None],
     finished: Callable[[int, int], None],
 ) -> list[_R]:
-    """Return the results in the order of `items`; the first failure is raised with its item, and cancels the rest.
+    """Return the results in the order of `items`; the first failure is raised with its item, and stops the rest.
 
     Args:
-        executor: does the work.
-        call: called with each item.
+        workers: do the work.
         items: taken one by one, never far before their turn.
-        result_of: makes a result of what `call` returned, in the order of the items.
-        ahead: how many may be in flight.
+        guard: holds an interruption back, which would leave the locks of a future held.
         check: raises if the run is to stop.
         finished: told how many are finished, and how many from the first on without a gap.
 
     """
-    results, source = list[_R](), iter(items)
-    flying = deque[tuple[_T, Future[Any]]]()
+    flight = _Flight(workers, iter(items), guard, finished)
+    patient = False
     try:
-        while _take_off(flying, executor, call, source, ahead=ahead):
+        while flight.goes_on():
             check()
-            undone = [future for _, future in flying if not future.done()]
-            if not flying[0][1].done():
-                wait(undone, timeout=_LOOK, return_when=FIRST_COMPLETED)
-            _raise_failure(flying)
-            while flying and flying[0][1].done():
-                results.append(result_of(flying.popleft()[1].result()))
-            finished(len(results) + sum(future.done() for _, future in flying), len(results))
-    except BaseException as error:
-        for _, future in flying:
-            future.cancel()
-        if isinstance(error, Interruption):
-            wait([future for _, future in flying], timeout=GRACE)
-        raise
-    return results
-
-
-def _take_off(
-    flying: deque[tuple[_T, Future[Any]]],
-    executor: Executor,
-    call: Callable[[_T], Any],
-    source: Iterator[_T],
-    *,
-    ahead: int,
-) -> bool:
-    """Submit as many items as may be in flight; return False when there is nothing left to wait for."""
-    undone = sum(not future.done() for _, future in flying)
-    while undone < ahead and len(flying) < ahead * _WAITING:
-        for item in source:
-            flying.append((item, executor.submit(call, item)))
-            break
-        else:
-            break
-        undone += 1
-    return bool(flying)
-
-
-def _raise_failure(flying: Iterable[tuple[Any, "Future[Any]"]]) -> None:
-    """Raise what an item has raised, the first in order, with the item in a note."""
-    for item, future in flying:
-        if future.done() and (error := future.exception()) is not None:
-            if not isinstance(error, Interruption):
-                error.add_note(f"in p.map, with the item {repr(item)[:_SHOWN]}")
-            raise error
-
-
-@contextmanager
-def _closing(executor: Executor) -> Iterator[Executor]:
-    """Close the executor: when it works it waits for its workers, after an interruption it waits for none."""
-    try:
-        yield executor
+            flight.take_off()
+            flight.land()
+        patient = True
     except Interruption:
-        processes = list((getattr(executor, "_processes", None) or {}).values())
-        executor.shutdown(wait=False, cancel_futures=True)
-        for process in processes:
-            process.terminate()
+        flight.stop(GRACE)
         raise
-    except BaseException:
-        executor.shutdown(wait=True, cancel_futures=True)
-        raise
-    executor.shutdown()
+    except BaseException as error:
+        flight.stop(None)
+        patient = True
+        raise flight.first_failure() or error from None
+    finally:
+        workers.close(patient=patient)
+    return flight.results
 
 
-def _processes(fn: Callable[..., Any], count: int) -> Executor:
+class _Flight(Generic[_T, _R]):
+    """The items that were taken and whose results are not."""
+
+    def __init__(
+        self,
+        workers: Workers[_T, _R],
+        source: Iterator[_T],
+        guard: AbstractContextManager[object],
+        finished: Callable[[int, int], None],
+    ) -> None:
+        self.results: list[_R] = []
+        self._workers = workers
+        self._source = source
+        self._more = True
+        self._guard = guard
+        self._finished = finished
+        self._flying = deque[tuple[_T, Future[Any]]]()
+        self._landed = SimpleQueue[None]()
+
+    def goes_on(self) -> bool:
+        return self._more or bool(self._flying)
+
+    def take_off(self) -> None:
+        """Submit the next item, if there is room for one."""
+        if not self._has_room():
+            return
+        for item in self._source:
+            with self._guard:
+                future = self._workers.submit(item)
+                self._flying.append((item, future))
+                future.add_done_callback(lambda _: self._landed.put(None))
+            return
+        self._more = False
+
+    def land(self) -> None:
+        """Take the results that are there; wait for one where no item can be taken meanwhile."""
+        if not self._has_room() and self._flying and not self._flying[0][1].done():
+            with contextlib.suppress(Empty):
+                self._landed.get(timeout=_LOOK)
+        with self._guard:
+            self._count()
+            if (error := self.first_failure()) is not None:
+                raise error
+            while self._flying and self._flying[0][1].done():
+                self.results.append(self._workers.result_of(self._flying.popleft()[1]))
+
+    def stop(self, grace: float | None) -> None:
+        """Let no other item begin, wait for those that have begun, and tell what they said."""
+        with self._guard:
+            self._workers.stop(future for _, future in self._flying)
+        deadline = None if grace is None else time.monotonic() + grace
+        while self._undone() and (deadline is None or time.monotonic() < deadline):
+            with contextlib.suppress(Empty):
+                self._landed.get(timeout=_LOOK)
+        with self._guard:
+            self._count()
+            for _, future in self._flying:
+                if future.done() and not future.cancelled():
+                    with contextlib.suppress(BaseException):
+                        self._workers.result_of(future)
+
+    def first_failure(self) -> BaseException | None:
+        """Return what the first item in order raised of those that failed, with the item in a note."""
+        for item, future in self._flying:
+            error = _error_of(future) if future.done() and not future.cancelled() else None
+            if error is not None:
+                note = f"in p.map, with the item {_shown(item)}"
+                with contextlib.suppress(Exception):  # an error may refuse to be changed
+                    if not isinstance(error, Interruption) and note not in getattr(error, "__notes__", ()):
+                        error.add_note(note)
+                return error
+        return None
+
+    def _has_room(self) -> bool:
+        ahead = self._workers.ahead
+        return self._more and self._undone() < ahead and len(self._flying) < ahead * _WAITING
+
+    def _undone(self) -> int:
+        with self._guard:
+            return sum(not future.done() for _, future in self._flying)
+
+    def _count(self) -> None:
+        succeeded = [future.done() and not _has_failed(future) for _, future in self._flying]
+        in_order = succeeded.index(False) if False in succeeded else len(succeeded)
+        self._finished(len(self.results) + sum(succeeded), len(self.results) + in_order)
+
+
+def _error_of(future: "Future[Any]") -> BaseException | None:
+    """Return what an item raised; that of another process comes as an answer (see `_work`)."""
+    error = future.exception()
+    if error is None and isinstance(answer := future.result(), _Answer):
+        told = answer[1]
+        error = _made(told) if isinstance(told, _Odd) else told
+    return error
+
+
+def _has_failed(future: "Future[Any]") -> bool:
+    return future.done() and (future.cancelled() or _error_of(future) is not None)
+
+
+def _shown(item: object) -> str:
     try:
-        pickle.dumps(fn)
-    except Exception as error:
-        raise RecipeError(
-            f"p.map: {fn!r} can't be sent to another process: {error}",
-            "use a function at the top of the recipe, or threads",
-        ) from None
-    function = fn.func if isinstance(fn, partial) else fn
-    module = sys.modules.get(getattr(function, "__module__", ""))
-    place = (module.__name__, getattr(module, "__file__", None)) if module else ("", None)
-    # A fork of a process with threads may hang; a new process has none.
-    context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(count, mp_context=context, initializer=_begin_process, initargs=(*place, os.getpid()))
+        text = repr(item)
+    except Exception:
+        text = f"of {type(item).__name__} that can't be shown"
+    # Never a part of it: that could be a part of a secret, which is found only whole.
+    return text if len(text) <= _SHOWN else f"a long {type(item).__name__}"
 
 
-def _begin_process(name: str, file: str | None, parent: int) -> None:
-    """Make the recipe's module known under its name, and leave Ctrl-C to the parent."""
+def _default_count() -> int:
+    return min(32, (os.cpu_count() or 1) + 4)
+
+
+def _recipes() -> dict[str, str]:
+    """Return the modules that a new process would not find by their names, and their files."""
+    loaded = {name: getattr(module, "__file__", None) for name, module in sys.modules.items()}
+    return {name: file for name, file in loaded.items() if name.startswith(PRIVATE) and file}
+
+
+@contextlib.contextmanager
+def _ctrl_c_held() -> Iterator[None]:
+    """Keep SIGINT from this thread, and from the processes that it makes, for the time of the block."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _begin(module: str | None, recipes: dict[str, str], parent: int, stopped: "Event") -> None:
+    """Make a new process ready: it leaves Ctrl-C to its parent, dies with it, and knows the recipes' modules."""
+    global _STOPPED  # noqa: PLW0603 - the one way from a pool's initializer to its calls
+    _STOPPED = stopped
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if (prepare := dies_with(parent)) is not None:
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    if (prepare := dies_with(parent, signal.SIGKILL)) is not None:
         prepare()
-    try:
-        importlib.import_module(name)
-    except (ImportError, ValueError):
-        if file is None:
-            raise
-        spec = importlib.util.spec_from_file_location(name, file)
-        assert spec is not None
-        assert spec.loader is not None
-        sys.modules[name] = module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
+    with contextlib.redirect_stdout(sys.stderr):
+        for name, file in recipes.items():
+            spec = importlib.util.spec_from_file_location(name, file)
+            assert spec is not None
+            assert spec.loader is not None
+            sys.modules[name] = made = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(made)
+        with contextlib.suppress(ImportError, ValueError, TypeError):  # the function itself will tell
+            importlib.import_module(module or "")
 
 
-def _in_process(fn: Callable[[_T], _R], item: _T) -> tuple[list[tuple[str, str, str | None]], _R]:
-    """Return what `fn` said and what it returned; what it said goes with an error too."""
-    said = list[tuple[str, str, str | None]]()
+_STOPPED: "Event | None" = None
+
+
+class _Answer(tuple[Said, "BaseException | _Odd | None", Any]):
+    """What an item said in another process, and what it raised or returned."""
+
+    __slots__ = ()
+
+
+class _Odd(NamedTuple):
+    """An error that can't be sent to another process: its class and what it said."""
+
+    type: str
+    message: str
+    traceback: str | None
+
+
+def _made(odd: _Odd) -> BaseException:
+    error: BaseException = type(odd.type, (RuntimeError,), {})(odd.message)
+    error.add_note(f"in another process:\n{odd.traceback}")
+    return error
+
+
+def _work(fn: Callable[[_T], _R], item: _T) -> _Answer:
+    said: Said = []
+    if _STOPPED is not None and _STOPPED.is_set():
+        return _Answer((said, None, None))  # nobody asks for it any more
     with Capture(lambda *line: said.append(line), Masker()):
         try:
-            return said, fn(item)
+            result = fn(item)
         except BaseException as error:
-            setattr(error, _SAID, said)
-            raise
+            if _STOPPED is not None:
+                _STOPPED.set()  # at once: this process would begin with the next item
+            return _Answer((said, _portable(error), None))
+    return _Answer((said, None, result))
 
 
-def _told(answer: tuple[list[tuple[str, str, str | None]], _R], write: Write) -> _R:
-    for text, level, stream in answer[0]:
-        write(text, level, stream)
-    return answer[1]
-
-
-def _same(answer: Any) -> Any:
-    return answer
+def _portable(error: BaseException) -> "BaseException | _Odd":
+    """Return an error that can be sent to another process, with the place where it was raised."""
+    told = tracebacks.failure(error)
+    with contextlib.suppress(Exception):
+        error.add_note(f"in another process:\n{told.traceback}")
+    try:
+        pickle.loads(pickle.dumps(error))  # noqa: S301 - our own bytes
+    except Exception:
+        return _Odd(told.type, told.message, told.traceback)
+    return error

@@ -51,13 +51,13 @@ class Process(Struct, frozen=True, kw_only=True):
             return True if self.host == host else None
         if self.pid_namespace != pid_namespace:
             return None
-        return _start_time(self.pid) != self.started
+        return start_time(self.pid) != self.started
 
 
 def current_process() -> Process:
     host, boot_id, pid_namespace = _machine()
     pid = os.getpid()
-    return Process(host=host, boot_id=boot_id, pid_namespace=pid_namespace, pid=pid, started=_start_time(pid) or 0.0)
+    return Process(host=host, boot_id=boot_id, pid_namespace=pid_namespace, pid=pid, started=start_time(pid) or 0.0)
 
 
 @cache
@@ -74,7 +74,7 @@ def _machine() -> tuple[str, str, str]:
     )
 
 
-def _start_time(pid: int) -> float | None:
+def start_time(pid: int) -> float | None:
     """Return when `pid` started, None if there is no such process or it only waits to be reaped."""
     if not Path("/proc/self/stat").exists():
         return _start_time_without_proc(pid)

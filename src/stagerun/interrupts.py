@@ -126,6 +126,11 @@ class Interrupts:
         finally:
             self._keyboard_lent = False
 
+    @property
+    def hurried(self) -> bool:
+        """True once the run was asked twice to stop: what cleans up has no time any more."""
+        return self._count > 1
+
     def __enter__(self) -> None:
         if threading.get_ident() == self._thread:
             self._depth += 1

@@ -13,6 +13,8 @@ from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING, Final
 
+from stagerun.identity import start_time
+
 
 if TYPE_CHECKING:
     import psutil
@@ -34,11 +36,12 @@ class Kin:
     """
 
     def __init__(self, name: str, mark: str) -> None:
-        self._name, self._mark = name, mark
-        self._since = time.time()
+        self._name, self.mark = name, mark
+        self._since = _ticks()
         self._sessions: set[int] = set()
         self._waited_for: set[int] = set()
         self._known: dict[int, psutil.Process] = {}
+        self._dead: set[int] = set()
 
     def add(self, leader: int) -> None:
         """Take up a process that leads a session of its own, and whose end somebody waits for."""
@@ -79,10 +82,21 @@ class Kin:
         for pid, process in list(self._known.items()):
             if not _is_alive(process):
                 del self._known[pid]
-                if pid not in self._waited_for:
-                    with suppress(OSError):
-                        os.waitpid(pid, getattr(os, "WNOHANG", 0))
+                self._dead.add(pid)
+        self.reap()
         return list(self._known.values())
+
+    def reap(self) -> None:
+        """Let the dead go that nobody waits for; one whose own parent lives still becomes ours later."""
+        if not hasattr(os, "waitpid") or sys.platform == "win32":
+            return
+        for pid in self._dead - self._waited_for:
+            with suppress(OSError):
+                os.waitpid(pid, os.WNOHANG)
+        for leader in self._sessions - self._waited_for:
+            with suppress(OSError):
+                while os.waitpid(-leader, os.WNOHANG)[0]:
+                    pass
 
     def _is_ours(self, process: "psutil.Process", *, orphan: bool) -> bool:
         try:
@@ -91,34 +105,43 @@ class Kin:
                 return True
             # A child that does not lead its session, nor shares ours, was not started by us: its parent has died.
             if orphan and session not in (os.getsid(0), process.pid):
-                return bool(process.create_time() >= self._since - 1)
+                return (start_time(process.pid) or 0.0) >= self._since
         except (OSError, AttributeError):
             pass
         try:
-            return bool(process.environ().get(self._name, "").startswith(self._mark))
+            return bool(process.environ().get(self._name, "").startswith(self.mark))
         except Exception:  # another user's process, or one that has just gone
             return False
 
-    def end(self, wait: Wait = time.sleep, *, orphans: bool = True) -> None:
+    def end(self, wait: Wait = time.sleep, *, orphans: bool = True, hurried: Callable[[], bool] = bool) -> None:
         """End all of them: SIGTERM, and SIGCONT for those that are stopped; after GRACE seconds SIGKILL.
 
         Args:
             wait: spends so many seconds; when it raises, the grace is over.
             orphans: as in `alive`.
+            hurried: True when the grace is over before its time.
 
         """
-        left = self.alive(orphans=orphans)
-        if not left:
-            return
+        left: list[psutil.Process] | None = None
         try:
+            left = self.alive(orphans=orphans)
             for process in left:
                 _send(process, signal.SIGTERM)
                 _send(process, getattr(signal, "SIGCONT", None))
             deadline = time.monotonic() + GRACE
-            while self.still_alive() and time.monotonic() < deadline:
+            while self.still_alive() and time.monotonic() < deadline and not hurried():
                 wait(_LOOK)
+        except OSError:
+            self._kill_groups()  # too many files are open to look who there is
+            raise
         finally:
-            self._sweep(orphans=orphans)
+            if left != []:
+                self._sweep(orphans=orphans)
+
+    def _kill_groups(self) -> None:
+        for leader in self._sessions:
+            with suppress(OSError, AttributeError):
+                os.killpg(leader, signal.SIGKILL)
 
     def _sweep(self, *, orphans: bool) -> None:
         deadline = time.monotonic() + _SWEEP
@@ -130,22 +153,33 @@ class Kin:
 
 def adopt_orphans() -> None:
     """Become the parent of every descendant whose own parent dies, where the system can do that."""
+    with suppress(AttributeError, ValueError):  # no such signal, or not the main thread
+        # Whoever started us may not have wanted to know how children end; we do.
+        if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     if sys.platform == "linux":
         _prctl()(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def dies_with(parent: int) -> Callable[[], None] | None:
-    """Return what a new process calls before it becomes another program, so that it gets SIGTERM if `parent` dies."""
+def dies_with(parent: int, number: signal.Signals = signal.SIGTERM) -> Callable[[], None] | None:
+    """Return what a new process calls before it becomes another program, so that it gets a signal if `parent` dies."""
     if sys.platform != "linux":
         return None
     prctl = _prctl()  # looked up now: between fork and exec a child of a threaded process may import nothing
 
     def prepare() -> None:
-        prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
+        prctl(_PR_SET_PDEATHSIG, int(number), 0, 0, 0)
         if os.getppid() != parent:
-            os._exit(128 + signal.SIGTERM)
+            os._exit(128 + number)
 
     return prepare
+
+
+def _ticks() -> float:
+    """Return now as Linux notes the start of processes (proc_pid_stat(5)); elsewhere no orphan becomes ours."""
+    if sys.platform != "linux":
+        return 0.0
+    return time.clock_gettime(time.CLOCK_BOOTTIME) * os.sysconf("SC_CLK_TCK") // 1
 
 
 @cache

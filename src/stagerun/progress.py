@@ -163,6 +163,7 @@ class Progress:
         self._begun = monotonic()
         self._percent: float | None = None
         self._warned: set[str] = set()
+        self._over = False
 
     def stage(self, name: str, timeout: float | None = None) -> Stage:
         """Return the context manager of one stage; a name that is not declared is shown but not tracked.
@@ -259,15 +260,14 @@ class Progress:
         self._loops.append(loop)
         try:
             self.check_cancelled()
-            with fanout.workers(fn, workers, apart=processes, executor=executor, write=self.write) as (
-                pool,
-                call,
-                result_of,
-                ahead,
-            ):
-                return fanout.run(
-                    pool, call, rest, result_of=result_of, ahead=ahead, check=self.check_cancelled, finished=finished
-                )
+            pool: fanout.Workers[_T, _R]
+            if executor is not None:
+                pool = fanout.Workers(fn, executor, workers, self.write)
+            elif processes:
+                pool = fanout.Processes(fn, workers, self.write)
+            else:
+                pool = fanout.Threads(fn, workers, self.write)
+            return fanout.run(pool, rest, guard=self._interrupts, check=self.check_cancelled, finished=finished)
         finally:
             self._end(loop)
 
@@ -303,6 +303,8 @@ class Progress:
         from stagerun.children import Request
 
         self.check_cancelled()
+        if self._over:
+            raise RecipeError("p.sh was called after the run was over", "wait for your threads before run returns")
         request = Request(
             command=command,
             cwd=cwd,
@@ -313,6 +315,7 @@ class Progress:
             stdin=stdin,
             pty=pty,
         )
+        request.argv()  # or there is nothing to announce
         if not quiet:
             self.write(f"$ {request.shown}", "info", None)
         with self._lock:
@@ -322,16 +325,14 @@ class Progress:
                 return children.run_on_terminal(request)
         return children.run(
             request,
-            _unheard if quiet else self._hear,
-            lambda text: self._emit(events.Log(text, "warning")),
+            tell=_unheard if quiet else self._hear,
+            warn=lambda text: self._emit(events.Log(text, "warning")),
+            cut=self._cut,
         )
 
     def _hear(self, lines: list[str], stream: str) -> None:
         """Write the lines of a program, in one go."""
-        text = "\n".join(lines)
-        if len(text) > LINE_LIMIT and max(map(len, lines)) > LINE_LIMIT:
-            text = "\n".join(map(self._cut, lines))
-        self._emit(events.Log(text, "info", stream))
+        self._emit(events.Log("\n".join(lines), "info", stream))
 
     def _loop(
         self, call: str, items: Iterable[Any], *, total: int | None, label: str | None, unit: str, key: str | None
@@ -465,7 +466,7 @@ class Progress:
             if self._children is not None and not (isinstance(error, SystemExit) and not error.code):
                 self._children.end()
             raise
-        if self._children is not None and self._handover.failure is not None:
+        if self._children is not None and (self._handover.failure is not None or self._interrupts.stopping):
             self._children.end()
 
     def sample(self) -> None:
@@ -484,6 +485,7 @@ class Progress:
         for block in reversed(self._blocks.copy()):
             block._leave(state)
         self._emit = _nobody
+        self._over = True
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("p can't be pickled: another process has no run to report to; return values instead")
@@ -555,12 +557,12 @@ class Progress:
         self._sleep(seconds)
         self.check_cancelled()
 
-    def _cut(self, line: str) -> str:
-        if len(line) > LINE_LIMIT:
+    def _cut(self, line: str, more: int = 0) -> str:
+        """Return a line as it is recorded; `more` characters of it were left out already."""
+        if len(line) > LINE_LIMIT or more:
             line = self._masker.mask(line)  # or a part of a secret could stay
-        if len(line) <= LINE_LIMIT:
-            return line
-        return f"{line[:LINE_LIMIT]} [... {len(line) - LINE_LIMIT:,} characters cut]"
+        missing = max(0, len(line) - LINE_LIMIT) + more
+        return f"{line[:LINE_LIMIT]} [... {missing:,} characters cut]" if missing else line
 
     def _claim(self, call: str, key: object) -> None:
         if not isinstance(key, str) or not key:

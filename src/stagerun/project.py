@@ -17,6 +17,7 @@ SETTINGS: Final[Mapping[str, type]] = {
     "timestamps": bool,
     "owner": str,
 }
+PRIVATE: Final = "stagerun_recipe_"  # begins the name of a recipe's module where something else has its own name
 _DURABILITIES: Final = ("full", "normal")
 
 

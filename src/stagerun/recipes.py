@@ -17,9 +17,9 @@ from msgspec import Struct
 from stagerun import tracebacks
 from stagerun.errors import RecipeError, StagerunError, UsageError
 from stagerun.operation import LiveOperation
+from stagerun.project import PRIVATE
 
 
-_PRIVATE: Final = "stagerun_recipe_"
 _MODULE: Final = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*")
 _TARGET: Final = re.compile(r"(?P<recipe>.+?)(?::(?P<operation>[A-Za-z_]\w*))?")
 
@@ -96,7 +96,7 @@ def load(target: str, folder: Path) -> Found:
 def locate(operation: type[LiveOperation], near: Found) -> Found:
     """Return how to find `operation`, a class that the recipe of `near` has handed over."""
     module = operation.__module__
-    recipe = near.recipe if module == near.operation.__module__ else module.removeprefix(_PRIVATE)
+    recipe = near.recipe if module == near.operation.__module__ else module.removeprefix(PRIVATE)
     return _found(operation, recipe)
 
 
@@ -160,7 +160,7 @@ def _execute(file: Path, recipe: str) -> ModuleType:
         if spec is not None and spec.origin is not None and Path(spec.origin).resolve() == file:
             with _loading(recipe):
                 return importlib.import_module(name)
-    name = _PRIVATE + file.stem
+    name = PRIVATE + file.stem
     spec = importlib.util.spec_from_file_location(name, file)
     assert spec is not None
     assert spec.loader is not None

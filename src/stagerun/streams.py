@@ -1,24 +1,33 @@
 """The bytes that a program writes, made into lines: no byte is lost, and no line is without bound."""
 
 import codecs
+from collections.abc import Callable
 from typing import Final
 
 
 LINE_LIMIT: Final = 64 * 1024
-_HELD: Final = 2 * LINE_LIMIT  # of a line that goes on; whoever tells it masks it first, and then cuts it
+_HELD: Final = 2 * LINE_LIMIT  # of a line that goes on; a secret at its end is cut away with the rest
+
+Cut = Callable[[str, int], str]
 
 
 class Lines:
     r"""Makes lines of chunks.
 
     Only LF ends a line. Of a line that was drawn over with carriage returns, the last state is kept. Bytes that are no
-    UTF-8 stand as escapes (`\xff`). Of a very long line only the beginning is kept.
+    UTF-8 stand as escapes (`\xff`).
+
+    Args:
+        cut: returns a line as it is told; it gets the beginning of a very long one, and how much is missing.
+
     """
 
-    def __init__(self) -> None:
+    def __init__(self, cut: Cut) -> None:
+        self._cut = cut
         self._decode = codecs.getincrementaldecoder("utf-8")("backslashreplace").decode
         self._rest = ""
         self._dropped = 0
+        self._returned = False
 
     def feed(self, data: bytes, *, final: bool = False) -> list[str]:
         """Return the lines that `data` ends; with `final` also one that was never ended."""
@@ -28,21 +37,25 @@ class Lines:
             lines[0] = self._finished(lines[0])
             if "\r" in text:
                 lines[1:] = [line.rstrip("\r").rpartition("\r")[2] for line in lines[1:]]
+            if len(text) > LINE_LIMIT and max(map(len, lines)) > LINE_LIMIT:
+                lines[1:] = [self._cut(line, 0) for line in lines[1:]]
         self._keep(rest)
-        if final and (self._rest or self._dropped):
+        if final and (self._rest or self._dropped or self._returned):
             lines.append(self._finished(""))
         return lines
 
     def _finished(self, end: str) -> str:
         """Return the line that was held back, with its `end`."""
         self._keep(end)
-        line, dropped = self._rest.rstrip("\r").rpartition("\r")[2], self._dropped
-        self._rest, self._dropped = "", 0
-        return f"{line} [... {dropped:,} characters cut]" if dropped else line
+        line = self._rest if len(self._rest) <= LINE_LIMIT else self._cut(self._rest, self._dropped)
+        self._rest, self._dropped, self._returned = "", 0, False
+        return line
 
     def _keep(self, text: str) -> None:
-        if "\r" in text[:-1] and (start := text.rindex("\r", 0, len(text) - 1) + 1):
-            self._rest, self._dropped, text = "", 0, text[start:]
+        drawn = text.rstrip("\r")
+        if drawn and (self._returned or "\r" in drawn):
+            self._rest, self._dropped, drawn = "", 0, drawn.rpartition("\r")[2]
         room = _HELD - len(self._rest)
-        self._rest += text[:room]
-        self._dropped += max(0, len(text) - room)
+        self._rest += drawn[:room]
+        self._dropped += max(0, len(drawn) - room)
+        self._returned = text.endswith("\r") or (self._returned and not text)
