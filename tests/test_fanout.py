@@ -552,6 +552,13 @@ def test_an_error_that_can_not_be_changed_is_raised_as_it_is(bench: Bench) -> No
     assert type(_met(bench, lambda p: p.map(fail, [3], 1))) is Frozen
 
 
+def test_processes_and_an_executor_are_not_asked_for_together(bench: Bench) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        error = _met(bench, lambda p: p.map(abs, [1], processes=True, executor=pool))
+
+    assert str(error) == "p.map: processes=True goes with no executor"
+
+
 def test_a_secret_in_an_item_is_masked_where_the_item_is_cut(project: Project) -> None:
     project.recipe(
         "demo",

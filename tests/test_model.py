@@ -190,7 +190,7 @@ class Histories(RuleBasedStateMachine):
         # The operating system's list of processes: each run has one of its own.
         self.living: dict[int, float] = {}
         self.pids = itertools.count(1000)
-        self.patch.setattr(identity, "_start_time", self.living.get)
+        self.patch.setattr(identity, "start_time", self.living.get)
         self.patch.setattr(identity, "current_process", self.new_process)
         self.reader = Records(schema.open_for_reading(self.path), self.path, now=lambda: self.now)
 

@@ -250,6 +250,8 @@ class Progress:
 
         if workers is not None and (type(workers) is not int or workers < 1):
             raise RecipeError(f"p.map: workers must be a whole number above 0, not {workers!r}")
+        if processes and executor is not None:
+            raise RecipeError("p.map: processes=True goes with no executor", "hand in a ProcessPoolExecutor alone")
         loop = self._loop("map", items, total=None, label=label, unit=unit, key=key)
         rest = islice(items, loop.skipped, None) if loop.skipped else items
 

@@ -14,6 +14,7 @@ TEXT_LIMIT: Final = 64 * 1024
 
 _UNPRINTABLE: Final = "<an error that can't be printed>"
 _IMPORTLIB: Final = str(Path(importlib.__file__).parent) + os.sep
+_FUTURES: Final = str(Path(importlib.__file__).parents[1] / "concurrent" / "futures") + os.sep
 _OURS: Final = str(Path(__file__).parent) + os.sep
 
 
@@ -65,7 +66,7 @@ def _all(told: traceback.TracebackException) -> list[traceback.TracebackExceptio
 
 
 def _is_machinery(filename: str) -> bool:
-    return filename.startswith((_OURS, _IMPORTLIB, "<frozen importlib"))
+    return filename.startswith((_OURS, _IMPORTLIB, _FUTURES, "<frozen importlib"))
 
 
 def _message(error: BaseException) -> str:
