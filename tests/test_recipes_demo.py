@@ -1,6 +1,7 @@
 """The recipes that come with the project, run as a newcomer would run them."""
 
 import re
+import sys
 import sysconfig
 from pathlib import Path
 from typing import Final
@@ -10,7 +11,7 @@ from sqlite_utils import Database
 
 from stagerun import schema
 from stagerun.records import Records
-from tests.conftest import Project
+from tests.conftest import Done, Project
 
 
 REPOSITORY: Final = Path(__file__).parents[1]
@@ -122,3 +123,40 @@ def test_the_index_holds_what_is_in_the_files(demo: Project, tmp_path: Path) -> 
         "| module | lines | classes | functions | documented |\n"
         "|---|--:|--:|--:|--:|\n"
     )
+
+
+def _smoke(demo: Project, tmp_path: Path, python: str) -> Done:
+    options = ["--python", python, "--folder", str(tmp_path / "smoke"), "--limit", "5"]
+    return demo.stagerun("run", "release:Smoke", *options, "--journal", str(tmp_path / "journal.db"))
+
+
+def test_a_release_whose_wheel_counts_as_the_source_does_passes_its_smoke_test(demo: Project, tmp_path: Path) -> None:
+    done = _smoke(demo, tmp_path, sys.executable)
+
+    assert (done.code, done.err) == (0, "")
+    assert done.out.splitlines()[-1].startswith("run 1 succeeded in ")
+    assert 'source=["files=5",' in done.out
+
+
+def test_a_release_whose_wheel_counts_otherwise_fails_its_smoke_test(demo: Project, tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\necho files=4\n")
+    python.chmod(0o755)
+
+    done = _smoke(demo, tmp_path, str(python))
+
+    assert done.code == 1
+    assert "error: the wheel and the source differ in what they count\n" in done.out
+
+
+def test_the_release_check_has_the_stages_that_a_release_goes_through(demo: Project) -> None:
+    done = demo.stagerun("run", "release:Check", "--dry-run")
+
+    assert (done.code, done.err) == (0, "")
+    assert [line.split()[1] for line in done.out.splitlines() if line[:4].strip().rstrip(".").isdigit()] == [
+        "Lint",
+        "Types",
+        "Test",
+        "Build",
+        "Install",
+    ]
