@@ -220,6 +220,23 @@ def test_a_guard_that_another_thread_leaves_raises_nothing_there(interrupts: Int
     assert raised == []
 
 
+def test_a_thread_that_the_stop_has_ended_is_not_reported_and_any_other_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(error: BaseException) -> None:
+        raise error
+
+    reported: list[str] = []
+    monkeypatch.setattr(threading, "excepthook", lambda ended: reported.append(repr(ended.exc_value)))
+    interrupts = Interrupts()
+    interrupts.install()
+    for error in (OperationCancelled("SIGTERM"), ValueError("broken")):
+        thread = threading.Thread(target=fail, args=(error,))
+        thread.start()
+        thread.join()
+    interrupts.restore()
+
+    assert reported == ["ValueError('broken')"]
+
+
 def test_the_handlers_that_were_there_come_back(interrupts: Interrupts) -> None:
     during = [signal.getsignal(signal.Signals[name]) for name in SIGNALS]
 

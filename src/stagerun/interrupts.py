@@ -58,6 +58,7 @@ class Interrupts:
         self._keyboard_lent = False
         self._thread = threading.get_ident()
         self._previous: dict[int, Any] = {}
+        self._report_thread = threading.excepthook
 
     def install(self) -> None:
         """Take over the signals. A signal that the parent ignores (nohup) stays ignored; other threads can't."""
@@ -69,6 +70,7 @@ class Interrupts:
                 self._previous[number] = signal.signal(number, self._handle)
         if hasattr(signal, "SIGALRM"):
             self._previous[signal.SIGALRM] = signal.signal(signal.SIGALRM, self._expire)
+        threading.excepthook = self._thread_ended
 
     def restore(self) -> None:
         """Give the signals back to whoever had them."""
@@ -77,6 +79,7 @@ class Interrupts:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
         self._previous.clear()
+        threading.excepthook = self._report_thread
 
     def request(self, name: str = "SIGTERM") -> None:
         """Ask for a cancel, from any thread: as that signal if signals are ours, else at the next check."""
@@ -125,6 +128,11 @@ class Interrupts:
             yield
         finally:
             self._keyboard_lent = False
+
+    def _thread_ended(self, ended: threading.ExceptHookArgs) -> None:
+        # A recipe's own thread that the stop has ended did what was asked of it.
+        if not issubclass(ended.exc_type, Interruption):
+            self._report_thread(ended)
 
     @property
     def hurried(self) -> bool:
