@@ -23,8 +23,9 @@ LAYERS: Final = (
     "journal recipes records schema stagerun",
     "emitter",
     (
-        "runner render render.output render.paint render.lines render.ci render.frame render.document render.report"
-        " render.catalogue render.junit render.markdown render.trace render.plain render.quiet render.jsonl render.live"
+        "runner render render.output render.paint render.lines render.dialect render.ci render.frame render.document"
+        " render.report render.catalogue render.junit render.markdown render.trace"
+        " render.plain render.quiet render.jsonl render.live"
     ),
     (
         "commands commands.common commands.say commands.moments commands.execution commands.run commands.resume"
@@ -37,17 +38,21 @@ LAYERS: Final = (
 
 # Inside these two packages a few modules build on a common one.
 EXCEPTIONS: Final = {
-    "render": {"render.ci", "render.output", "render.plain", "render.quiet", "render.jsonl", "render.live"},
-    "render.ci": {"render.lines", "render.markdown"},
+    "render": {
+        *("render.dialect", "render.ci", "render.output"),
+        *("render.plain", "render.quiet", "render.jsonl", "render.live"),
+    },
+    "render.dialect": {"render.lines"},
+    "render.ci": {"render.dialect", "render.lines", "render.markdown"},
     "render.frame": {"render.lines"},
     "render.junit": {"render.lines"},
     "render.markdown": {"render.lines"},
     "render.report": {"render.lines", "render.paint"},
     "render.catalogue": {"render.paint"},
-    "render.plain": {"render.ci", "render.lines", "render.output", "render.paint"},
-    "render.quiet": {"render.ci", "render.lines", "render.output"},
+    "render.plain": {"render.dialect", "render.lines", "render.output", "render.paint"},
+    "render.quiet": {"render.dialect", "render.lines", "render.output"},
     "render.jsonl": {"render.output"},
-    "render.live": {"render.ci", "render.frame", "render.lines", "render.output"},
+    "render.live": {"render.dialect", "render.frame", "render.lines", "render.output"},
     "commands.execution": {"commands.common", "commands.say"},
     "commands.run": {"commands.common", "commands.execution"},
     "commands.resume": {"commands.common", "commands.execution"},

@@ -3,9 +3,7 @@
 The names are loaded on first use, so that `stagerun --version` costs no more than Python itself.
 """
 
-from typing import TYPE_CHECKING
-
-
+TYPE_CHECKING = False  # as typing has it, whose import would take as long as Python's own start
 if TYPE_CHECKING:
     from stagerun.errors import ChildFailed as ChildFailed
     from stagerun.errors import OperationCancelled as OperationCancelled

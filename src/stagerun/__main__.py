@@ -1,5 +1,6 @@
 """The console script. What needs no command line parser is answered before one is loaded."""
 
+import gc
 import os
 import sys
 
@@ -12,6 +13,7 @@ def main() -> int:
         sys.stdout.write(f"stagerun {__version__}\n")
         return 0
     _open_standard_streams()
+    gc.disable()  # until the command is loaded: modules are not garbage, and looking for some takes as long as a commit
     from stagerun.cli import main as run_cli
 
     return run_cli(sys.argv[1:])

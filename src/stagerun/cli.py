@@ -1,5 +1,6 @@
 """The command line: the commands' names, the border where errors become sentences and exit codes, and nothing else."""
 
+import gc
 import os
 import signal
 import sys
@@ -52,6 +53,8 @@ class _Commands(click.Group):
         from importlib import import_module
 
         command = import_module(f"stagerun.commands.{cmd_name}").command
+        gc.freeze()
+        gc.enable()
         assert isinstance(command, click.Command)
         return command
 

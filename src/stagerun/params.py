@@ -34,8 +34,8 @@ _SCALARS: Final = frozenset(
 )
 _SPOKEN: Final = {int: "whole number", float: "number", bool: "true or false", dt.datetime: "date and time"}
 _UNITS: Final = {"d": "days", "h": "hours", "m": "minutes", "s": "seconds", "ms": "milliseconds"}
-_DURATION: Final = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|[dhms]))+")
-_DURATION_PART: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|[dhms])")
+_DURATION: Final = r"(?:\d+(?:\.\d+)?(?:ms|[dhms]))+"
+_DURATION_PART: Final = r"(\d+(?:\.\d+)?)(ms|[dhms])"
 
 
 class Secret:
@@ -141,8 +141,8 @@ class Parameter(Struct, frozen=True, kw_only=True):
             return value if isinstance(value, Secret) else Secret(self._convert_with_msgspec(value, str))
         if self.type is Path:
             return value if isinstance(value, Path) else Path(self._convert_with_msgspec(value, str))
-        if self.type is dt.timedelta and isinstance(value, str) and _DURATION.fullmatch(value):
-            parts = _DURATION_PART.findall(value)
+        if self.type is dt.timedelta and isinstance(value, str) and re.fullmatch(_DURATION, value):
+            parts = re.findall(_DURATION_PART, value)
             try:
                 return sum((dt.timedelta(**{_UNITS[u]: float(n)}) for n, u in parts), dt.timedelta())
             except OverflowError:
@@ -194,10 +194,10 @@ def declare(owner: type, reserved: frozenset[str], ignored: frozenset[str]) -> d
 
 def check(owner: str, parameters: Mapping[str, Parameter], given: Mapping[str, Any]) -> dict[str, Any]:
     """Return a typed value for every parameter, from `given` or its default; UsageError names what is wrong."""
-    from difflib import get_close_matches
-
     for name in given:
         if name not in parameters:
+            from difflib import get_close_matches
+
             near = get_close_matches(name, parameters, 1)
             legal = ", ".join(parameters) or "none"
             hint = f"did you mean {near[0]!r}?" if near else f"its parameters: {legal}"

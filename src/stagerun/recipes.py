@@ -14,14 +14,12 @@ from typing import Final
 
 from msgspec import Struct
 
-from stagerun import tracebacks
 from stagerun.errors import RecipeError, StagerunError, UsageError
 from stagerun.operation import LiveOperation
 from stagerun.project import PRIVATE
 
 
-_MODULE: Final = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*")
-_TARGET: Final = re.compile(r"(?P<recipe>.+?)(?::(?P<operation>[A-Za-z_]\w*))?")
+_MODULE: Final = r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*"
 
 
 class Found(Struct, frozen=True, kw_only=True):
@@ -34,12 +32,21 @@ class Found(Struct, frozen=True, kw_only=True):
 
     def source_hash(self) -> str | None:
         """Return the SHA-256 of the source file, None if there is none to read."""
-        from hashlib import sha256
-
         try:
-            return sha256(self.source.read_bytes()).hexdigest() if self.source else None
+            return _sha256(self.source.read_bytes()) if self.source else None
         except OSError:
             return None
+
+
+def _sha256(data: bytes) -> str:
+    # As `random` does it: hashlib loads OpenSSL, which takes longer than a commit.
+    for module in ("_sha2", "_sha256"):
+        with contextlib.suppress(ImportError):
+            digest: str = importlib.import_module(module).sha256(data).hexdigest()
+            return digest
+    from hashlib import sha256
+
+    return sha256(data).hexdigest()
 
 
 class Listed(Struct, frozen=True, kw_only=True):
@@ -63,8 +70,7 @@ class Listed(Struct, frozen=True, kw_only=True):
 
 def looks_like_target(text: str) -> bool:
     """Return True for `recipe:Operation`, whatever the recipe is."""
-    match = _TARGET.fullmatch(text)
-    return match is not None and match["operation"] is not None
+    return _split(text)[1] is not None
 
 
 def is_there(target: str, folder: Path) -> bool:
@@ -84,13 +90,18 @@ def load(target: str, folder: Path) -> Found:
     `package.module:Operation`; a recipe with one operation needs no name. Raises UsageError for what is not
     there, RecipeError for what does not import.
     """
-    match = _TARGET.fullmatch(target)
-    if match is None:
+    recipe, name = _split(target)
+    if not recipe:
         raise UsageError(f"{target!r} names no recipe", "name one as recipe:Operation; see 'stagerun list'")
-    recipe, name = match["recipe"], match["operation"]
     module = _import_file(recipe) if recipe.endswith(".py") else _import_module(recipe, folder)
     operation = _choose(module, recipe, name)
     return _found(operation, recipe)
+
+
+def _split(target: str) -> tuple[str, str | None]:
+    """Return the recipe and the operation that `target` names; None for an operation that it does not name."""
+    recipe, _, operation = target.rpartition(":")
+    return (recipe, operation) if recipe and operation.isidentifier() else (target, None)
 
 
 def locate(operation: type[LiveOperation], near: Found) -> Found:
@@ -127,7 +138,7 @@ def _import_file(recipe: str) -> ModuleType:
 
 
 def _import_module(recipe: str, folder: Path) -> ModuleType:
-    if not _MODULE.fullmatch(recipe):
+    if not re.fullmatch(_MODULE, recipe):
         raise UsageError(
             f"{recipe!r} is no module name",
             "name a module (orders, package.module) or a file that ends in .py",
@@ -180,6 +191,8 @@ def _loading(recipe: str) -> Iterator[None]:
     except StagerunError:
         raise
     except (Exception, SystemExit) as error:
+        from stagerun import tracebacks
+
         told = tracebacks.failure(error)
         what = "calls sys.exit while it is imported" if isinstance(error, SystemExit) else "can't be imported"
         raise RecipeError(f"recipe {recipe} {what}\n{told.traceback}") from None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 from msgspec.structs import replace
 
-from stagerun import events, identity, recipes, tracebacks
+from stagerun import events, identity, recipes
 from stagerun.capture import Capture
 from stagerun.emitter import Clock, Emitter, Sink
 from stagerun.errors import HeldError, Interruption, JournalError, OperationCancelled, RecipeError
@@ -209,6 +209,8 @@ class Runner:
         return events.RunFinished(state=state, seconds=seconds, exit_code=code, error=failure)
 
     def _failure(self, error: BaseException, stage: str | None) -> events.Failure:
+        from stagerun import tracebacks
+
         view = self.emitter.view
         return tracebacks.failure(error, stage, source=view.source if view else None, mask=self._masker.mask)
 

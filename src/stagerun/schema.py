@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _NETWORK: Final = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "fuse.sshfs", "fuse.glusterfs", "lustre"}
 )
-_OCTAL: Final = re.compile(rb"\\([0-7]{3})")
+_OCTAL: Final = rb"\\([0-7]{3})"
 _MAGIC: Final = b"SQLite format 3\0"
 APPLICATION_ID: Final = 0x73746772  # "stgr", in the file's header (sqlite.org/fileformat2.html, offset 68)
 
@@ -199,17 +199,19 @@ def is_on_network(path: Path) -> bool:
     """Return True if `path` lies on a network file system, as far as the mount table tells (Linux only)."""
     try:
         mounts = Path("/proc/self/mountinfo").read_bytes().splitlines()
-        place = path.resolve()
+        place = os.fsencode(path.resolve())
     except OSError:
         return False
-    best, kind = "", ""
+    best, kind = b"", b""
     for mount in mounts:
         # Fields by proc(5): the mount point is the fifth, blanks in it as \040; the type follows the dash.
         before, _, after = mount.partition(b" - ")
-        point = os.fsdecode(_OCTAL.sub(lambda match: bytes([int(match[1], 8)]), before.split()[4]))
-        if place.is_relative_to(point) and len(point) >= len(best):
-            best, kind = point, os.fsdecode(after.split()[0])
-    return kind in _NETWORK
+        point = before.split()[4]
+        if b"\\" in point:
+            point = re.sub(_OCTAL, lambda match: bytes([int(match[1], 8)]), point)
+        if len(point) >= len(best) and (place + b"/").startswith(point.rstrip(b"/") + b"/"):
+            best, kind = point, after.split()[0]
+    return kind.decode() in _NETWORK
 
 
 def _connect(path: Path, *, readonly: bool = False) -> sqlite3.Connection:

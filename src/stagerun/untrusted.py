@@ -5,32 +5,32 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 
+# Patterns are compiled on first use: most runs show nothing that needs them.
 # Control bytes, C1, and what Unicode offers for hiding or reordering text; lone surrogates can't be encoded.
 _ACTIVE: Final = (
     r"\x00-\x08\x0a-\x1f\x7f-\x9f"
     r"\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff"
     r"\U000e0000-\U000e007f"
 )
-_UNSAFE: Final = re.compile(f"[{_ACTIVE}]")
-_UNSAFE_OR_COLOUR: Final = re.compile(rf"(\x1b\[[0-9;:]{{0,40}}m)|[{_ACTIVE}]")
-_NOT_PLAIN_JSON: Final = re.compile(r"[^\x20-\x7e]|#(?=#)")
+_UNSAFE: Final = f"[{_ACTIVE}]"
+_UNSAFE_OR_COLOUR: Final = rf"(\x1b\[[0-9;:]{{0,40}}m)|[{_ACTIVE}]"
+_NOT_PLAIN_JSON: Final = r"[^\x20-\x7e]|#(?=#)"
 _RESET: Final = "\x1b[0m"
 
 # What a CI system obeys: anywhere in a line (GitHub, Azure, TeamCity), or at its start (GitHub, Buildkite, Gitea).
-_ANYWHERE: Final = re.compile(r"##(?=\[|vso|teamcity)", re.IGNORECASE)
-_AT_START: Final = re.compile(
-    r"\s*(?=::.*::|(?:---|\+\+\+|~~~)\s|\^\^\^|\[command\])"
-    r"|(?=.{4}-..-..T..:.{12}Z)",  # GitLab takes it for its own time, and hides it
-    re.IGNORECASE,
+_ANYWHERE: Final = r"(?i)##(?=\[|vso|teamcity)"
+_AT_START: Final = (
+    r"(?i)\s*(?=::.*::|(?:---|\+\+\+|~~~)\s|\^\^\^|\[command\])"
+    r"|(?=.{4}-..-..T..:.{12}Z)"  # GitLab takes it for its own time, and hides it
 )
 # They look through colours, and those in .NET through characters that weigh nothing in a comparison by culture.
-_SGR: Final = re.compile(r"\x1b\[[0-9;:]*m")
+_SGR: Final = r"\x1b\[[0-9;:]*m"
 _WEIGHTLESS: Final = frozenset({"Cc", "Cf", "Cn", "Mc", "Me", "Mn"})
 _WEIGHTLESS_TOO: Final = frozenset("\u0640\u07fa\u180a\u1cd3\ufe73")
 
-_NOT_XML: Final = re.compile(r"[\ufffe\uffff]|[\U0001fffe-\U0001ffff]")
+_NOT_XML: Final = r"[\ufffe\uffff]|[\U0001fffe-\U0001ffff]"
 # A command needs a line of its own or a `#`; behind the line ends that indent a document stands a tag.
-_COMMAND_IN_XML: Final = re.compile(r"\n(?!\s*(?:<|\Z))|(?<!&)#")
+_COMMAND_IN_XML: Final = r"\n(?!\s*(?:<|\Z))|(?<!&)#"
 
 
 def neutralise(text: str, *, keep_colour: bool = False) -> str:
@@ -41,8 +41,8 @@ def neutralise(text: str, *, keep_colour: bool = False) -> str:
     if text.isascii() and text.isprintable():
         return text
     if not keep_colour:
-        return _UNSAFE.sub(_escape, text)
-    safe = _UNSAFE_OR_COLOUR.sub(lambda match: match[1] or _escape(match), text)
+        return re.sub(_UNSAFE, _escape, text)
+    safe = re.sub(_UNSAFE_OR_COLOUR, lambda match: match[1] or _escape(match), text)
     return safe + _RESET if "\x1b" in safe else safe
 
 
@@ -50,26 +50,31 @@ def disarm(text: str) -> str:
     """Return one neutralised line in which no CI system finds a command, wherever in a line it looks for one."""
     if "#" not in text:
         return text
-    weighty = _weighty(text)
-    seen = "".join(text[index] for index in weighty)
-    return _with_backslashes(text, [weighty[match.end() - 1] + 1 for match in _ANYWHERE.finditer(seen)])
+    places = set[int]()
+    for weighty in (_weighty(text), _weighty(text, colours=True)):
+        seen = "".join(text[index] for index in weighty)
+        places.update(weighty[match.end() - 1] + 1 for match in re.finditer(_ANYWHERE, seen))
+    return _with_backslashes(text, places)
 
 
 def disarm_line(text: str) -> str:
     """Return one neutralised line in which no CI system finds a command, also where the line starts with it."""
     text = disarm(text)
     weighty = _weighty(text)
-    match = _AT_START.match("".join(text[index] for index in weighty))
+    match = re.match(_AT_START, "".join(text[index] for index in weighty))
     return _with_backslashes(text, [weighty[match.end()]] if match else [])
 
 
-def _weighty(text: str) -> Sequence[int]:
-    """Return the places of the characters that count when a command is looked for."""
+def _weighty(text: str, *, colours: bool = False) -> Sequence[int]:
+    """Return the places of the characters that count when a command is looked for.
+
+    With `colours` the rest of a colour counts: without its weightless first character it is text like any other.
+    """
     if text.isascii() and text.isprintable():
         return range(len(text))
     from unicodedata import category
 
-    hidden = {index for match in _SGR.finditer(text) for index in range(*match.span())}
+    hidden = {index for match in re.finditer(_SGR, text) for index in range(*match.span()) if not colours}
     return [
         index
         for index, each in enumerate(text)
@@ -90,17 +95,17 @@ def neutralise_json(text: str) -> str:
     """
     if text.isascii() and text.isprintable() and "##" not in text:
         return text
-    return _NOT_PLAIN_JSON.sub(lambda match: "".join(f"\\u{unit:04x}" for unit in _utf16(match[0])), text)
+    return re.sub(_NOT_PLAIN_JSON, lambda match: "".join(f"\\u{unit:04x}" for unit in _utf16(match[0])), text)
 
 
 def neutralise_xml(text: str) -> str:
     """Return lines of `text` as an XML 1.0 document can hold them (w3.org/TR/xml, 2.2); `disarm_xml` follows."""
-    return "\n".join(_NOT_XML.sub(_escape, neutralise(line)) for line in text.split("\n"))
+    return "\n".join(re.sub(_NOT_XML, _escape, neutralise(line)) for line in text.split("\n"))
 
 
 def disarm_xml(document: str) -> str:
     """Return the XML `document` with commands to CI systems broken by character references: it means the same."""
-    return _COMMAND_IN_XML.sub(lambda match: f"&#{ord(match[0])};", document)
+    return re.sub(_COMMAND_IN_XML, lambda match: f"&#{ord(match[0])};", document)
 
 
 def _utf16(character: str) -> tuple[int, ...]:

@@ -16,7 +16,7 @@ LIMIT: Final = 16 * 1024 * 1024  # bytes of JSON
 
 _LONGEST_INTEGER: Final = 14_000  # bits; Python reads no more than 4,300 digits back (sys.int_info)
 _DEEPEST: Final = 200
-_PAIR: Final = re.compile("[\ud800-\udbff][\udc00-\udfff]")
+_PAIR: Final = "[\ud800-\udbff][\udc00-\udfff]"
 
 
 def exact(value: object, what: str) -> Any:
@@ -97,7 +97,7 @@ def _check(value: object, path: str, depth: int) -> None:
         _refuse(path, f"more than {_DEEPEST} levels", "store a flatter value")
     if isinstance(value, int) and value.bit_length() > _LONGEST_INTEGER:
         _refuse(path, "an integer of more than 4,000 digits", "store it as text")
-    if isinstance(value, str) and not value.isascii() and _PAIR.search(value):
+    if isinstance(value, str) and not value.isascii() and re.search(_PAIR, value):
         _refuse(path, "a surrogate pair, which would come back as one character", "decode it first")
     if isinstance(value, float) and not math.isfinite(value):
         _refuse(path, repr(value), "store None instead")

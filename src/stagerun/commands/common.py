@@ -12,7 +12,7 @@ from stagerun import ci, events, schema
 from stagerun.errors import JournalError, UsageError
 from stagerun.project import Project, find
 from stagerun.records import Records
-from stagerun.render.ci import dialect_of
+from stagerun.render import dialect_of
 from stagerun.render.output import Output
 from stagerun.render.paint import Paint
 from stagerun.untrusted import neutralise_json

@@ -19,7 +19,7 @@ from stagerun.journal import Journal
 from stagerun.masking import Masker
 from stagerun.operation import LiveOperation
 from stagerun.records import Records, Resumption
-from stagerun.render.ci import dialect_of
+from stagerun.render import dialect_of
 from stagerun.render.output import Output, reserve_stdout
 from stagerun.runner import Runner
 

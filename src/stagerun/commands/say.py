@@ -5,7 +5,7 @@ import os
 import click
 
 from stagerun import ci
-from stagerun.render.ci import dialect_of
+from stagerun.render import dialect_of
 from stagerun.untrusted import neutralise
 
 

@@ -1,13 +1,15 @@
-"""The displays of a run, and the one function that chooses among them.
+"""The displays of a run, and the functions that choose one and its dialect: each loads only what it chooses.
 
 A display is told of events and draws from views; it never touches the journal, the recipe or the runner.
 """
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
+from stagerun.ci import System
 from stagerun.errors import UsageError
 from stagerun.masking import Masker
-from stagerun.render.ci import Dialect
+from stagerun.render.dialect import Dialect, Other
 from stagerun.render.output import Output
 
 
@@ -60,3 +62,16 @@ def choose(
             return Quiet(output, dialect=dialect)
         case _:
             raise UsageError(f"there is no progress mode {mode!r}", "modes: " + ", ".join(MODES))
+
+
+def dialect_of(system: System, environ: Mapping[str, str], *, unicode: bool = True) -> Dialect:
+    """Return the dialect of `system`, for a stream that can show Unicode or not."""
+    match system:
+        case System.NONE:
+            return Dialect()
+        case System.OTHER:
+            return Other()
+        case _:
+            from stagerun.render.ci import FOLDING
+
+            return FOLDING[system](environ, unicode=unicode)

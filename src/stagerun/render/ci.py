@@ -1,8 +1,8 @@
-"""How each CI system wants a log: folds, annotations, summaries; and how text that is not ours is kept from commands.
+"""The dialects of the CI systems: folds, annotations, summaries.
 
-A dialect turns what happens into lines and remembers only which fold is open. Sources of the formats: docs.github.com
-(workflow commands), docs.gitlab.com (custom collapsible sections), learn.microsoft.com (logging commands),
-buildkite.com/docs (managing log output), jetbrains.com/help/teamcity (service messages).
+Sources of the formats: docs.github.com (workflow commands), docs.gitlab.com (custom collapsible sections),
+learn.microsoft.com (logging commands), buildkite.com/docs (managing log output), jetbrains.com/help/teamcity (service
+messages).
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -12,6 +12,7 @@ from typing import Final
 from stagerun import ci, events, wording
 from stagerun.masking import SHORTEST
 from stagerun.render import lines
+from stagerun.render.dialect import Command, Dialect, Other
 from stagerun.states import RunState, StageState
 from stagerun.untrusted import disarm, disarm_line, neutralise
 from stagerun.view import RunView
@@ -19,104 +20,6 @@ from stagerun.view import RunView
 
 _MESSAGE_LIMIT: Final = 4000  # GitHub and TeamCity cut longer ones
 _IDENTITY_LIMIT: Final = 60
-_BROKEN: Final = frozenset({RunState.FAILED, RunState.TIMED_OUT, RunState.CRASHED})
-
-
-class Command(str):
-    """A line that the CI system itself reads: nothing may stand before it."""
-
-    __slots__ = ()
-
-
-class Dialect:
-    """Plain lines, where no CI system reads them.
-
-    Attributes:
-        heartbeat: True if a silent run has to give a sign of life.
-        coloured: True if lines may have colour.
-        fold_end: what closes the fold that is open now, "" if none is.
-
-    """
-
-    heartbeat = False
-    coloured = False
-
-    def __init__(self) -> None:
-        self.fold_end = ""
-
-    def own(self, text: str) -> str:
-        """Return a line that begins with words of ours."""
-        return text
-
-    def recipe(self, text: str) -> str:
-        """Return a line that begins with what a recipe said."""
-        return text
-
-    def guard(self, text: str) -> str:
-        """Return a line that may be another's from its first character on, outside the text of a run."""
-        return text
-
-    def register(self, secrets: Iterable[str]) -> Iterator[str]:
-        """Tell the system what it must not show."""
-        yield from ()
-
-    def opening(self, text: str) -> Iterator[str]:
-        yield self.own(text)
-
-    def entered(self, view: RunView, title: str, now: float) -> Iterator[str]:
-        """Open a fold. Folds don't nest, so only the outermost block gets one."""
-        yield from self.entered_inside(title)
-
-    def left(self, view: RunView, event: events.StageLeft, outcome: str, now: float) -> Iterator[str]:
-        """Close the fold; `outcome` says how the block ended."""
-        yield from self._closed()
-        yield from self.left_inside(outcome)
-
-    def entered_inside(self, title: str) -> Iterator[str]:
-        """Tell of a block inside another one."""
-        yield self.own(lines.header(title))
-
-    def left_inside(self, outcome: str) -> Iterator[str]:
-        yield self.own(lines.footer(outcome))
-
-    def moved(self, view: RunView) -> Iterator[str]:
-        """Tell how far the whole run is."""
-        yield from ()
-
-    def ended(self, view: RunView, told: Iterable[str], text: str) -> Iterator[str]:
-        """Tell the end: `told` is the error and the result, `text` the last word."""
-        yield from self._closed()
-        yield from map(self.recipe, told)
-        if view.state in _BROKEN:
-            yield from self._annotated(view)
-        yield self.own(text)
-
-    def closed(self) -> Iterator[str]:
-        """Close what is open, because nothing more will come."""
-        yield from self._closed()
-
-    def _closed(self) -> Iterator[str]:
-        if self.fold_end:
-            yield Command(self.fold_end)
-            self.fold_end = ""
-
-    def _annotated(self, view: RunView) -> Iterator[str]:
-        yield from ()
-
-
-class Other(Dialect):
-    """A CI system without folds, or one in whose log another system's output may be embedded: a container in a job."""
-
-    heartbeat = True
-
-    def own(self, text: str) -> str:
-        return disarm(text)
-
-    def recipe(self, text: str) -> str:
-        return self.guard(text)
-
-    def guard(self, text: str) -> str:
-        return disarm_line(text)
 
 
 class _Folding(Other):
@@ -257,20 +160,13 @@ class Teamcity(_Folding):
         )
 
 
-_FOLDING: Final[Mapping[ci.System, Callable[..., Dialect]]] = {
+FOLDING: Final[Mapping[ci.System, Callable[..., Dialect]]] = {
     ci.System.GITHUB: Github,
     ci.System.GITLAB: Gitlab,
     ci.System.AZURE: Azure,
     ci.System.BUILDKITE: Buildkite,
     ci.System.TEAMCITY: Teamcity,
 }
-
-
-def dialect_of(system: ci.System, environ: Mapping[str, str], *, unicode: bool = True) -> Dialect:
-    """Return the dialect of `system`, for a stream that can show Unicode or not."""
-    if system in _FOLDING:
-        return _FOLDING[system](environ, unicode=unicode)
-    return Dialect() if system is ci.System.NONE else Other()
 
 
 def _cause(view: RunView) -> str:

@@ -9,7 +9,7 @@ from rich.text import Text
 from stagerun import events
 from stagerun.emitter import Sink
 from stagerun.render import frame, lines
-from stagerun.render.ci import Dialect
+from stagerun.render.dialect import Dialect
 from stagerun.render.output import Output
 from stagerun.view import RunView
 

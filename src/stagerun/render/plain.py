@@ -7,7 +7,7 @@ from stagerun import events, wording
 from stagerun.emitter import Sink
 from stagerun.masking import Masker
 from stagerun.render import lines
-from stagerun.render.ci import Command, Dialect
+from stagerun.render.dialect import Command, Dialect
 from stagerun.render.output import Output
 from stagerun.render.paint import Paint
 from stagerun.view import RunView
