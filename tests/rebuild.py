@@ -1,6 +1,5 @@
 """The projections worked out anew from the events alone, for comparison with what the tables hold."""
 
-import json
 import sqlite3
 from pathlib import Path
 
@@ -44,5 +43,5 @@ def _entries(path: Path) -> list[events.Entry]:
         rows = connection.execute("SELECT run_id, seq, time, kind, data FROM events ORDER BY run_id, seq").fetchall()
     connection.close()
     return [
-        events.Entry(run, seq, time, events.from_dict(kind, json.loads(data))) for run, seq, time, kind, data in rows
+        events.Entry(run, seq, time, events.loads(data, events.EVENTS[kind])) for run, seq, time, kind, data in rows
     ]

@@ -114,7 +114,7 @@ def test_a_plain_run_on_an_existing_journal_loads_nothing_heavy(recorded: Projec
 
     assert {"sqlite3", "stagerun.runner", "stagerun.render.plain"} <= loaded
     assert loaded & {"subprocess", "concurrent.futures", "stagerun.children", "stagerun.fanout"} == set()
-    assert loaded & (HEAVY - {"logging"}) == set()
+    assert loaded & HEAVY == set()
 
 
 def test_the_first_run_on_a_new_journal_loads_sqlite_utils_for_its_migrations(project: Project) -> None:

@@ -8,7 +8,8 @@ import threading
 import warnings
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
-from types import TracebackType
+from importlib.util import find_spec
+from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from stagerun.masking import Masker
@@ -16,6 +17,7 @@ from stagerun.masking import Masker
 
 if TYPE_CHECKING:
     import logging
+    from importlib.machinery import ModuleSpec
 
 Write = Callable[[str, str, str | None], None]  # text, level, stream
 
@@ -154,6 +156,14 @@ class Capture:
         self._undo.callback(setattr, warnings, "showwarning", original)
 
     def _take_logging(self) -> None:
+        if "logging" in sys.modules:
+            self._take_loggers()
+        else:  # most recipes need none, and its import takes longer than three stages
+            awaited = _Awaited("logging", self._take_loggers)
+            sys.meta_path.insert(0, awaited)
+            self._undo.callback(awaited.forget)
+
+    def _take_loggers(self) -> None:
         import logging
 
         handler, root, level = _handler(self._write), logging.getLogger(), logging.getLogger().level
@@ -176,6 +186,33 @@ class Capture:
             root.setLevel(level)
 
         self._undo.callback(undo)
+
+
+class _Awaited:
+    """A finder on `sys.meta_path` that finds nothing itself, but tells when a module has been imported."""
+
+    def __init__(self, name: str, then: Callable[[], object]) -> None:
+        self._name = name
+        self._then = then
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> "ModuleSpec | None":
+        if name != self._name or self not in sys.meta_path:
+            return None
+        self.forget()
+        spec = find_spec(name)
+        if spec is not None and spec.loader is not None:
+            execute = spec.loader.exec_module
+
+            def execute_and_tell(module: ModuleType) -> None:
+                execute(module)
+                self._then()
+
+            spec.loader.exec_module = execute_and_tell  # type: ignore[method-assign]
+        return spec
+
+    def forget(self) -> None:
+        if self in sys.meta_path:
+            sys.meta_path.remove(self)
 
 
 def _give_back(name: str, original: TextIO | None, captured: CapturedStream) -> None:

@@ -2,7 +2,6 @@
 
 import gc
 import os
-import signal
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +15,7 @@ from stagerun.errors import HeldError, JournalError, RecipeError, StagerunError,
 
 
 USAGE: Final = 2
+_INTERRUPTED: Final = 130  # as shells count it: 128 + SIGINT
 EXIT_CODES: Final[Mapping[type[StagerunError], int]] = {
     UsageError: USAGE,
     RecipeError: 3,
@@ -103,7 +103,7 @@ def main(arguments: Sequence[str]) -> int:
             outcome["code"] = result if isinstance(result, int) else 0
         code = outcome["code"]
     except KeyboardInterrupt:
-        code = 128 + signal.SIGINT
+        code = _INTERRUPTED
     _die_of_signal(code)
     _abandon_threads(code)
     return code
@@ -145,7 +145,7 @@ def _errors_as_sentences() -> Iterator[dict[str, int]]:
     except click.exceptions.Exit as leaving:
         outcome["code"] = leaving.exit_code
     except click.Abort:
-        outcome["code"] = 128 + signal.SIGINT
+        outcome["code"] = _INTERRUPTED
     except OSError as error:
         # A reader that has seen enough is no error. Nothing may be left to flush when Python ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -160,6 +160,10 @@ def _sentence(message: str) -> str:
 
 def _die_of_signal(code: int) -> None:
     """Die of the signal that `code` stands for, so that a shell or a CI sees what happened."""
+    if code <= 128:
+        return
+    import signal
+
     number = code - 128
     if number not in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
         return

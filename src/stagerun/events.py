@@ -4,10 +4,10 @@ A fact is committed to the journal before anyone is told of it. A pulse (a log l
 progress) may be shown first and is written in batches. Times and numbers stand in the Entry around an event.
 """
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar, Final, NamedTuple, TypeAlias, get_args
 
+import msgspec
 from msgspec import Struct, field
 
 from stagerun.states import RunState, StageState
@@ -246,49 +246,38 @@ class Entry(NamedTuple):
 
 EVENTS: Final[Mapping[str, type[Event]]] = {event.kind: event for event in get_args(Event)}
 
-_FIELDS: Final[Mapping[type, tuple[str, ...]]] = {
-    record: record.__struct_fields__ for record in (*get_args(Event), Failure)
-}
-# What JSON gives back as plain text, lists and dicts, and what it has to become again.
-_TYPED: Final[Mapping[tuple[str, str], Callable[[Any], Any]]] = {
-    ("run_created", "stages"): tuple,
-    ("run_created", "done_before"): tuple,
-    ("run_created", "inherited"): lambda value: {key: tuple(place) for key, place in value.items()},
-    ("stage_left", "state"): StageState,
-    ("run_finished", "state"): RunState,
-    ("run_finished", "error"): lambda value: None if value is None else Failure(**value),
-}
-
 
 def encodable(text: str) -> str:
     """Return `text` as UTF-8 can hold it: a lone surrogate stands as its escape."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+_encode: Final = msgspec.json.Encoder().encode
 
 
 def dumps(value: object) -> str:
-    """Return `value` as one line of JSON that UTF-8 can hold; ValueError or TypeError if JSON can't hold it."""
-    text = _encode(value)
-    # A lone surrogate can't be encoded, but its backslash form is JSON's own escape for it.
-    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+    """Return `value`, an event or JSON values, as one line of JSON that UTF-8 can hold. Numbers must be finite."""
+    try:
+        return _encode(value).decode()
+    except UnicodeEncodeError:
+        # A lone surrogate can't be encoded, but its backslash form is JSON's own escape for it.
+        import json
+
+        text = json.dumps(msgspec.to_builtins(value), ensure_ascii=False, separators=(",", ":"))
+        return text.encode("utf-8", "backslashreplace").decode()
 
 
-def to_dict(record: Event | Failure) -> dict[str, Any]:
-    """Return the record's fields as JSON values, without its kind."""
-    values = {name: getattr(record, name) for name in _FIELDS[type(record)]}
-    error = values.get("error")
-    if isinstance(error, Failure):
-        values["error"] = to_dict(error)
+def loads(text: str, kind: Any) -> Any:
+    """Return the `kind` that `dumps` wrote; fields that it does not know are left out."""
+    try:
+        return msgspec.json.decode(text, type=kind)
+    except msgspec.DecodeError:  # it refuses lone surrogates
+        import json
+
+        return msgspec.convert(json.loads(text), kind)
+
+
+def to_dict(event: Event) -> dict[str, Any]:
+    """Return the event's fields as JSON values, without its kind."""
+    values: dict[str, Any] = msgspec.to_builtins(event)
     return values
-
-
-def from_dict(kind: str, values: Mapping[str, Any]) -> Event:
-    """Return the event that `to_dict` took apart."""
-    typed = {name: _TYPED.get((kind, name), _same)(value) for name, value in values.items()}
-    return EVENTS[kind](**typed)
-
-
-def _same(value: object) -> object:
-    return value

@@ -254,7 +254,7 @@ def _replaces(event: events.Event, last: events.Event, before: events.Event) -> 
 
 def _event(entry: events.Entry) -> tuple[int, int, float, str, str]:
     event = entry.event
-    return entry.run, entry.seq, entry.time, event.kind, events.dumps(events.to_dict(event))
+    return entry.run, entry.seq, entry.time, event.kind, events.dumps(event)
 
 
 def _stage(stage: StageView) -> tuple[str, str, float, float | None, int]:
@@ -296,11 +296,11 @@ def _moving(view: RunView, seen_on: float) -> dict[str, object]:
         "current_stage": view.current_stage,
         "stage_states": events.dumps(view.stage_states),
         "percent": view.percent,
-        "progress": events.dumps(events.to_dict(progress)) if progress else None,
+        "progress": events.dumps(progress) if progress else None,
         "status_text": events.encodable(status.text) if status else None,
         "status_level": status.level if status else None,
         "result_context": events.dumps(result) if result is not None else None,
-        "error": events.dumps(events.to_dict(error)) if error else None,
+        "error": events.dumps(error) if error else None,
         "started_on": view.started_on,
         "finished_on": view.finished_on,
         "seconds": view.seconds,

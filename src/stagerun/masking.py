@@ -1,6 +1,5 @@
 """Secrets taken out of text: what is known of them, the forms they come in, and every event without them."""
 
-import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, TypeVar, cast
@@ -150,6 +149,8 @@ def _forms(text: str) -> Iterator[str]:
 
 
 def _quoted(text: str) -> Iterator[str]:
+    import json
+
     yield from (json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1])
     yield from (repr(text)[1:-1], repr(f'"{text}')[2:-1])  # within double quotes, and within single ones
 

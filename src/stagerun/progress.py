@@ -1,6 +1,5 @@
 """Progress: what a recipe talks to. It turns calls into events and holds no journal, no display and no run."""
 
-import json
 import os
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -423,13 +422,8 @@ class Progress:
         self.check_cancelled()
         if context is not None and not isinstance(context, Mapping):
             raise RecipeError(f"p.result needs a dict, not {type(context).__name__}", "p.result(value=...)")
-        result = {**(context or {}), **extra}
-        try:
-            # As JSON gives it back: what the recipe does to its own dict afterwards is not the result.
-            result = json.loads(events.dumps(result))
-        except (TypeError, ValueError, RecursionError) as error:
-            where = values.unjsonable(result, "result") or "result"
-            raise RecipeError(f"p.result: JSON can't hold {where}", str(error)) from None
+        # As JSON gives it back: what the recipe does to its own dict afterwards is not the result.
+        result = values.through_json({**(context or {}), **extra}, "result")
         self._emit(events.ResultSet(result=result))
 
     def error(self, message: object) -> None:

@@ -3,7 +3,6 @@
 A run whose process is gone is read as crashed, whatever its row still says.
 """
 
-import json
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,6 +23,14 @@ _PAGE: Final = 1000  # events read at a time, so that a long log needs no memory
 CRASHED_EXIT_CODE: Final = 1
 HEARTBEAT: Final = 5.0  # seconds between two signs of life of a run that is silent
 SILENCE: Final = 60.0  # a run on another host that gave no sign of life for so long is dead
+_JSON: Final[Mapping[str, Any]] = {
+    "params": dict[str, Any],
+    "result_context": dict[str, Any],
+    "expected": dict[str, float],
+    "done_before": tuple[str, ...],
+    "progress": events.ProgressMoved,
+    "error": events.Failure,
+}
 _PROCESS: Final = {
     "host": "host",
     "boot_id": "boot_id",
@@ -132,7 +139,7 @@ class Records:
             sql = f"{sql} LIMIT {_PAGE}"
         while rows := self._rows(sql, (run, after, *kinds)):
             for row in rows:
-                yield events.Entry(run, row["seq"], row["time"], events.from_dict(row["kind"], json.loads(row["data"])))
+                yield events.Entry(run, row["seq"], row["time"], events.loads(row["data"], events.EVENTS[row["kind"]]))
             if newest is not None or len(rows) < _PAGE:
                 return
             after = rows[-1]["seq"]
@@ -155,7 +162,7 @@ class Records:
             SELECT kind, data FROM checkpoints JOIN events ON events.run_id = event_run_id AND seq = event_seq
             WHERE checkpoints.run_id = ? AND key = ?"""
         for kind, data in self._rows(sql, (run, key.encode("utf-8", "backslashreplace").decode())):
-            stored = events.from_dict(kind, json.loads(data))
+            stored = events.loads(data, events.EVENTS[kind])
             assert isinstance(stored, events.CheckpointStored | events.PositionReached)
             return stored
         return None
@@ -329,8 +336,8 @@ class Records:
 
     def _view(self, row: sqlite3.Row) -> RunView:
         values: dict[str, Any] = dict(zip(row.keys(), row, strict=True))
-        for name in ("params", "result_context", "expected", "done_before", "progress", "error"):
-            values[name] = None if values[name] is None else json.loads(values[name])
+        for name, kind in _JSON.items():
+            values[name] = None if values[name] is None else events.loads(values[name], kind)
         status = values.pop("status_text"), values.pop("status_level")
         for derived in ("stages", "stage_states", "percent", "seen_on"):
             del values[derived]
@@ -339,10 +346,7 @@ class Records:
             | {
                 "state": RunState(values["state"]),
                 "stages": self._stages(values["id"]),
-                "done_before": tuple(values["done_before"]),
-                "progress": events.ProgressMoved(**values["progress"]) if values["progress"] else None,
                 "status": events.StatusChanged(*status) if status[0] is not None else None,
-                "error": events.Failure(**values["error"]) if values["error"] else None,
                 "process": identity.Process(**{name: values.pop(column) for name, column in _PROCESS.items()}),
             }
         )

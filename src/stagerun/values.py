@@ -1,4 +1,4 @@
-"""Values that must come back exactly as they were: what a checkpoint may hold, and why not."""
+"""What JSON can hold of a recipe's values, exactly (checkpoints) or nearly (results), and why not."""
 
 import math
 import re
@@ -9,7 +9,6 @@ from typing import Any, Final, NoReturn
 import msgspec
 
 from stagerun.errors import RecipeError
-from stagerun.events import dumps
 
 
 LIMIT: Final = 16 * 1024 * 1024  # bytes of JSON
@@ -25,7 +24,17 @@ def exact(value: object, what: str) -> Any:
     return value
 
 
-def unjsonable(value: object, path: str, depth: int = 0) -> str | None:
+def through_json(value: object, what: str) -> Any:
+    """Return `value` as JSON gives it back; RecipeError names the part that JSON can't hold."""
+    import json
+
+    try:
+        return json.loads(json.dumps(value, allow_nan=False))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise RecipeError(f"p.{what}: JSON can't hold {_unjsonable(value, what, 0) or what}", str(error)) from None
+
+
+def _unjsonable(value: object, path: str, depth: int) -> str | None:
     """Return the path and type of the first part that JSON can't hold at all, None if it can hold everything."""
     if depth > _DEEPEST:
         return f"{path}, nested too deep"
@@ -36,13 +45,11 @@ def unjsonable(value: object, path: str, depth: int = 0) -> str | None:
         parts = [(f"{path}[{name!r}]", each) for name, each in value.items()]
     elif isinstance(value, list | tuple):
         parts = [(f"{path}[{position}]", each) for position, each in enumerate(value)]
+    elif isinstance(value, float) and not math.isfinite(value):
+        return f"{path}, the number {value!r}"
     else:
-        try:
-            dumps(value)
-        except (TypeError, ValueError):
-            return f"{path}, {'the number ' + repr(value) if isinstance(value, float) else 'a ' + type(value).__name__}"
-        return None
-    return next((found for name, each in parts if (found := unjsonable(each, name, depth + 1))), None)
+        return None if isinstance(value, str | int | float | None) else f"{path}, a {type(value).__name__}"
+    return next((found for name, each in parts if (found := _unjsonable(each, name, depth + 1))), None)
 
 
 def to_builtins(value: object, kind: Any, what: str) -> Any:
