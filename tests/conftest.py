@@ -4,11 +4,12 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from stagerun import LiveOperation, events, recipes, schema
 from stagerun.emitter import Clock, Sink
@@ -50,6 +51,18 @@ class HandClock:
 
     def as_clock(self) -> Clock:
         return Clock(wall=lambda: START + self.now, monotonic=lambda: self.now, sleep=self.sleep, tick=3600)
+
+
+def apart(entries: Iterable[events.Entry]) -> list[events.Entry]:
+    """Return the entries with one for each log line: the journal keeps those that came at once together."""
+    parted: list[events.Entry] = []
+    for entry in entries:
+        if isinstance(entry.event, events.Log):
+            lines = [structs.replace(entry.event, text=line) for line in entry.event.lines]
+            parted += [entry._replace(seq=entry.seq + place, event=line) for place, line in enumerate(lines)]
+        else:
+            parted.append(entry)
+    return parted
 
 
 @dataclass

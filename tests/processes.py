@@ -95,4 +95,4 @@ def everything(project: Project) -> dict[str, list[tuple[object, ...]]]:
 def logged(project: Project, run: int) -> list[object]:
     """Return the log lines of a run that are in the journal by now."""
     sql = "SELECT json_extract(data, '$.text') FROM events WHERE run_id = ? AND kind = 'log' ORDER BY seq"
-    return [line for (line,) in rows(project, sql, run)]
+    return [line for (text,) in rows(project, sql, run) for line in str(text).split("\n")]

@@ -630,7 +630,7 @@ def test_eight_threads_that_log_lose_no_line(bench: Bench) -> None:
 
     _returned(bench, body)
     records = bench.records()
-    lines = [entry.event.text for entry in records.entries(1) if isinstance(entry.event, events.Log)]
+    lines = [line for entry in records.entries(1) if isinstance(entry.event, events.Log) for line in entry.event.lines]
     records.close()
 
     assert sorted(lines) == sorted(f"{item} {number}" for item in range(8) for number in range(500))
@@ -1147,7 +1147,8 @@ def say(item):
 
 def _said(project: Project) -> list[tuple[object, ...]]:
     sql = "SELECT json_extract(data, '$.text', '$.level', '$.stream') FROM events WHERE kind = 'log' ORDER BY seq"
-    return [tuple(json.loads(str(each))) for (each,) in rows(project, sql)]
+    told = [json.loads(str(each)) for (each,) in rows(project, sql)]
+    return [(line, level, stream) for text, level, stream in told for line in text.split("\n")]
 
 
 def _lines_of(item: int, project: Project) -> list[tuple[object, ...]]:

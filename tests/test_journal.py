@@ -20,7 +20,7 @@ from stagerun.masking import Masker
 from stagerun.records import Records
 from stagerun.states import RunState, StageState
 from stagerun.view import RunView
-from tests.conftest import Bench, HandClock, Project
+from tests.conftest import START, Bench, HandClock, Project, apart
 
 
 PLAN: Final = events.RunCreated(target="demo:Op", recipe="demo", operation="Op", stages=("Only",), owner="alice")
@@ -41,7 +41,7 @@ class SecondReader(Sink):
         if isinstance(entry.event, events.Fact):
             self.told.append((entry, view))
             self.found.append((entries[-1], records.find(str(view.id))))
-        self.written.append(len(entries))
+        self.written.append(len(apart(entries)))
         records.close()
 
     def refresh(self, now: float) -> None: ...
@@ -114,20 +114,47 @@ def test_pulses_wait_and_are_written_before_the_next_fact(bench: Bench) -> None:
     bench.run(Talk(owner="alice"), reader)
 
     assert reader.written == [1, 2, 2, 2, 2, 6, 6, 8, 9]
-    assert list(bench.records().entries(1)) == bench.seen.entries
+    assert apart(bench.records().entries(1)) == bench.seen.entries
 
 
-def test_five_hundred_lines_are_written_without_waiting_for_a_fact(bench: Bench) -> None:
-    class Talk(LiveOperation):
-        def run(self, p: Progress) -> None:
-            for n in range(501):
-                p.log(n)
+def test_five_thousand_entries_are_written_without_waiting_for_a_fact(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    emitter = Emitter(Journal(schema.open_for_writing(path), path), [], HandClock().as_clock(), Interrupts(), Masker())
+    emitter.create(PLAN, exclusive=False)
+    for number in range(4999):
+        emitter.emit(events.Log(f"line {number}"))
+    before = _count(path, "events")
 
-    reader = SecondReader(bench.path)
+    emitter.emit(events.Log("the last"))
 
-    bench.run(Talk(owner="alice"), reader)
+    assert (before, _count(path, "events")) == (1, 2)
 
-    assert reader.written == [1, *[2] * 500, *[502] * 2, 504]
+
+def test_log_lines_of_one_kind_that_came_within_ten_milliseconds_share_a_row_and_keep_their_numbers(
+    tmp_path: Path,
+) -> None:
+    path, clock = tmp_path / "journal.db", HandClock()
+    emitter = Emitter(Journal(schema.open_for_writing(path), path), [], clock.as_clock(), Interrupts(), Masker())
+    emitter.create(PLAN, exclusive=False)
+    for text, level, stream, after in (
+        ("one", "info", None, 0.0),
+        ("two\nthree", "info", None, 0.004),
+        ("four", "warning", None, 0.0),
+        ("five", "warning", "stderr", 0.0),
+        ("six", "warning", "stderr", 0.01),
+        ("seven", "warning", "stderr", 0.0),
+    ):
+        clock.move(after)
+        emitter.emit(events.Log(text, level, stream))
+    emitter.settle()
+
+    records = Records(schema.open_for_reading(path), path)
+    assert [(entry.seq, round(entry.time - START, 3), entry.event) for entry in records.entries(1, after=1)] == [
+        (2, 0.0, events.Log("one\ntwo\nthree")),
+        (5, 0.004, events.Log("four", "warning")),
+        (6, 0.004, events.Log("five", "warning", "stderr")),
+        (7, 0.014, events.Log("six\nseven", "warning", "stderr")),
+    ]
 
 
 def test_lines_wait_no_longer_than_a_fifth_of_a_second(tmp_path: Path) -> None:

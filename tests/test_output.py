@@ -39,7 +39,7 @@ TEXT = [
 
 def logged(project: Project) -> list[str]:
     entries = project.records().entries(1)
-    return [entry.event.text for entry in entries if isinstance(entry.event, events.Log)]
+    return [line for entry in entries if isinstance(entry.event, events.Log) for line in entry.event.lines]
 
 
 def start(project: Project, *arguments: str, stdout: int) -> "subprocess.Popen[bytes]":

@@ -13,7 +13,7 @@ import pytest
 from stagerun import LiveOperation, Progress, events
 from stagerun.errors import RecipeError, StagerunError, UsageError
 from stagerun.states import RunState, StageState
-from tests.conftest import Bench, Seen
+from tests.conftest import Bench, Seen, apart
 
 
 Body = Callable[[Progress], object]
@@ -280,7 +280,7 @@ def test_eight_threads_that_log_lose_no_line_and_keep_each_ones_order(bench: Ben
             thread.join()
 
     seen = told(bench, body)
-    journaled = [entry.event for entry in bench.records().entries(1, kinds=["log"])]
+    journaled = [entry.event for entry in apart(bench.records().entries(1, kinds=["log"]))]
 
     assert journaled == seen
     texts = [event.text for event in seen if isinstance(event, events.Log)]

@@ -21,7 +21,7 @@ from stagerun.states import RunState
 from stagerun.view import RunView, fold
 
 
-BATCH_LINES: Final = 500
+BATCH_LINES: Final = 5000
 BATCH_SECONDS: Final = 0.2
 
 _T = TypeVar("_T")
@@ -248,10 +248,10 @@ class Emitter:
             raise
 
     def _queue(self, entry: events.Entry, view: RunView) -> None:
-        if not self._journal.queued:
+        queued = self._journal.queue(entry, view)
+        if queued == 1:
             self._flush_at = self._clock.monotonic() + BATCH_SECONDS
-        self._journal.queue(entry, view)
-        if self._journal.queued >= BATCH_LINES:
+        elif queued >= BATCH_LINES:
             self._flush()
 
     def _flush(self, *, wait: bool = True) -> None:
@@ -270,15 +270,22 @@ class Emitter:
         self._dropped_for = error.message
 
     def _tell(self, entry: events.Entry, view: RunView) -> None:
-        self._each_sink(lambda sink: sink.update(entry, view))
+        for sink in self._sinks:
+            try:
+                sink.update(entry, view)
+            except Exception as error:
+                self._let_go(sink, error)
 
     def _each_sink(self, act: Callable[[Sink], None]) -> None:
-        for sink in self._sinks.copy():
+        for sink in self._sinks:
             try:
                 act(sink)
-            except (RecursionError, MemoryError):
-                raise  # the recipe is at its limits, not the display
             except Exception as error:
-                # A display must never stop the work.
-                self._sinks.remove(sink)
-                self.broken_sinks.append((sink, error))
+                self._let_go(sink, error)
+
+    def _let_go(self, sink: Sink, error: Exception) -> None:
+        """Go on without a sink that has failed: a display must never stop the work."""
+        if isinstance(error, RecursionError | MemoryError):
+            raise error  # the recipe is at its limits, not the display
+        self._sinks = [each for each in self._sinks if each is not sink]
+        self.broken_sinks.append((sink, error))

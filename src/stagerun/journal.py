@@ -5,7 +5,7 @@ queue and go along with the next fact, or with `flush`.
 """
 
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -19,6 +19,7 @@ from stagerun.view import RunView, StageView, begin, end_of
 
 _DELETED_AT_A_TIME: Final = 100
 HURRIED_PATIENCE: Final = 2.0
+_AT_ONCE: Final = 0.01  # seconds; log lines that came within it share a row, and its time
 _INSERT_EVENT: Final = "INSERT INTO events (run_id, seq, time, kind, data) VALUES (?, ?, ?, ?, ?)"
 _INSERT_STAGE: Final = (
     "INSERT INTO stages (run_id, position, name, state, seconds, entered_on, visits) VALUES (?, ?, ?, ?, ?, ?, ?)"
@@ -58,12 +59,14 @@ class Journal:
     def queued(self) -> int:
         return len(self._queue)
 
-    def queue(self, entry: events.Entry, view: RunView) -> None:
-        """Keep a pulse for the next transaction; `view` is what is known after it."""
-        if len(self._queue) > 1 and _replaces(entry.event, self._queue[-1].event, self._queue[-2].event):
-            self._queue.pop()
-        self._queue.append(entry)
+    def queue(self, entry: events.Entry, view: RunView) -> int:
+        """Keep a pulse for the next transaction and return how many wait; `view` is what is known after it."""
+        queue = self._queue
+        if len(queue) > 1 and _replaces(entry.event, queue[-1].event, queue[-2].event):
+            queue.pop()
+        queue.append(entry)
         self._queued_view = view
+        return len(queue)
 
     def flush(self, *, wait: bool = True) -> None:
         """Write what is queued. Raises JournalError, and keeps the queue, if that can't be done."""
@@ -233,7 +236,7 @@ class Journal:
         view = self._queued_view
         assert view is not None
         self._update(view, queue[-1].time, view.state)
-        self._connection.executemany(_INSERT_EVENT, [_event(entry) for entry in queue])
+        self._connection.executemany(_INSERT_EVENT, map(_event, _joined(queue)))
 
     def _update(self, view: RunView, seen_on: float, old: RunState) -> None:
         values = _moving(view, seen_on)
@@ -250,6 +253,33 @@ def _replaces(event: events.Event, last: events.Event, before: events.Event) -> 
     if isinstance(last, events.Log) or (isinstance(last, events.ProgressMoved) and last.ended):
         return False
     return type(event) is type(last) is type(before)
+
+
+def _joined(queue: Iterable[events.Entry]) -> Iterator[events.Entry]:
+    """Yield the entries, log lines of one kind that came at once as one: a row costs more than a line."""
+    first: events.Entry | None = None
+    kind, until, texts = None, 0.0, list[str]()
+    for entry in queue:
+        event = entry.event
+        if isinstance(event, events.Log):
+            if (event.level, event.stream) == kind and entry.time < until:
+                texts.append(event.text)
+                continue
+            kind, until, following = (event.level, event.stream), entry.time + _AT_ONCE, [event.text]
+        else:
+            kind, following = None, []
+        if first is not None:
+            yield _with_lines(first, texts)
+        first, texts = entry, following
+    if first is not None:
+        yield _with_lines(first, texts)
+
+
+def _with_lines(entry: events.Entry, texts: Sequence[str]) -> events.Entry:
+    event = entry.event
+    if isinstance(event, events.Log) and len(texts) > 1:
+        return entry._replace(event=events.Log("\n".join(texts), event.level, event.stream))
+    return entry
 
 
 def _event(entry: events.Entry) -> tuple[int, int, float, str, str]:

@@ -451,7 +451,8 @@ class Progress:
         """Write captured text: what `print`, `logging` and warnings of a recipe come to."""
         # A secret of several lines is found only before they are parted.
         for line in self._masker.mask(text).removesuffix("\n").split("\n"):
-            self._emit(events.Log(self._cut(line.removesuffix("\r")), level, stream))
+            told = line if len(line) <= LINE_LIMIT else self._cut(line)
+            self._emit(events.Log(told.removesuffix("\r"), level, stream))
 
     @contextmanager
     def programs_ended(self) -> Iterator[None]:

@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Final, TextIO
 
 
@@ -36,6 +37,8 @@ class Output:
         self._descriptor = _duplicate(stream)
         if self._descriptor is None:
             self.silent = OSError(errno.EBADF, os.strerror(errno.EBADF))
+        else:
+            self._can_take = _waiting_for(self._descriptor)
         self._lock = threading.Lock()
         self.given_up: Callable[[], bool] = lambda: False
         self.farewell = b""
@@ -86,14 +89,26 @@ class Output:
 
     def _send(self, data: bytes) -> None:
         assert self._descriptor is not None
-        rest = memoryview(data)
+        rest: bytes | memoryview = data if len(data) <= _CHUNK else memoryview(data)
         while rest:
-            if not select.select([], [self._descriptor], [], _STALLED)[1]:
+            if not self._can_take():
                 if self.given_up():
                     raise TimeoutError(errno.ETIMEDOUT, "nobody reads the output")
                 continue
-            with suppress(BlockingIOError):
-                rest = rest[os.write(self._descriptor, rest[:_CHUNK]) :]
+            try:
+                written = os.write(self._descriptor, rest[:_CHUNK])
+            except BlockingIOError:
+                continue
+            rest = rest[written:]
+
+
+def _waiting_for(descriptor: int) -> Callable[[], object]:
+    """Return what waits until something can be written there, or for a moment; its answer is true if so."""
+    if not hasattr(select, "poll"):
+        return lambda: select.select([], [descriptor], [], _STALLED)[1]
+    poll = select.poll()
+    poll.register(descriptor, select.POLLOUT)
+    return partial(poll.poll, _STALLED * 1000)
 
 
 def _duplicate(stream: TextIO | None) -> int | None:

@@ -17,6 +17,7 @@ _STEP_PERCENT: Final = 10.0
 _STEP_SECONDS: Final = 1.0
 _LONGEST_SILENCE: Final = 10.0
 _HEARTBEAT: Final = 60.0
+_CLOSING: Final = frozenset({events.StageLeft, events.RunFinished})
 
 
 class _Pace:
@@ -81,22 +82,23 @@ class Plain(Sink):
 
     def update(self, entry: events.Entry, view: RunView) -> None:
         self.refresh(entry.time)
-        if isinstance(entry.event, events.StageLeft | events.RunFinished):
+        event = entry.event
+        if type(event) in _CLOSING:
             self._let_go()
         self._view = view
-        match entry.event:
-            case events.Log() as log:
-                self._say(lines.logged(log, keep_colour=self._colour))
-            case events.ProgressMoved() as progress:
-                self._move(progress, view)
-            case events.StatusChanged() as status:
-                self._hold_status(status)
+        match event:
+            case events.Log():
+                self._say(lines.logged(event, keep_colour=self._colour))
+            case events.ProgressMoved():
+                self._move(event, view)
+            case events.StatusChanged():
+                self._hold_status(event)
             case events.RunCreated():
                 self._register()
                 self._write(self._dialect.opening(lines.opening(view, self._separator)))
-            case events.StageEntered() as event:
+            case events.StageEntered():
                 self._enter(event, view)
-            case events.StageLeft() as event:
+            case events.StageLeft():
                 self._leave(event, view)
             case events.RunFinished():
                 self._end(view)
@@ -179,7 +181,8 @@ class Plain(Sink):
         self._write(map(self._dialect.recipe, told))
 
     def _write(self, told: Iterable[str]) -> None:
-        text = "".join(f"{line if isinstance(line, Command) else self._stamped(line).rstrip()}\n" for line in told)
+        stamp = f"{wording.timestamp(self._now)} " if self._timestamps else ""
+        text = "".join([f"{line if type(line) is Command else (stamp + line).rstrip()}\n" for line in told])
         if text:
             self._output.write(text)
             self._told_on = self._now
@@ -189,6 +192,3 @@ class Plain(Sink):
         self._write(told)
         end = self._dialect.fold_end
         self._output.farewell = f"\n{end}\n".encode() if end else b""
-
-    def _stamped(self, text: str) -> str:
-        return f"{wording.timestamp(self._now)} {text}" if self._timestamps else text
