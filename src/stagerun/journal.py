@@ -126,7 +126,8 @@ class Journal:
         assert run is not None
         entry = entry._replace(run=run)
         view = begin(entry)
-        self._update(view, entry.time, view.state)
+        # Only now is it known: a first run is the root of its own lineage.
+        self._connection.execute("UPDATE runs SET root = ? WHERE id = ?", (view.root, run))
         self._connection.executemany(
             _INSERT_STAGE, [(run, position, *_stage(each)) for position, each in enumerate(view.stages)]
         )
@@ -240,6 +241,8 @@ class Journal:
 
     def _update(self, view: RunView, seen_on: float, old: RunState) -> None:
         values = _moving(view, seen_on)
+        if view.state is old:
+            del values["state"]  # SQLite would write its place in each index anew
         cursor = self._connection.execute(_update_run(*values), (*values.values(), view.id, old))
         if cursor.rowcount != 1:
             raise JournalError(

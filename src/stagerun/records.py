@@ -6,6 +6,7 @@ A run whose process is gone is read as crashed, whatever its row still says.
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,7 +20,10 @@ from stagerun.view import RunView, StageView, end_of, fold
 
 _SAMPLE: Final = 20  # successful runs that a usual duration is taken from
 _LONGEST_LOOK: Final = 0.5
-_PAGE: Final = 1000  # events read at a time, so that a long log needs no memory
+_PAGE: Final = 1000  # rows read at a time, so that a long log needs no memory
+_FEW: Final = 10_000  # runs that can be looked at one by one without anybody noticing
+_NO_ID: Final = 2**63 - 1  # more than any run's
+_OPEN: Final = (RunState.PENDING, RunState.RUNNING)
 CRASHED_EXIT_CODE: Final = 1
 HEARTBEAT: Final = 5.0  # seconds between two signs of life of a run that is silent
 SILENCE: Final = 60.0  # a run on another host that gave no sign of life for so long is dead
@@ -99,23 +103,23 @@ class Records:
         operation: str | None = None,
         owner: str | None = None,
         since: float | None = None,
-        before: int | None = None,
     ) -> list[RunView]:
-        """Return runs, newest first. `operation` is a class name or a whole target; `before` is a run's id."""
-        conditions, values = ["1"], list[object]()
-        for condition, value in (
-            ("target = ?" if operation and ":" in operation else "operation = ?", operation),
-            ("owner = ?", owner),
-            ("created_on >= ?", since),
-            ("id < ?", before),
-        ):
-            if value is not None:
-                conditions.append(condition)
-                values.append(value)
-        if state is not None:
-            return self._in_state(state, conditions, values, limit, skip)
-        where = " AND ".join(conditions)
-        return self._views(f"WHERE {where} ORDER BY id DESC LIMIT ? OFFSET ?", (*values, limit, skip))
+        """Return runs, newest first. `operation` is a class name or a whole target."""
+        conditions, values = self._conditions(operation=operation, owner=owner, since=since)
+        if state in _OPEN:
+            rows = self._walk([state], conditions, values, page=limit)
+            return [
+                self._view(row) for row in islice((row for row in rows if not self._is_dead(row)), skip, skip + limit)
+            ]
+        if state is RunState.CRASHED:
+            rows = self._walk([RunState.CRASHED, *_OPEN], conditions, values, page=limit)
+            crashed = (view for view in map(self._truth, rows) if view.state is RunState.CRASHED)
+            return list(islice(crashed, skip, skip + limit))
+        # Each index ends in the state: where there is one to be used, a state has to be named.
+        by_index = operation is not None or owner is not None
+        states = [state] if state else list(RunState) if by_index else []
+        found = self._rows(_newest(states, conditions), values | {"limit": limit, "skip": skip})
+        return [self._truth(row) for row in found]
 
     def chain(self, view: RunView) -> list[RunView]:
         """Return the whole chain that `view` is a link of, first link first."""
@@ -146,13 +150,12 @@ class Records:
 
     def expected(self, target: str) -> dict[str, float]:
         """Return stage -> median seconds over the newest successful runs of `target`; {} when there are none."""
-        operation = target.rpartition(":")[2]
         sql = f"""
             SELECT name, seconds FROM stages WHERE state = 'done' AND run_id IN (
-                SELECT id FROM runs WHERE operation = ? AND target = ? AND state = 'succeeded'
+                SELECT id FROM runs WHERE target = ? AND state = 'succeeded'
                 ORDER BY id DESC LIMIT {_SAMPLE}) ORDER BY position"""  # noqa: S608 - a constant
         durations: dict[str, list[float]] = {}
-        for name, seconds in self._rows(sql, (operation, target)):
+        for name, seconds in self._rows(sql, (target,)):
             durations.setdefault(name, []).append(seconds)
         return {name: _median(values) for name, values in durations.items()}
 
@@ -169,21 +172,16 @@ class Records:
 
     def unrecorded_crashes(self) -> list[RunView]:
         """Return the runs that are dead, and that nobody has recorded as crashed yet."""
-        open_states = (RunState.PENDING, RunState.RUNNING)
-        views = self._views("WHERE state IN (?, ?)", open_states)
+        rows = self._rows("SELECT * FROM runs WHERE state IN ('pending', 'running')", ())
+        views = [self._truth(row) for row in rows if self._is_dead(row)]
         return [view for view in views if view.state is RunState.CRASHED]
 
     def newest_resumable(self, operation: str | None = None) -> RunView | None:
         """Return the newest run that did not succeed and that no run has gone on from."""
-        before: int | None = None
-        while True:
-            page = self.history(limit=50, operation=operation, before=before)
-            for view in page:
-                if view.state in RESUMABLE and self.successor(view) is None:
-                    return view
-            if not page:
-                return None
-            before = page[-1].id
+        conditions, values = self._conditions(operation=operation)
+        conditions.append("NOT EXISTS (SELECT 1 FROM runs AS later WHERE later.resumed_from = runs.id)")
+        rows = self._walk([*sorted(RESUMABLE), *_OPEN], conditions, values, page=1)
+        return next((view for view in map(self._truth, rows) if view.state in RESUMABLE), None)
 
     def successor(self, view: RunView) -> RunView | None:
         """Return the run that goes on from `view`, None if there is none."""
@@ -291,31 +289,61 @@ class Records:
         from difflib import get_close_matches
 
         column = "target" if operation and ":" in operation else "operation"
-        known = [row[0] for row in self._rows(f"SELECT DISTINCT {column} FROM runs", ())]  # noqa: S608
+        # One look into the index for each name: DISTINCT would read the whole of it.
+        sql = f"""
+            WITH RECURSIVE known (name) AS (
+                SELECT min({column}) FROM runs UNION ALL
+                SELECT (SELECT min({column}) FROM runs WHERE {column} > name) FROM known WHERE name IS NOT NULL)
+            SELECT name FROM known WHERE name IS NOT NULL"""  # noqa: S608 - one of two columns
+        known = [row["name"] for row in self._rows(sql, ())]
         near = get_close_matches(operation or "", known, 1)
         return f"did you mean {near[0]!r}?" if near else None
 
-    def _in_state(
-        self, state: RunState, conditions: list[str], values: list[object], limit: int, skip: int
-    ) -> list[RunView]:
-        # Only these rows may be read as crashed, and few of them exist at a time.
-        open_states = (RunState.RUNNING, RunState.PENDING)
-        states = {state, *open_states} if state in (*open_states, RunState.CRASHED) else {state}
-        where = " AND ".join([*conditions, f"state IN ({', '.join('?' * len(states))})"])
-        enough = -1 if len(states) > 1 else skip + limit
-        views = self._views(f"WHERE {where} ORDER BY id DESC LIMIT ?", (*values, *states, enough))
-        return [view for view in views if view.state is state][skip : skip + limit]
+    def _conditions(
+        self, *, operation: str | None = None, owner: str | None = None, since: float | None = None
+    ) -> tuple[list[str], dict[str, object]]:
+        """Return what a query of runs asks for, and the values of its parameters."""
+        conditions, values = list[str](), dict[str, object]()
+        if operation is not None:
+            conditions.append("target = :operation" if ":" in operation else "operation = :operation")
+            values["operation"] = operation
+        if owner is not None:
+            # Of two indexes the operation's: most journals have few owners.
+            conditions.append("owner = :owner" if operation is None else "+owner = :owner")
+            values["owner"] = owner
+        if since is not None:
+            # Ids follow the clock only as long as nobody sets it, so they alone can't tell. The plus keeps the index
+            # on the time out: it would have to be sorted.
+            conditions.append("+created_on >= :since")
+            values["since"] = since
+            recent = f"SELECT id FROM runs WHERE created_on >= ? LIMIT {_FEW + 1}"  # noqa: S608 - a constant
+            ((count, first),) = self._rows(f"SELECT count(*), min(id) FROM ({recent})", (since,))  # noqa: S608
+            if count <= _FEW:
+                conditions.append("id >= :first")
+                values["first"] = first
+        return conditions, values
+
+    def _walk(
+        self, states: Sequence[RunState], conditions: Sequence[str], values: dict[str, object], *, page: int
+    ) -> Iterator[sqlite3.Row]:
+        """Yield the rows of runs in `states`, newest first, reading no further than somebody asks for them."""
+        sql = _newest(states, [*conditions, "id < :before"])
+        before = _NO_ID
+        while rows := self._rows(sql, values | {"before": before, "limit": page, "skip": 0}):
+            yield from rows
+            before, page = rows[-1]["id"], min(2 * page, _PAGE)
 
     def _views(self, condition: str, values: Sequence[object]) -> list[RunView]:
         rows = self._rows(f"SELECT * FROM runs {condition}", values)  # noqa: S608 - conditions of this file
-        return [self._truth(self._view(row), row["seen_on"]) for row in rows]
+        return [self._truth(row) for row in rows]
 
-    def _truth(self, view: RunView, seen_on: float) -> RunView:
-        if view.state in TERMINAL or not self._is_dead(view, seen_on):
+    def _truth(self, row: sqlite3.Row) -> RunView:
+        view = self._view(row)
+        if view.state in TERMINAL or not self._is_dead(row):
             return view
         # It may have ended between the two looks; what it wrote before it went is there by now.
         (row,) = self._rows("SELECT * FROM runs WHERE id = ?", (view.id,))
-        view = self._view(row)
+        view, seen_on = self._view(row), row["seen_on"]
         if view.state in TERMINAL:
             return view
         end = events.RunFinished(
@@ -330,9 +358,9 @@ class Records:
         )
         return fold(view, events.Entry(view.id, 0, seen_on, end))
 
-    def _is_dead(self, view: RunView, seen_on: float) -> bool:
-        gone = view.process.is_gone()
-        return self._now() - seen_on > SILENCE if gone is None else gone
+    def _is_dead(self, row: sqlite3.Row) -> bool:
+        gone = identity.Process(**{name: row[column] for name, column in _PROCESS.items()}).is_gone()
+        return self._now() - row["seen_on"] > SILENCE if gone is None else gone
 
     def _view(self, row: sqlite3.Row) -> RunView:
         values: dict[str, Any] = dict(zip(row.keys(), row, strict=True))
@@ -358,7 +386,7 @@ class Records:
             for name, state, seconds, entered_on, visits in self._rows(sql, (run,))
         )
 
-    def _rows(self, sql: str, values: Sequence[object]) -> list[sqlite3.Row]:
+    def _rows(self, sql: str, values: Sequence[object] | Mapping[str, object]) -> list[sqlite3.Row]:
         def read() -> list[sqlite3.Row]:
             cursor = self._connection.execute(sql, values)
             cursor.row_factory = sqlite3.Row
@@ -368,6 +396,17 @@ class Records:
             return database.patiently(read)
         except sqlite3.Error as error:
             raise database.explained(error, self._path) from None
+
+
+def _newest(states: Sequence[RunState], conditions: list[str]) -> str:
+    """Return a query of the newest runs in one of `states`, or in any if there are none: `limit` after `skip`.
+
+    SQLite merges the states, each of which its index has in order; of `state IN (…)` it would sort every row.
+    """
+    wanted = [[f"state = '{state}'", *conditions] for state in states] or [conditions or ["TRUE"]]
+    merged = " UNION ALL ".join(f"SELECT id FROM runs WHERE {' AND '.join(each)}" for each in wanted)  # noqa: S608
+    newest = f"{merged} ORDER BY id DESC LIMIT :limit OFFSET :skip"
+    return f"SELECT * FROM runs WHERE id IN ({newest}) ORDER BY id DESC"  # noqa: S608 - conditions of this file
 
 
 def _median(values: list[float]) -> float:

@@ -71,8 +71,12 @@ def first(db: "Database") -> None:
     """)
     # One run at the most goes on from another: of two resumes at once, one wins.
     db.execute("CREATE UNIQUE INDEX runs_by_resumed_from ON runs (resumed_from) WHERE resumed_from IS NOT NULL")
+    # Runs are asked for newest first, which is the order within an index that is equal in all its columns.
     db.execute("CREATE INDEX runs_by_state ON runs (state)")
-    db.execute("CREATE INDEX runs_by_operation ON runs (operation)")
+    db.execute("CREATE INDEX runs_by_operation ON runs (operation, state)")
+    db.execute("CREATE INDEX runs_by_target ON runs (target, state)")
+    db.execute("CREATE INDEX runs_by_owner ON runs (owner, state)")
+    db.execute("CREATE INDEX runs_by_created_on ON runs (created_on)")
     db.execute("""
         CREATE TABLE stages (
             run_id INTEGER NOT NULL,
