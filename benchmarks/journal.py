@@ -67,6 +67,7 @@ def workloads(folder: Path, *, sizes: Sequence[int] = SIZES) -> list[Workload]:
     project = folder / "journal"
     (project / "recipes").mkdir(parents=True, exist_ok=True)
     (project / "recipes" / "three.py").write_text(RECIPE)
+    (project / "recipes" / "data.py").write_text(RECIPE.replace("class Three", "class Steady"))
     kept = {size: _kept(size) for size in sizes}
     return [
         *[_workload(name, command, kept, project) for name, command in READING.items()],
@@ -122,7 +123,7 @@ READING: Mapping[str, _Command] = {
     "show": _always("show", THREE),
     "wait ID, for a run that is over": _of_middle("wait"),
     "resume ID, of a run that succeeded": _of_middle("resume"),
-    "resume --operation, nothing to resume": _always("resume", "--operation", "Steady"),
+    "resume --dry-run, of a run far back": _always("resume", "--operation", "Steady", "--dry-run"),
     "run --dry-run": _always("run", THREE, "--dry-run"),
 }
 WRITING: Mapping[str, _Command] = {"run": _always("run", THREE, "--progress", "plain")}
