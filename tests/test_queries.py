@@ -190,6 +190,7 @@ READING: Final[dict[str, list[_Call]]] = {
         *[_history(since=since) for since in (0.0, NOW - 200, NOW)],
         *[_history(since=NOW - 200, state=state) for state in RunState],
         _history(since=NOW - 200, operation="Import", owner="alice"),
+        *[_history(operation=operation, owner="zoe") for operation in ("Import", "old:Once")],
     ],
     "chain": [lambda far: far.records.chain(far.newest())],
     "entries": [

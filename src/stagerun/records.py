@@ -304,24 +304,30 @@ class Records:
     ) -> tuple[list[str], dict[str, object]]:
         """Return what a query of runs asks for, and the values of its parameters."""
         conditions, values = list[str](), dict[str, object]()
+        # A plus keeps an index out. Of two the owner's is taken only if it is short: most journals have few owners.
+        by_owner = owner is not None and (operation is None or self._some("owner = ?", owner)[0] <= _FEW)
         if operation is not None:
-            conditions.append("target = :operation" if ":" in operation else "operation = :operation")
+            column = "target" if ":" in operation else "operation"
+            conditions.append(f"{'+' if by_owner else ''}{column} = :operation")
             values["operation"] = operation
         if owner is not None:
-            # Of two indexes the operation's: most journals have few owners.
-            conditions.append("owner = :owner" if operation is None else "+owner = :owner")
+            conditions.append(f"{'' if by_owner else '+'}owner = :owner")
             values["owner"] = owner
         if since is not None:
-            # Ids follow the clock only as long as nobody sets it, so they alone can't tell. The plus keeps the index
-            # on the time out: it would have to be sorted.
+            # Ids follow the clock only as long as nobody sets it, so that they alone can't tell.
             conditions.append("+created_on >= :since")
             values["since"] = since
-            recent = f"SELECT id FROM runs WHERE created_on >= ? LIMIT {_FEW + 1}"  # noqa: S608 - a constant
-            ((count, first),) = self._rows(f"SELECT count(*), min(id) FROM ({recent})", (since,))  # noqa: S608
+            count, first = self._some("created_on >= ?", since)
             if count <= _FEW:
                 conditions.append("id >= :first")
                 values["first"] = first
         return conditions, values
+
+    def _some(self, condition: str, value: object) -> tuple[int, int | None]:
+        """Return the number of runs that meet `condition`, and the lowest id; more than `_FEW` are not looked at."""
+        some = f"SELECT id FROM runs WHERE {condition} LIMIT {_FEW + 1}"  # noqa: S608 - a condition of this file
+        ((count, first),) = self._rows(f"SELECT count(*), min(id) FROM ({some})", (value,))  # noqa: S608
+        return count, first
 
     def _walk(
         self, states: Sequence[RunState], conditions: Sequence[str], values: dict[str, object], *, page: int
