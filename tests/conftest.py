@@ -94,6 +94,7 @@ class Bench:
     interrupts: Interrupts = field(default_factory=Interrupts)
     seen: Seen = field(default_factory=Seen)
     timestamps: bool = False
+    statements: list[str] = field(default_factory=list)
 
     @property
     def path(self) -> Path:
@@ -106,6 +107,7 @@ class Bench:
 
     def run(self, operation: LiveOperation, *sinks: Sink, resumption: Resumption | None = None) -> RunView:
         connection = schema.open_for_writing(self.path)
+        connection.set_trace_callback(self.statements.append)
         with (self.folder / "plain.txt").open("a") as stream:
             plain = Plain(Output(stream), timestamps=self.timestamps)
             runner = Runner(

@@ -681,6 +681,17 @@ class Noisy(LiveOperation):
     }
 
 
+def test_an_import_of_more_than_half_a_second_is_told_with_its_recipe(project: Project) -> None:
+    body = "class Demo(LiveOperation):\n    def run(self, p):\n        pass\n"
+    project.recipe("slow", f"import time\ntime.sleep(0.6)\n{body}")
+    project.recipe("quick", body)
+
+    slow, quick = project.stagerun("run", "slow").out, project.stagerun("run", "quick").out
+
+    assert re.findall(r"^(importing .* took) \d+\.\ds$", slow, re.MULTILINE) == ["importing recipe slow took"]
+    assert "importing" not in quick
+
+
 def test_in_json_mode_a_child_process_at_import_writes_nothing_to_stdout(project: Project) -> None:
     project.recipe("noisy", 'import subprocess\nsubprocess.run(["echo", "from a child"], check=True)\n' + ECHO)
 

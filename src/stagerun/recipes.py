@@ -7,12 +7,14 @@ import importlib.util
 import os
 import re
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from stagerun.errors import RecipeError, StagerunError, UsageError
 from stagerun.operation import LiveOperation
@@ -23,12 +25,16 @@ _MODULE: Final = r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*"
 
 
 class Found(Struct, frozen=True, kw_only=True):
-    """An operation that was loaded: its class, its full target, and where its source stands."""
+    """An operation that was loaded: its class, its full target, and where its source stands.
+
+    `import_seconds` is what it took to import the recipe, 0.0 when another operation had brought it along.
+    """
 
     operation: type[LiveOperation]
     target: str
     recipe: str
     source: Path | None
+    import_seconds: float = 0.0
 
     def source_hash(self) -> str | None:
         """Return the SHA-256 of the source file, None if there is none to read."""
@@ -93,9 +99,10 @@ def load(target: str, folder: Path) -> Found:
     recipe, name = _split(target)
     if not recipe:
         raise UsageError(f"{target!r} names no recipe", "name one as recipe:Operation; see 'stagerun list'")
+    begun = time.monotonic()
     module = _import_file(recipe) if recipe.endswith(".py") else _import_module(recipe, folder)
-    operation = _choose(module, recipe, name)
-    return _found(operation, recipe)
+    seconds = time.monotonic() - begun
+    return replace(_found(_choose(module, recipe, name), recipe), import_seconds=seconds)
 
 
 def _split(target: str) -> tuple[str, str | None]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 from msgspec.structs import replace
 
-from stagerun import events, identity, recipes
+from stagerun import events, identity, recipes, wording
 from stagerun.capture import Capture
 from stagerun.emitter import Clock, Emitter, Sink
 from stagerun.errors import HeldError, Interruption, JournalError, OperationCancelled, RecipeError
@@ -26,6 +26,7 @@ from stagerun.view import RunView
 if TYPE_CHECKING:
     from stagerun.children import Children
 
+SLOW_IMPORT: Final = 0.5  # seconds; nobody wonders about less
 HELD_EXIT_CODE: Final = 3
 TIMED_OUT_EXIT_CODE: Final = 124  # as timeout(1)
 # 128 + the signal's number, as shells count it.
@@ -102,6 +103,7 @@ class Runner:
         error: BaseException | None = None
         if not self._interrupts.stopping:
             self.emitter.emit(events.RunStarted())
+            self._tell_of_slow_import(found)
             self._warn_of_short_secrets(operation)
             self._reflect(operation)
             error = self._execute(operation, handover)
@@ -221,6 +223,11 @@ class Runner:
                 "make one: p.chain_to(Publish(owner=self.owner))",
             )
         self._masker.learn(operation.checked().secret_values().values())
+
+    def _tell_of_slow_import(self, found: recipes.Found) -> None:
+        if found.import_seconds > SLOW_IMPORT:
+            text = f"importing recipe {found.recipe} took {wording.duration(found.import_seconds)}"
+            self.emitter.emit(events.Log(text))
 
     def _warn_of_short_secrets(self, operation: LiveOperation) -> None:
         for name, value in operation.secret_values().items():
