@@ -71,7 +71,7 @@ def _expected_of_all(project: Project) -> None:
         assert view.result_context == view.params
         assert set(view.stage_states.values()) == {StageState.DONE}
         entries = list(project.records().entries(view.id))
-        lines = [entry.event.text for entry in entries if isinstance(entry.event, Log)]
+        lines = [line for entry in entries if isinstance(entry.event, Log) for line in entry.event.lines]
         assert lines == [f"{view.params['name']} Stage {stage} {n}" for stage in range(10) for n in range(50)]
 
 
