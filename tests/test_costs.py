@@ -9,7 +9,6 @@ from types import FrameType
 import pytest
 
 from stagerun import LiveOperation, Progress
-from stagerun.emitter import BATCH_LINES
 from stagerun.render.live import Live
 from stagerun.render.output import Output
 from tests.conftest import Bench
@@ -79,14 +78,17 @@ def test_a_run_commits_its_creation_start_and_end_and_two_times_for_each_stage(
     assert said(bench).count("COMMIT") == commits
 
 
-def test_log_lines_add_no_commit_until_five_thousand_of_them_wait(bench: Bench) -> None:
+@pytest.mark.parametrize(
+    ("lines", "length", "commits"), [(1_000, 134, 1), (3_000, 134, 3), (3, 65_536, 1), (12, 65_536, 3)]
+)
+def test_log_lines_are_committed_when_256_kib_of_them_wait(bench: Bench, lines: int, length: int, commits: int) -> None:
     def body(p: Progress) -> None:
-        for number in range(BATCH_LINES * 3):
-            p.log(number)
+        for _ in range(lines):
+            p.log("x" * length)
 
     in_run(bench, body)
 
-    assert said(bench).count("COMMIT") == 3 + 3
+    assert said(bench).count("COMMIT") == 3 + commits
 
 
 def test_a_thousand_log_lines_that_came_at_once_are_one_row(bench: Bench) -> None:

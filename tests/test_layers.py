@@ -76,7 +76,7 @@ LIBRARIES: Final = {
     "click": {"cli", *(name for name in LAYERS[-3].split() if name != "commands")},
     "rich": {"render.frame", "render.live"},
     "msgspec": {
-        *("emitter", "events", "identity", "loops", "masking", "params", "progress", "project", "recipes", "records"),
+        *("emitter", "events", "identity", "masking", "params", "progress", "project", "recipes", "records"),
         *("runner", "values", "view", "commands.resume"),
     },
     "tenacity": {"retries"},

@@ -21,7 +21,7 @@ from stagerun.states import RunState
 from stagerun.view import RunView, fold
 
 
-BATCH_LINES: Final = 5000
+BATCH_SIZE: Final = 256 * 1024  # characters, and what an event takes besides
 BATCH_SECONDS: Final = 0.2
 
 _T = TypeVar("_T")
@@ -248,10 +248,10 @@ class Emitter:
             raise
 
     def _queue(self, entry: events.Entry, view: RunView) -> None:
-        queued = self._journal.queue(entry, view)
-        if queued == 1:
+        if not self._journal.queued:
             self._flush_at = self._clock.monotonic() + BATCH_SECONDS
-        elif queued >= BATCH_LINES:
+        self._journal.queue(entry, view)
+        if self._journal.queued >= BATCH_SIZE:
             self._flush()
 
     def _flush(self, *, wait: bool = True) -> None:

@@ -19,6 +19,7 @@ from stagerun.view import RunView, StageView, begin, end_of
 
 _DELETED_AT_A_TIME: Final = 100
 HURRIED_PATIENCE: Final = 2.0
+_BARE_WEIGHT: Final = 128
 _AT_ONCE: Final = 0.01  # seconds; log lines that came within it share a row, and its time
 _INSERT_EVENT: Final = "INSERT INTO events (run_id, seq, time, kind, data) VALUES (?, ?, ?, ?, ?)"
 _INSERT_STAGE: Final = (
@@ -40,6 +41,10 @@ class Journal:
     """One process's connection for writing. The caller makes sure that one thread at a time is in here.
 
     While another process holds the file it waits, but not for long once `hurried` says so.
+
+    Attributes:
+        queued: what waits to be written, in characters, and some for each event besides; 0 if nothing does.
+
     """
 
     def __init__(
@@ -51,22 +56,20 @@ class Journal:
         self._file = _file_id(path)
         self._log_path = path.with_name(f"{path.name}-wal")
         self._log: tuple[int, int] | None = None
+        self.queued = 0
         self._queue: list[events.Entry] = []
         self._queued_view: RunView | None = None
         self._data_version: int | None = None
 
-    @property
-    def queued(self) -> int:
-        return len(self._queue)
-
-    def queue(self, entry: events.Entry, view: RunView) -> int:
-        """Keep a pulse for the next transaction and return how many wait; `view` is what is known after it."""
+    def queue(self, entry: events.Entry, view: RunView) -> None:
+        """Keep a pulse for the next transaction; `view` is what is known after it."""
         queue = self._queue
         if len(queue) > 1 and _replaces(entry.event, queue[-1].event, queue[-2].event):
-            queue.pop()
-        queue.append(entry)
+            queue[-1] = entry
+        else:
+            queue.append(entry)
+            self.queued += _weight(entry)
         self._queued_view = view
-        return len(queue)
 
     def flush(self, *, wait: bool = True) -> None:
         """Write what is queued. Raises JournalError, and keeps the queue, if that can't be done."""
@@ -78,6 +81,7 @@ class Journal:
         """Forget what is queued and return how many log lines that were."""
         dropped = sum(len(entry.event.lines) for entry in self._queue if isinstance(entry.event, events.Log))
         self._queue.clear()
+        self.queued = 0
         return dropped
 
     @contextmanager
@@ -94,13 +98,14 @@ class Journal:
         try:
             with database.transaction(self._connection, lambda: self._patience(wait=wait)):
                 # Swapped out first: writing it may run code that queues more.
-                queue, self._queue = self._queue, []
+                queue, self._queue, self.queued = self._queue, [], 0
                 try:
                     if queue:
                         self._write(queue)
                     yield
                 except BaseException:
                     self._queue[:0] = queue
+                    self.queued = sum(map(_weight, self._queue))
                     raise
         except sqlite3.Error as error:
             raise database.explained(error, self._path) from error
@@ -249,6 +254,10 @@ class Journal:
                 f"run {view.id} is not this process's any more: another one has recorded its end",
                 f"see 'stagerun status {view.id}'",
             )
+
+
+def _weight(entry: events.Entry) -> int:
+    return _BARE_WEIGHT + (len(entry.event.text) if isinstance(entry.event, events.Log) else 0)
 
 
 def _replaces(event: events.Event, last: events.Event, before: events.Event) -> bool:

@@ -1,12 +1,10 @@
 """The counter of a `p.track` loop: what the loop moves and the display reads."""
 
-from msgspec import Struct
-
 from stagerun import events
 
 
-class Loop(Struct, kw_only=True, eq=False):
-    """One loop.
+class Loop:
+    """One loop. A plain object: nothing counts as fast.
 
     Attributes:
         total, label, unit, skipped, depth: as in `events.ProgressMoved`.
@@ -21,23 +19,31 @@ class Loop(Struct, kw_only=True, eq=False):
 
     """
 
-    total: int | None
-    label: str | None
-    unit: str
-    key: str | None
-    stage: str | None
-    skipped: int
-    depth: int
-    begun: float
-    done: int = 0
-    shown: int = -1
-    stored: int = 0
-    stored_on: float = 0.0
-    in_order: int | None = None
-
-    def __post_init__(self) -> None:
-        self.done = self.skipped - 1
-        self.stored, self.stored_on = self.skipped, self.begun
+    def __init__(
+        self,
+        *,
+        total: int | None,
+        label: str | None,
+        unit: str,
+        key: str | None,
+        stage: str | None,
+        skipped: int,
+        depth: int,
+        begun: float,
+    ) -> None:
+        self.total = total
+        self.label = label
+        self.unit = unit
+        self.key = key
+        self.stage = stage
+        self.skipped = skipped
+        self.depth = depth
+        self.begun = begun
+        self.done = skipped - 1
+        self.shown = -1
+        self.stored = skipped
+        self.stored_on = begun
+        self.in_order: int | None = None
 
     @property
     def position(self) -> int:

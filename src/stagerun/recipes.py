@@ -8,10 +8,11 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import Final
+from typing import Any, Final, cast
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -39,20 +40,20 @@ class Found(Struct, frozen=True, kw_only=True):
     def source_hash(self) -> str | None:
         """Return the SHA-256 of the source file, None if there is none to read."""
         try:
-            return _sha256(self.source.read_bytes()) if self.source else None
+            return str(_sha256()(self.source.read_bytes()).hexdigest()) if self.source else None
         except OSError:
             return None
 
 
-def _sha256(data: bytes) -> str:
+@cache
+def _sha256() -> Callable[[bytes], Any]:
     # As `random` does it: hashlib loads OpenSSL, which takes longer than a commit.
     for module in ("_sha2", "_sha256"):
         with contextlib.suppress(ImportError):
-            digest: str = importlib.import_module(module).sha256(data).hexdigest()
-            return digest
+            return cast("Callable[[bytes], Any]", importlib.import_module(module).sha256)
     from hashlib import sha256
 
-    return sha256(data).hexdigest()
+    return sha256
 
 
 class Listed(Struct, frozen=True, kw_only=True):
