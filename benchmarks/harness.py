@@ -7,10 +7,14 @@ import os
 import pty
 import statistics
 import subprocess
-import time
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+
+_STARTER = str(Path(__file__).with_name("starter.py"))
+_MAXRSS_IN_MB = 1024 if sys.platform == "linux" else 1024**2  # getrusage(2) counts in KiB, on macOS in bytes
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,14 @@ class Workload:
 
 @dataclass(frozen=True)
 class Sample:
-    """One measured process: seconds that passed, seconds of processor time, peak of its memory in MB."""
+    """One measured process, with the children it waited for.
+
+    Attributes:
+        wall: seconds that passed.
+        cpu: seconds of processor time.
+        peak: peak of the memory of the largest of them, in MB; below that of `starter` it can't be seen.
+
+    """
 
     wall: float
     cpu: float
@@ -93,16 +104,16 @@ class Row:
 
 
 def measure(workload: Workload, *, rounds: int | None = None) -> list[Row]:
-    """Let the contenders take turns, after one start each that is not counted; return a row for each."""
+    """Let the contenders take turns, after one small start each that is not counted; return a row for each."""
     samples: dict[int, list[Sample]] = {position: [] for position, _ in enumerate(workload.contenders)}
-    for number in range(-1, rounds or workload.rounds):
+    for contender in {each.name: each for each in sorted(workload.contenders, key=lambda each: -each.size)}.values():
+        run(contender)
+    for number in range(rounds or workload.rounds):
         # There and back, so that nobody always comes after the same one.
         for position in sorted(samples, reverse=number % 2 == 1):
             contender = workload.contenders[position]
             if number < min(contender.at_most, rounds or workload.rounds):
-                sample = run(contender)
-                if number >= 0:
-                    samples[position].append(sample)
+                samples[position].append(run(contender))
     return [_row(workload, position, samples) for position in samples]
 
 
@@ -115,21 +126,29 @@ def run(contender: Contender) -> Sample:
 
         termios.tcsetwinsize(writer, (24, 80))
     environ = {"PATH": os.environ["PATH"], "HOME": os.environ["HOME"], "TERM": "xterm-256color", **contender.environ}
-    begun = time.perf_counter()
-    process = subprocess.Popen(
-        contender.command, cwd=contender.folder, env=environ, stdin=subprocess.DEVNULL, stdout=writer, stderr=writer
+    told, tell = os.pipe()
+    starter = subprocess.Popen(
+        [sys.executable, "-I", "-S", _STARTER, str(tell), *contender.command],
+        cwd=contender.folder,
+        env=environ,
+        stdin=subprocess.DEVNULL,
+        stdout=writer,
+        stderr=writer,
+        pass_fds=[tell],
     )
     os.close(writer)
+    os.close(tell)
     last = b""
     while data := _read(reader):
         last = (last + data)[-2000:]
-    _, status, usage = os.wait4(process.pid, 0)
-    wall = time.perf_counter() - begun
-    process.returncode = os.waitstatus_to_exitcode(status)
+    starter.wait()
+    code, *taken = _read(told).decode().split() or ["1"]
     os.close(reader)
-    if process.returncode != 0:
-        raise SystemExit(f"{contender.name}: exit code {process.returncode}\n{last.decode(errors='replace')}")
-    return Sample(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+    os.close(told)
+    if code != "0":
+        raise SystemExit(f"{contender.name}: exit code {code}\n{last.decode(errors='replace')}")
+    wall, cpu, peak = map(float, taken)
+    return Sample(wall, cpu, peak / _MAXRSS_IN_MB)
 
 
 def _read(descriptor: int) -> bytes:

@@ -1,0 +1,275 @@
+"""From rows to what people read: Markdown tables, JSON, the table of budgets, and the picture of how it scales."""
+
+import json
+import os
+import platform
+import shlex
+import sqlite3
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from benchmarks.budgets import BUDGETS, Rows, seconds, spread
+from benchmarks.harness import Row, Workload
+from benchmarks.project import BIN, PYTHON
+
+
+HERE = Path(__file__).parent
+RESULTS, DATA = HERE / "RESULTS.md", HERE / "results.json"
+PICTURE = HERE.parent / "docs" / "scaling.svg"
+PACKAGES = (
+    *("stagerun", "click", "msgspec", "rich", "sqlite-utils"),
+    *("invoke", "doit", "nox", "dbos", "metaflow", "prefect", "rust-just", "go-task-bin", "tqdm"),
+)
+# What the picture shows: the name there, the workload, the contender.
+CURVES = (
+    ("stages", "stages", "stagerun"),
+    ("chain links", "chain links", "stagerun"),
+    ("checkpoints", "checkpoints", "stagerun"),
+    ("log lines", "log lines", "p.log, plain"),
+    ("lines of a program", "child lines", "p.sh, plain"),
+    ("tracked items", "tracked items", "p.track, plain"),
+)
+PREFACE = """
+`make bench` measures this, as whole processes that take turns, round after round. Times are medians. "× floor" is the
+median of the ratios inside each round, with the lowest and the highest in brackets: it says more than the times, which
+are of this machine. "one ..." is the slope from the smallest size to the largest, so without the start-up; "at the end"
+the slope between the two largest. Memory is the peak of the largest process; below some 8 MB it can't be seen.
+""".strip()
+
+
+@dataclass(frozen=True)
+class Section:
+    """What was measured of one module.
+
+    Attributes:
+        name: the module.
+        about: the first line of its docstring.
+        rows: one for each contender and size.
+        commands: workload -> contender -> the command of its largest size.
+        seconds: how long it took to measure.
+        machine: what it was measured on, and when.
+
+    """
+
+    name: str
+    about: str
+    rows: Sequence[Row]
+    commands: Mapping[str, Mapping[str, str]]
+    seconds: float
+    machine: Mapping[str, str] = field(default_factory=dict)
+
+
+def merge(section: Section) -> None:
+    """Put a section into the JSON file, in the place of the one before."""
+    data = _data()
+    data[section.name] = asdict(section)
+    DATA.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def write(names: Sequence[str]) -> str:
+    """Write the Markdown file and the picture from the JSON file; return the table of budgets."""
+    data = _data()
+    sections = [_section(data[name]) for name in names if name in data]
+    rows = Rows(row for section in sections for row in section.rows)
+    table = _budgets(rows)
+    machines = [section.machine for section in sections]
+    parts = ["# Benchmarks", _preface(machines), "## Budgets", table]
+    for section in sections:
+        parts += [f"## {section.name}", f"{section.about} Took {section.seconds:.0f} s.", tables(section)]
+    parts += ["## Commands", *map(_commands, sections)]
+    RESULTS.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    _draw(rows)
+    return table
+
+
+def machine(folder: Path) -> dict[str, str]:
+    """Return what is measured on: the machine, the versions, the time."""
+    try:
+        about = Path("/proc/cpuinfo").read_text()
+        model = next(line.partition(":")[2].strip() for line in about.splitlines() if line.startswith("model name"))
+    except (OSError, StopIteration):
+        model = platform.processor() or platform.machine()
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return {
+        "processor": f"{model}, {os.cpu_count()} cores",
+        "memory": f"{memory:.0f} GiB",
+        "system": f"{platform.system()} {platform.release()}",
+        "journals lie on": _file_system(folder),
+        "Python": f"{platform.python_implementation()} {platform.python_version()}",
+        "SQLite": sqlite3.sqlite_version,
+        **{name: version(name) for name in PACKAGES},
+        "measured on": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        "load before": f"{os.getloadavg()[0]:.1f}",
+    }
+
+
+def commands(workloads: Sequence[Workload], folder: Path) -> dict[str, dict[str, str]]:
+    """Return what is started, without the places of this machine; Python source is left out."""
+    places = {PYTHON: "python", f"{BIN}/": "", f"{folder}/": "", str(folder): ".", tempfile.gettempdir(): "$TMPDIR"}
+    told: dict[str, dict[str, str]] = {}
+    for workload in workloads:
+        for contender in sorted(workload.contenders, key=lambda each: each.size):
+            words = ["…" if "\n" in word else shlex.quote(word) for word in contender.command]
+            text = " ".join([*(f"{name}={value}" for name, value in contender.environ.items()), *words])
+            for place, name in places.items():
+                text = text.replace(place, name)
+            told.setdefault(workload.name, {})[contender.name] = text
+    return told
+
+
+def tables(section: Section) -> str:
+    """Return the tables of a section, as Markdown."""
+    grouped: dict[str, list[Row]] = {}
+    for row in section.rows:
+        grouped.setdefault(row.workload, []).append(row)
+    shapes = [tuple((row.contender, row.size) for row in rows) for rows in grouped.values()]
+    if len(shapes) > 1 and len(set(shapes)) == 1 and len({size for _, size in shapes[0]}) == 1:
+        return _matrix(grouped)
+    parts = []
+    for name, rows in grouped.items():
+        scales = len({row.size for row in rows}) > 1
+        parts += [f"### {name}", _by_size(rows) if scales else _plain(rows)]
+    return "\n\n".join(parts)
+
+
+def _plain(rows: Sequence[Row]) -> str:
+    """Contenders of one size, one below the other."""
+    body = [
+        [
+            row.contender,
+            seconds(row.wall),
+            f"{seconds(row.wall_low)} to {seconds(row.wall_high)}",
+            spread(row),
+            seconds(row.cpu),
+            f"{row.peak:.0f}",
+            str(row.rounds),
+        ]
+        for row in rows
+    ]
+    return _table(["", "median", "lowest to highest", "× floor (of each round)", "processor", "MB", "rounds"], body)
+
+
+def _matrix(grouped: Mapping[str, Sequence[Row]]) -> str:
+    """Workloads that have the same contenders: one line for each workload."""
+    heads = [row.contender for row in next(iter(grouped.values()))]
+    body = [[name, *(seconds(row.wall) for row in rows), spread(rows[-1])] for name, rows in grouped.items()]
+    return _table(["", *heads, f"{heads[-1]}, × floor"], body)
+
+
+def _by_size(rows: Sequence[Row]) -> str:
+    """Contenders of several sizes: time, then memory, one line for each contender."""
+    lookup = Rows(rows)
+    workload, unit = rows[0].workload, rows[0].unit
+    sizes = sorted({row.size for row in rows})
+    time, memory = [], []
+    for name in dict.fromkeys(row.contender for row in rows):
+        own = {row.size: row for row in lookup.of(workload, name)}
+        biggest = own[max(own)]
+        each = seconds(lookup.slope(workload, name)) if len(own) > 1 else ""
+        last = list(own)[-2:]
+        late = seconds(lookup.slope(workload, name, (last[0], last[1]))) if len(own) > 2 else ""
+        time.append([name, *(seconds(own[s].wall) if s in own else "" for s in sizes), each, late, spread(biggest)])
+        peaks = [f"{own[size].peak:.1f}" if size in own else "" for size in sizes]
+        cpu = [seconds(own[size].cpu) if size in own else "" for size in sizes]
+        memory.append([name, *peaks, f"{lookup.growth(workload, name):+.1f}", cpu[sizes.index(max(own))]])
+    heads = [f"{size:,}" for size in sizes]
+    return "\n\n".join(
+        [
+            _table([f"{unit}s", *heads, f"one {unit}", "at the end", "× floor, largest"], time),
+            _table([f"MB, {unit}s", *heads, "growth", "processor, largest"], memory),
+        ]
+    )
+
+
+def _budgets(rows: Rows) -> str:
+    body = []
+    for budget in BUDGETS:
+        try:
+            reading = budget.read(rows)
+        except LookupError:
+            body.append([budget.what, budget.limit, "not measured", "", "", "", ""])
+        else:
+            met = "yes" if reading.met else "**no**"
+            body.append([budget.what, budget.limit, reading.measured, reading.floor, reading.peer, reading.ratio, met])
+    return _table(["what", "budget", "measured", "floor", "best peer", "× floor", "met"], body)
+
+
+def _preface(machines: Sequence[Mapping[str, str]]) -> str:
+    latest = max(machines, key=lambda each: each["measured on"], default={})
+    facts = _table(["", ""], [[name, told] for name, told in latest.items()])
+    return f"{PREFACE}\n\n![Time against size](../docs/scaling.svg)\n\n{facts}"
+
+
+def _commands(section: Section) -> str:
+    lines = [
+        f"- {workload}, {name}: `{command}`" if name != command else f"- {workload}: `{command}`"
+        for workload, told in section.commands.items()
+        for name, command in told.items()
+    ]
+    return f"`benchmarks/{section.name}.py`:\n\n" + "\n".join(lines)
+
+
+def _table(heads: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+    lines = ["| " + " | ".join(heads) + " |", "|---|" + "---:|" * (len(heads) - 1)]
+    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in body])
+
+
+def _file_system(folder: Path) -> str:
+    """Return the type of the file system that holds `folder`, by the mount table (Linux only)."""
+    try:
+        mounts = Path("/proc/self/mountinfo").read_text().splitlines()
+    except OSError:
+        return "unknown"
+    best, kind = "", "unknown"
+    for mount in mounts:
+        before, _, after = mount.partition(" - ")
+        point = before.split()[4]
+        if folder.is_relative_to(point) and len(point) >= len(best):
+            best, kind = point, after.split()[0]
+    return kind
+
+
+def _draw(rows: Rows) -> None:
+    # Only now: what this process needs is the least that the processes it starts can be seen to need.
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    from matplotlib import pyplot as plt
+
+    grey = "#808080"  # on white and on black alike
+    colours = ("#d1495b", "#e08a1e", "#2a9d6f", "#3b82d6", "#9b6bd3", "#1aa3b0")
+    style = {"svg.fonttype": "none", "svg.hashsalt": "stagerun", "font.size": 11, "font.family": "sans-serif"}
+    ends: list[tuple[float, float, str, str]] = []
+    with plt.rc_context(style):
+        figure, axes = plt.subplots(figsize=(7, 4.4))
+        for (label, workload, contender), colour in zip(CURVES, colours, strict=True):
+            try:
+                points = [row for row in rows.of(workload, contender) if row.size > 0]
+            except LookupError:
+                continue
+            axes.plot([row.size for row in points], [row.wall for row in points], "o-", color=colour, ms=3.5, lw=1.6)
+            ends.append((points[-1].wall, points[-1].size, label, colour))
+        axes.set(xscale="log", yscale="log", xlabel="how many", ylabel="seconds, whole process")
+        for wall, size, label, colour in ends:
+            axes.annotate(label, (size, wall), (6, 0), textcoords="offset points", color=colour, va="center")
+        axes.grid(color=grey, alpha=0.25, lw=0.6)
+        axes.tick_params(colors=grey, which="both")
+        axes.xaxis.label.set_color(grey)
+        axes.yaxis.label.set_color(grey)
+        for side, spine in axes.spines.items():
+            spine.set(color=grey, visible=side in ("left", "bottom"))
+        figure.savefig(PICTURE, transparent=True, bbox_inches="tight", metadata={"Date": None})
+        plt.close(figure)
+
+
+def _data() -> dict[str, Any]:
+    return dict(json.loads(DATA.read_text(encoding="utf-8"))) if DATA.exists() else {}
+
+
+def _section(data: Mapping[str, Any]) -> Section:
+    return Section(**{**data, "rows": [Row(**row) for row in data["rows"]]})
