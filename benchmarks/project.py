@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from benchmarks.floors import COMMITS
 from benchmarks.harness import Contender
 
 
@@ -38,7 +39,7 @@ class Project:
 
     def refresh(self) -> None:
         """Lay the journal anew, so that no contender pays for the rows of the one before."""
-        for file in self.journal.parent.glob("journal.db*"):
+        for file in [*self.journal.parent.glob("journal.db*"), *self.folder.glob("bare.db*")]:
             file.unlink()
         shutil.copy(self._template, self.journal)
 
@@ -69,3 +70,8 @@ class Project:
         """Return a contender that runs Python source."""
         command = [PYTHON, "-c", source, *map(str, arguments)]
         return Contender(name, command, size=size, folder=self.folder, terminal=terminal, at_most=at_most)
+
+    def commits(self, name: str, *, size: int, commits: int, at_most: int = 1000) -> Contender:
+        """Return a contender that commits so many rows for each unit, with SQLite alone."""
+        command = [PYTHON, "-c", COMMITS, "bare.db", str(size), str(commits)]
+        return Contender(name, command, size=size, folder=self.folder, prepare=self.refresh, at_most=at_most)
