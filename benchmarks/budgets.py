@@ -181,6 +181,29 @@ class Within:
 
 
 @dataclass(frozen=True)
+class Paced:
+    """In the same time, a display takes as much processor time for many lines as for few, beyond what `base` takes."""
+
+    what: str
+    limit: str
+    workload: str
+    contender: str
+    base: str
+    most: float
+
+    def read(self, rows: Rows) -> Reading:
+        pairs = list(zip(rows.of(self.workload, self.contender), rows.of(self.workload, self.base), strict=True))
+        few, many = ((own.cpu - base.cpu) for own, base in (pairs[0], pairs[-1]))
+        return Reading(
+            measured=f"{many:+.2f} s for {pairs[-1][0].size:,} lines",
+            floor=f"{few:+.2f} s for {pairs[0][0].size:,} lines",
+            peer="",
+            ratio="",
+            met=many - few <= self.most,
+        )
+
+
+@dataclass(frozen=True)
 class Flat:
     """The peak of the memory grows by at most so many MB from the smallest size to the largest."""
 
@@ -257,6 +280,14 @@ BUDGETS: Sequence[Budget] = (
         "print",
         most=15e-6,
         ahead_of=("rich, terminal",),
+    ),
+    Paced(
+        "the live display, at 10 and at 100,000 lines a second: processor time over plain mode",
+        "no more (± 0.1 s in 3 s)",
+        "log lines within 3 s",
+        "terminal",
+        "plain",
+        most=0.1,
     ),
     Rate(
         "lines of a program through `p.sh`, plain",

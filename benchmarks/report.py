@@ -25,15 +25,17 @@ PACKAGES = (
     *("stagerun", "click", "msgspec", "rich", "sqlite-utils"),
     *("invoke", "doit", "nox", "dbos", "metaflow", "prefect", "rust-just", "go-task-bin", "tqdm"),
 )
-# What the picture shows: the name there, the workload, the contender.
+# What the picture shows: the name there, the workload, the contender, a colour for light and dark backgrounds.
 CURVES = (
-    ("stages", "stages", "stagerun"),
-    ("chain links", "chain links", "stagerun"),
-    ("checkpoints", "checkpoints", "stagerun"),
-    ("log lines", "log lines", "p.log, plain"),
-    ("lines of a program", "child lines", "p.sh, plain"),
-    ("tracked items", "tracked items", "p.track, plain"),
+    ("stages", "stages", "stagerun", "#d1495b"),
+    ("chain links", "chain links", "stagerun", "#e08a1e"),
+    ("checkpoints", "checkpoints", "stagerun", "#2a9d6f"),
+    ("log lines", "log lines", "p.log, plain", "#3b82d6"),
+    ("lines of a program", "child lines", "p.sh, plain", "#9b6bd3"),
+    ("tracked items", "tracked items", "p.track, plain", "#1aa3b0"),
 )
+SIZES = ("10", "100", "1,000", "10,000", "100,000", "1 million", "10 million")
+GREY = "#808080"
 PREFACE = """
 `make bench` measures this, as whole processes that take turns, round after round. Times are medians. "× floor" is the
 median of the ratios inside each round, with the lowest and the highest in brackets: it says more than the times, which
@@ -166,22 +168,25 @@ def _by_size(rows: Sequence[Row]) -> str:
     lookup = Rows(rows)
     workload, unit = rows[0].workload, rows[0].unit
     sizes = sorted({row.size for row in rows})
-    time, memory = [], []
+    time, processor, memory = [], [], []
     for name in dict.fromkeys(row.contender for row in rows):
         own = {row.size: row for row in lookup.of(workload, name)}
-        biggest = own[max(own)]
         each = seconds(lookup.slope(workload, name)) if len(own) > 1 else ""
-        last = list(own)[-2:]
-        late = seconds(lookup.slope(workload, name, (last[0], last[1]))) if len(own) > 2 else ""
-        time.append([name, *(seconds(own[s].wall) if s in own else "" for s in sizes), each, late, spread(biggest)])
+        largest = sorted(own)[-2:]
+        late = seconds(lookup.slope(workload, name, (largest[0], largest[1]))) if len(own) > 2 else ""
+        ratio = spread(own[max(own)])
+        time.append([name, *(seconds(own[size].wall) if size in own else "" for size in sizes), each, late, ratio])
+        processor.append([name, *(seconds(own[size].cpu) if size in own else "" for size in sizes)])
         peaks = [f"{own[size].peak:.1f}" if size in own else "" for size in sizes]
-        cpu = [seconds(own[size].cpu) if size in own else "" for size in sizes]
-        memory.append([name, *peaks, f"{lookup.growth(workload, name):+.1f}", cpu[sizes.index(max(own))]])
+        memory.append([name, *peaks, f"{lookup.growth(workload, name):+.1f}"])
+    units = f"{unit}es" if unit.endswith("s") else f"{unit}s"
     heads = [f"{size:,}" for size in sizes]
+    heads[0] += f" {units}"
     return "\n\n".join(
         [
-            _table([f"{unit}s", *heads, f"one {unit}", "at the end", "× floor, largest"], time),
-            _table([f"MB, {unit}s", *heads, "growth", "processor, largest"], memory),
+            _table(["time", *heads, f"one {unit}", "at the end", "× floor, largest"], time),
+            _table(["processor", *heads], processor),
+            _table(["memory, MB", *heads, "growth"], memory),
         ]
     )
 
@@ -235,34 +240,40 @@ def _file_system(folder: Path) -> str:
 
 
 def _draw(rows: Rows) -> None:
-    # Only now: what this process needs is the least that the processes it starts can be seen to need.
+    """Draw time against size, both logarithmic: what is linear rises like the diagonal of the grid."""
     import matplotlib as mpl
 
     mpl.use("svg")
     from matplotlib import pyplot as plt
+    from matplotlib.ticker import NullLocator
 
-    grey = "#808080"  # on white and on black alike
-    colours = ("#d1495b", "#e08a1e", "#2a9d6f", "#3b82d6", "#9b6bd3", "#1aa3b0")
     style = {"svg.fonttype": "none", "svg.hashsalt": "stagerun", "font.size": 11, "font.family": "sans-serif"}
-    ends: list[tuple[float, float, str, str]] = []
+    ends: list[tuple[int, float, str, str]] = []
     with plt.rc_context(style):
         figure, axes = plt.subplots(figsize=(7, 4.4))
-        for (label, workload, contender), colour in zip(CURVES, colours, strict=True):
+        for label, workload, contender, colour in CURVES:
             try:
                 points = [row for row in rows.of(workload, contender) if row.size > 0]
             except LookupError:
                 continue
             axes.plot([row.size for row in points], [row.wall for row in points], "o-", color=colour, ms=3.5, lw=1.6)
-            ends.append((points[-1].wall, points[-1].size, label, colour))
-        axes.set(xscale="log", yscale="log", xlabel="how many", ylabel="seconds, whole process")
-        for wall, size, label, colour in ends:
-            axes.annotate(label, (size, wall), (6, 0), textcoords="offset points", color=colour, va="center")
-        axes.grid(color=grey, alpha=0.25, lw=0.6)
-        axes.tick_params(colors=grey, which="both")
-        axes.xaxis.label.set_color(grey)
-        axes.yaxis.label.set_color(grey)
+            ends.append((points[-1].size, points[-1].wall, label, colour))
+        axes.set(xscale="log", yscale="log")
+        last, lowest = 0, 0.0
+        for size, wall, label, colour in sorted(ends):
+            # Two curves that end side by side would have their names on top of each other.
+            lowest = max(wall, lowest * 1.5) if size == last else wall
+            axes.annotate(label, (size, lowest), (6, 0), textcoords="offset points", color=colour, va="center")
+            last = size
+        axes.set_xticks([10**power for power in range(1, 8)], SIZES, fontsize=10)
+        axes.set_yticks([0.1, 1, 10, 100], ["0.1 s", "1 s", "10 s", "100 s"], fontsize=10)
+        axes.set_ylim(0.05, 2 * max((wall for _, wall, _, _ in ends), default=1.0))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.yaxis.set_minor_locator(NullLocator())
+        axes.grid(color=GREY, alpha=0.25, lw=0.6)
+        axes.tick_params(colors=GREY)
         for side, spine in axes.spines.items():
-            spine.set(color=grey, visible=side in ("left", "bottom"))
+            spine.set(color=GREY, visible=side in ("left", "bottom"))
         figure.savefig(PICTURE, transparent=True, bbox_inches="tight", metadata={"Date": None})
         plt.close(figure)
 
