@@ -8,6 +8,7 @@ from benchmarks.startup import DBOS
 
 
 SIZES = (0, 10, 100, 1_000, 10_000)
+LARGE = 10_000
 DBOS_SIZES = (0, 100, 1_000)
 RECIPE = """
 import os
@@ -26,13 +27,13 @@ class Many(LiveOperation):
 
 def workloads(folder: Path) -> list[Workload]:
     project = Project(folder / "stages", RECIPE, files={"dbos_steps.py": DBOS})
+    often = {size: 2 if size >= LARGE else 1000 for size in SIZES}
+    floor = [project.commits("SQLite, two commits each", size=size, commits=2, at_most=often[size]) for size in SIZES]
     own = [
-        project.run("stagerun", "Many", size=size, environ={"STAGES": str(size)}, at_most=1 if size > 1_000 else 1000)
-        for size in SIZES
+        project.run("stagerun", "Many", size=size, environ={"STAGES": str(size)}, at_most=often[size]) for size in SIZES
     ]
-    floor = [project.commits("SQLite, two commits each", size=size, commits=2) for size in SIZES]
     dbos = [
         Contender("DBOS steps", [PYTHON, "dbos_steps.py", str(size)], size=size, folder=project.folder, at_most=3)
         for size in DBOS_SIZES
     ]
-    return [Workload("stages", "stage", [*floor, *own, *dbos], floor=floor[0].name)]
+    return [Workload("stages", "stage", [*floor, *own, *dbos], floor=floor[0].name, rounds=5)]

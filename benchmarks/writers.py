@@ -48,4 +48,4 @@ def workloads(folder: Path) -> list[Workload]:
                     prepare=project.refresh,
                 )
             )
-    return [Workload("processes that write at once", "process", contenders, floor="SQLite, as many commits", rounds=5)]
+    return [Workload("processes that write at once", "process", contenders, floor="SQLite, as many commits", rounds=3)]
