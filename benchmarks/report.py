@@ -70,7 +70,8 @@ def merge(section: Section) -> None:
     """Put a section into the JSON file, in the place of the one before."""
     data = _data()
     data[section.name] = asdict(section)
-    DATA.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    sections = [f"{json.dumps(name)}: {_lines(each)}" for name, each in data.items()]
+    DATA.write_text("{" + ",\n".join(sections) + "}\n", encoding="utf-8")
 
 
 def write(names: Sequence[str]) -> str:
@@ -82,7 +83,9 @@ def write(names: Sequence[str]) -> str:
     machines = [section.machine for section in sections]
     parts = ["# Benchmarks", _preface(machines), "## Budgets", table]
     for section in sections:
-        parts += [f"## {section.name}", f"{section.about} Took {section.seconds:.0f} s.", tables(section)]
+        when = f"Measured in {section.seconds:.0f} s, {section.machine['measured on']}, load before"
+        about = f"{section.about} {when}: {section.machine['load before']}."
+        parts += [f"## {section.name}", about, tables(section)]
     parts += ["## Commands", *map(_commands, sections)]
     RESULTS.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
     _draw(rows)
@@ -100,7 +103,7 @@ def machine(folder: Path) -> dict[str, str]:
     return {
         "processor": f"{model}, {os.cpu_count()} cores",
         "memory": f"{memory:.0f} GiB",
-        "system": f"{platform.system()} {platform.release()}",
+        "system": f"{platform.system()} {platform.release().partition('-')[0]}",
         "journals lie on": _file_system(folder),
         "Python": f"{platform.python_implementation()} {platform.python_version()}",
         "SQLite": sqlite3.sqlite_version,
@@ -206,7 +209,7 @@ def _budgets(rows: Rows) -> str:
 
 def _preface(machines: Sequence[Mapping[str, str]]) -> str:
     latest = max(machines, key=lambda each: each["measured on"], default={})
-    facts = _table(["", ""], [[name, told] for name, told in latest.items()])
+    facts = _table(["", ""], [[name, told] for name, told in latest.items() if name != "load before"])
     return f"{PREFACE}\n\n![Time against size](../docs/scaling.svg)\n\n{facts}"
 
 
@@ -276,6 +279,13 @@ def _draw(rows: Rows) -> None:
             spine.set(color=GREY, visible=side in ("left", "bottom"))
         figure.savefig(PICTURE, transparent=True, bbox_inches="tight", metadata={"Date": None})
         plt.close(figure)
+
+
+def _lines(section: Mapping[str, Any]) -> str:
+    """Return a section as JSON, with a line for each row, so that a difference can be read."""
+    rows = ",\n".join(json.dumps(row) for row in section["rows"])
+    rest = json.dumps({name: value for name, value in section.items() if name != "rows"}, ensure_ascii=False)
+    return f'{{"rows": [\n{rows}],\n{rest[1:]}'
 
 
 def _data() -> dict[str, Any]:
