@@ -214,11 +214,13 @@ def _preface(machines: Sequence[Mapping[str, str]]) -> str:
 
 
 def _commands(section: Section) -> str:
-    lines = [
-        f"- {workload}, {name}: `{command}`" if name != command else f"- {workload}: `{command}`"
-        for workload, told in section.commands.items()
-        for name, command in told.items()
-    ]
+    """What was started; where all workloads have the same contenders, one of each tells enough."""
+    alike = len(section.commands) > 1 and len({tuple(told) for told in section.commands.values()}) == 1
+    lines = []
+    for workload, told in section.commands.items():
+        for name, command in list(told.items())[-1:] if alike else told.items():
+            title = workload if name == command else f"{workload}, {name}"
+            lines.append(f"- {title}: `{command}`")
     return f"`benchmarks/{section.name}.py`:\n\n" + "\n".join(lines)
 
 
