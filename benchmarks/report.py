@@ -215,7 +215,7 @@ def _preface(machines: Sequence[Mapping[str, str]]) -> str:
 
 def _commands(section: Section) -> str:
     """What was started; where all workloads have the same contenders, one of each tells enough."""
-    alike = len(section.commands) > 1 and len({tuple(told) for told in section.commands.values()}) == 1
+    alike = len(section.commands) > 3 and len({tuple(told) for told in section.commands.values()}) == 1
     lines = []
     for workload, told in section.commands.items():
         for name, command in list(told.items())[-1:] if alike else told.items():
