@@ -204,12 +204,12 @@ def _budgets(rows: Rows) -> str:
         else:
             met = "yes" if reading.met else "**no**"
             body.append([budget.what, budget.limit, reading.measured, reading.floor, reading.peer, reading.ratio, met])
-    return _table(["what", "budget", "measured", "floor", "best peer", "× floor", "met"], body)
+    return _table(["what", "budget", "measured", "floor", "best peer", "× floor", "met"], body, "---")
 
 
 def _preface(machines: Sequence[Mapping[str, str]]) -> str:
     latest = max(machines, key=lambda each: each["measured on"], default={})
-    facts = _table(["", ""], [[name, told] for name, told in latest.items() if name != "load before"])
+    facts = _table(["", ""], [[name, told] for name, told in latest.items() if name != "load before"], "---")
     return f"{PREFACE}\n\n![Time against size](../docs/scaling.svg)\n\n{facts}"
 
 
@@ -224,8 +224,8 @@ def _commands(section: Section) -> str:
     return f"`benchmarks/{section.name}.py`:\n\n" + "\n".join(lines)
 
 
-def _table(heads: Sequence[str], body: Sequence[Sequence[str]]) -> str:
-    lines = ["| " + " | ".join(heads) + " |", "|---|" + "---:|" * (len(heads) - 1)]
+def _table(heads: Sequence[str], body: Sequence[Sequence[str]], align: str = "---:") -> str:
+    lines = ["| " + " | ".join(heads) + " |", "|---|" + f"{align}|" * (len(heads) - 1)]
     return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in body])
 
 
