@@ -187,7 +187,7 @@ class Within:
 
 @dataclass(frozen=True)
 class Paced:
-    """In the same time a display takes little more processor time for many lines than for few, beyond what `base` takes.
+    """In the same time a display takes little more processor time for many lines than for few, beyond that of `base`.
 
     Attributes:
         most: seconds for each line more: to write it, because what is drawn beside it must not depend on the lines.

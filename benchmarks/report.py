@@ -184,7 +184,7 @@ def _by_size(rows: Sequence[Row]) -> str:
         memory.append([name, *peaks, f"{lookup.growth(workload, name):+.1f}"])
     units = f"{unit}es" if unit.endswith("s") else f"{unit}s"
     heads = [f"{size:,}" for size in sizes]
-    heads[0] += f" {units}"
+    heads[0] += f" {unit if sizes[0] == 1 else units}"
     return "\n\n".join(
         [
             _table(["time", *heads, f"one {unit}", "at the end", "× floor, largest"], time),
