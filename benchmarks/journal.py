@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import TypeVar
 
 from benchmarks.harness import Contender, Workload
-
 from stagerun import events, schema
 from stagerun.identity import current_process
 from stagerun.journal import Journal
