@@ -41,12 +41,15 @@ bench: .venv-bench/made
 	$(BIN)/python -m pip install --quiet --editable . --group dev
 	touch $@ .venv/demo
 
-# An environment of its own, compiled: the peers' packages are none that a test may find.
+# An environment of its own, compiled: the peers' packages are none that a test may find. In it one more, with stagerun
+# alone: what others install makes its start slower.
 bench .venv-bench/made: export PYTHONDONTWRITEBYTECODE =
 .venv-bench/made: pyproject.toml
 	$(PYTHON) -m venv .venv-bench
 	$(BENCH)/python -m pip install --quiet --upgrade 'pip>=25.1'
 	$(BENCH)/python -m pip install --quiet --editable . --group bench
+	$(PYTHON) -m venv .venv-bench/own
+	$(BENCH)/python -m pip --python .venv-bench/own install --quiet --editable .
 	touch $@
 
 clean:

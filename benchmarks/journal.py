@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from benchmarks.harness import Contender, Workload
+from benchmarks.project import STAGERUN
 from stagerun import events, schema
 from stagerun.identity import current_process
 from stagerun.journal import Journal
@@ -26,7 +27,6 @@ from stagerun.view import RunView, fold
 
 
 SIZES = (1, 1_000, 10_000, 100_000, 1_000_000)
-STAGERUN = str(Path(sys.executable).with_name("stagerun"))
 RECIPE = """
 from stagerun import LiveOperation, Progress
 

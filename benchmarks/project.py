@@ -12,7 +12,8 @@ from benchmarks.harness import Contender
 
 PYTHON = sys.executable
 BIN = Path(PYTHON).parent
-STAGERUN = str(BIN / "stagerun")
+OWN = BIN.parent / "own" / "bin"  # where stagerun stands alone, as a user installs it
+STAGERUN = str(OWN / "stagerun")
 FIRST = """
 from stagerun import LiveOperation
 

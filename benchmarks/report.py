@@ -15,7 +15,7 @@ from typing import Any
 
 from benchmarks.budgets import BUDGETS, Rows, seconds, spread
 from benchmarks.harness import Row, Workload
-from benchmarks.project import BIN, PYTHON
+from benchmarks.project import BIN, OWN, PYTHON
 
 
 HERE = Path(__file__).parent
@@ -115,7 +115,14 @@ def machine(folder: Path) -> dict[str, str]:
 
 def commands(workloads: Sequence[Workload], folder: Path) -> dict[str, dict[str, str]]:
     """Return what is started, without the places of this machine; Python source is left out."""
-    places = {PYTHON: "python", f"{BIN}/": "", f"{folder}/": "", str(folder): ".", tempfile.gettempdir(): "$TMPDIR"}
+    places = {
+        PYTHON: "python",
+        f"{OWN}/": "",
+        f"{BIN}/": "",
+        f"{folder}/": "",
+        str(folder): ".",
+        tempfile.gettempdir(): "$TMPDIR",
+    }
     told: dict[str, dict[str, str]] = {}
     for workload in workloads:
         for contender in sorted(workload.contenders, key=lambda each: each.size):

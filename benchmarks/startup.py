@@ -7,7 +7,7 @@ no telemetry, no checks for updates, compiled sources.
 from pathlib import Path
 
 from benchmarks.harness import Contender, Workload
-from benchmarks.project import BIN, PYTHON, STAGERUN, Project
+from benchmarks.project import BIN, OWN, PYTHON, STAGERUN, Project
 
 
 THREE = """
@@ -188,8 +188,8 @@ def workloads(folder: Path) -> list[Workload]:
         return Contender(name, words, folder=project.folder, environ=environ, at_most=at_most)
 
     quick = ("--quiet", "--no-pylint", "run")
-    nothing = command("python -c pass", PYTHON, "-c", "pass")
-    click = command("python -c 'import click'", PYTHON, "-c", "import click")
+    nothing = command("python -c pass", str(OWN / "python"), "-c", "pass")
+    click = command("python -c 'import click'", str(OWN / "python"), "-c", "import click")
     return [
         Workload(
             "version",
