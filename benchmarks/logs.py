@@ -45,6 +45,12 @@ import sys
 for number in range(int(sys.argv[1])):
     print(f"a line of some usual length, number {number}")
 """
+FLUSHED = """
+import sys
+
+for number in range(int(sys.argv[1])):
+    print(f"a line of some usual length, number {number}", flush=True)
+"""
 LOGGING = """
 import logging, sys
 
@@ -70,6 +76,7 @@ def workloads(folder: Path) -> list[Workload]:
         often = 2 if size >= LARGE else 1000
         contenders += [
             project.script("print", PRINT, size, size=size, at_most=often),
+            project.script("print, each line at once", FLUSHED, size, size=size, at_most=often),
             project.script("logging", LOGGING, size, size=size, at_most=often),
             *[
                 project.run(f"p.log, {name}", "Lines", "--count", size, size=size, progress=progress, at_most=often)

@@ -1,4 +1,4 @@
-"""The display for a terminal: a live region at the bottom, log lines above it, drawn at most ten times a second."""
+"""The display for a terminal: a live region at the bottom, log lines above it, drawn ten times a second."""
 
 import io
 from typing import Final
@@ -14,6 +14,7 @@ from stagerun.render.output import Output
 from stagerun.view import RunView
 
 
+_MOST_ABOVE: Final = 256 * 1024  # characters that wait for the next frame
 _LEVEL_STYLES: Final = {"warning": "33", "error": "31", "critical": "1;31", "debug": "2"}
 
 
@@ -43,6 +44,7 @@ class Live(Sink):
         self._view: RunView | None = None
         self._now = 0.0
         self._above: list[str] = []
+        self._waiting = 0
         self._drawn = False
         self._suspended = False
 
@@ -51,6 +53,9 @@ class Live(Sink):
         match entry.event:
             case events.Log() as log:
                 self._above += map(self._dialect.guard, self._logged(log))
+                self._waiting += len(log.text)
+                if self._waiting > _MOST_ABOVE:
+                    self.refresh(entry.time)
             case events.StageEntered(index=None) as event:
                 self._above.append(self._dialect.guard(lines.header(lines.tag(view, event.stage, None))))
             case events.StageLeft(index=None) as event:
@@ -86,7 +91,7 @@ class Live(Sink):
 
     def _lifted(self) -> str:
         """Return what takes the region away and puts the lines that wait in its place."""
-        above, self._above = self._above, []
+        above, self._above, self._waiting = self._above, [], 0
         return ("\r\x1b[J" if self._drawn else "") + "".join(line + "\n" for line in above)
 
     def _shown(self) -> str:
