@@ -13,7 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarks.budgets import BUDGETS, Rows, seconds, spread
+from benchmarks.budgets import BUDGETS, REASONS, Rows, seconds, spread
 from benchmarks.harness import Row, Workload
 from benchmarks.project import BIN, OWN, PYTHON
 
@@ -27,7 +27,7 @@ PACKAGES = (
 )
 # What the picture shows: the name there, the workload, the contender, a colour for light and dark backgrounds.
 CURVES = (
-    ("stages", "stages", "stagerun", "#d1495b"),
+    ("stages", "stages", "three stages, again and again", "#d1495b"),
     ("chain links", "chain links", "stagerun", "#e08a1e"),
     ("checkpoints", "checkpoints", "stagerun", "#2a9d6f"),
     ("log lines", "log lines", "p.log, plain", "#3b82d6"),
@@ -202,7 +202,7 @@ def _by_size(rows: Sequence[Row]) -> str:
 
 
 def _budgets(rows: Rows) -> str:
-    body = []
+    body, missed = [], []
     for budget in BUDGETS:
         try:
             reading = budget.read(rows)
@@ -210,8 +210,10 @@ def _budgets(rows: Rows) -> str:
             body.append([budget.what, budget.limit, "not measured", "", "", "", ""])
         else:
             met = "yes" if reading.met else "**no**"
+            missed += [] if reading.met else [budget.what]
             body.append([budget.what, budget.limit, reading.measured, reading.floor, reading.peer, reading.ratio, met])
-    return _table(["what", "budget", "measured", "floor", "best peer", "× floor", "met"], body, "---")
+    table = _table(["what", "budget", "measured", "floor", "best peer", "× floor", "met"], body, "---")
+    return "\n".join([table, *(f"\nNot met: {what}: {REASONS.get(what, 'not explained yet.')}" for what in missed)])
 
 
 def _preface(machines: Sequence[Mapping[str, str]]) -> str:
