@@ -681,6 +681,13 @@ class Noisy(LiveOperation):
     }
 
 
+def test_in_a_recipe_the_garbage_collector_works_and_leaves_alone_what_was_there_before(project: Project) -> None:
+    body = "print(gc.isenabled(), gc.get_freeze_count() > 1000)"
+    project.recipe("demo", f"import gc\nclass Demo(LiveOperation):\n    def run(self, p):\n        {body}\n")
+
+    assert "True True" in project.stagerun("run", "demo").out.splitlines()
+
+
 def test_an_import_of_more_than_half_a_second_is_told_with_its_recipe(project: Project) -> None:
     body = "class Demo(LiveOperation):\n    def run(self, p):\n        pass\n"
     project.recipe("slow", f"import time\ntime.sleep(0.6)\n{body}")
