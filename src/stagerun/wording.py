@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 from stagerun import events
@@ -76,7 +77,12 @@ def ago(then: float, now: float) -> str:
 def timestamp(moment: float) -> str:
     """ISO 8601 in UTC, to the millisecond."""
     whole, milliseconds = divmod(round(moment * 1000), 1000)
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole)) + f".{milliseconds:03}Z"
+    return f"{_to_the_second(whole)}.{milliseconds:03}Z"
+
+
+@lru_cache(maxsize=8)  # thousands of lines share a second
+def _to_the_second(moment: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(moment))
 
 
 def state_word(state: RunState | StageState) -> str:
