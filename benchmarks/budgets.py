@@ -247,8 +247,8 @@ PLAIN_LINE = "`p.log`, a line, plain"
 # Why a budget is not met, for when it is not.
 REASONS: Mapping[str, str] = {
     STAGE: "a stage commits three rows, each in a table of its own (the event, the run, the stage), where the floor "
-    "commits one, and some 0.1 ms of other work lie between two commits. A disk that had so much rest takes longer "
-    "for the next one: bare commits with as long a pause take a fifth to two fifths longer, too.",
+    "commits one, and some 0.1 ms of other work lie between two commits. After so much rest a disk takes longer, too. "
+    "What SQLite alone takes for that is below: *the same of three rows, 0.1 ms apart*.",
     STAGE_OF_MANY: "besides, the row of the run holds the state of every stage (`stage_states`), and each commit "
     "writes it anew.",
     PLAIN_LINE: "a line is out when `p.log` returns, so that neither a crash of the process nor the output of a "

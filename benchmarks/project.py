@@ -72,7 +72,9 @@ class Project:
         command = [PYTHON, "-c", source, *map(str, arguments)]
         return Contender(name, command, size=size, folder=self.folder, terminal=terminal, at_most=at_most)
 
-    def commits(self, name: str, *, size: int, commits: int, at_most: int = 1000) -> Contender:
-        """Return a contender that commits so many rows for each unit, with SQLite alone."""
-        command = [PYTHON, "-c", COMMITS, "bare.db", str(size), str(commits)]
+    def commits(
+        self, name: str, *, size: int, commits: int, tables: int = 1, pause: float = 0.0, at_most: int = 1000
+    ) -> Contender:
+        """Return a contender that commits so often for each unit, with SQLite alone; see `floors`."""
+        command = [PYTHON, "-c", COMMITS, "bare.db", *map(str, (size, commits, tables, pause))]
         return Contender(name, command, size=size, folder=self.folder, prepare=self.refresh, at_most=at_most)

@@ -37,6 +37,10 @@ class Again(LiveOperation):
 def workloads(folder: Path) -> list[Workload]:
     project = Project(folder / "stages", RECIPE, files={"dbos_steps.py": DBOS})
     floor = [project.commits("SQLite, two commits each", size=size, commits=2) for size in SIZES]
+    alike = [
+        project.commits("the same of three rows, 0.1 ms apart", size=size, commits=2, tables=3, pause=1e-4)
+        for size in SIZES
+    ]
     own = [
         project.run(name, operation, size=size, environ={"STAGES": str(size)})
         for name, operation, sizes in (
@@ -49,4 +53,4 @@ def workloads(folder: Path) -> list[Workload]:
         Contender("DBOS steps", [PYTHON, "dbos_steps.py", str(size)], size=size, folder=project.folder, at_most=3)
         for size in DBOS_SIZES
     ]
-    return [Workload("stages", "stage", [*floor, *own, *dbos], floor=floor[0].name, rounds=5)]
+    return [Workload("stages", "stage", [*floor, *alike, *own, *dbos], floor=floor[0].name, rounds=5)]

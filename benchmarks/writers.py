@@ -35,7 +35,7 @@ sys.exit(max([process.wait() for process in started]))
 def workloads(folder: Path) -> list[Workload]:
     project = Project(folder / "writers", RECIPE)
     operation = [STAGERUN, "run", "it:Small", "--progress", "plain"]
-    bare = [PYTHON, "-c", COMMITS, "bare.db", str(COMMITS_OF_A_RUN), "1"]
+    bare = [PYTHON, "-c", COMMITS, "bare.db", str(COMMITS_OF_A_RUN), "1", "1", "0"]
     contenders = []
     for size in SIZES:
         for name, command in (("SQLite, as many commits", bare), ("stagerun", operation)):
