@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Any, Final, NoReturn, TypeAlias, TypeVar
 
 from msgspec import Struct
 
-from stagerun import events, retries, values
+from stagerun import events, retries
 from stagerun.errors import IllegalTransition, Interruption, OperationCancelled, RecipeError
 from stagerun.interrupts import Interrupts, is_limit
 from stagerun.loops import Loop
@@ -383,6 +383,8 @@ class Progress:
             **kwargs: for `fn`.
 
         """
+        from stagerun import values
+
         self._own_thread("checkpoint")
         self.check_cancelled()
         self._claim("checkpoint", key)
@@ -422,6 +424,8 @@ class Progress:
         self.check_cancelled()
         if context is not None and not isinstance(context, Mapping):
             raise RecipeError(f"p.result needs a dict, not {type(context).__name__}", "p.result(value=...)")
+        from stagerun import values
+
         # As JSON gives it back: what the recipe does to its own dict afterwards is not the result.
         result = values.through_json({**(context or {}), **extra}, "result")
         self._emit(events.ResultSet(result=result))

@@ -48,9 +48,9 @@ class Found(Struct, frozen=True, kw_only=True):
 @cache
 def _sha256() -> Callable[[bytes], Any]:
     # As `random` does it: hashlib loads OpenSSL, which takes longer than a commit.
-    for module in ("_sha2", "_sha256"):
-        with contextlib.suppress(ImportError):
-            return cast("Callable[[bytes], Any]", importlib.import_module(module).sha256)
+    with contextlib.suppress(ImportError):
+        module = importlib.import_module("_sha2" if sys.version_info >= (3, 12) else "_sha256")
+        return cast("Callable[[bytes], Any]", module.sha256)
     from hashlib import sha256
 
     return sha256
