@@ -369,6 +369,20 @@ def test_a_recipe_that_imports_logging_only_when_it_runs_gets_its_levels_too(pro
     ]
 
 
+def test_an_import_of_logging_in_a_run_moves_no_finder_from_under_another_thread(project: Project) -> None:
+    project.recipe(
+        "demo",
+        "import sys\n"
+        "class Demo(LiveOperation):\n"
+        "    def run(self, p):\n"
+        "        before, late = sys.meta_path.copy(), 'logging' not in sys.modules\n"
+        "        import logging\n"
+        "        print(late, sys.meta_path == before)\n",
+    )
+
+    assert "True True" in project.stagerun("run", "demo").out.splitlines()
+
+
 def test_a_recipe_that_sets_logging_up_itself_gets_each_line_once(project: Project) -> None:
     project.recipe(
         "own",

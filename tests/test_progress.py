@@ -567,6 +567,7 @@ def _ring() -> dict[str, Any]:
         ({"a": [1, {"b": b"x"}]}, "p.result: JSON can't hold result['a'][1]['b'], a bytes"),
         ({"a": (0.5, float("nan"))}, "p.result: JSON can't hold result['a'][1], the number nan"),
         ({"a": float("-inf")}, "p.result: JSON can't hold result['a'], the number -inf"),
+        ({"a": 10**5000}, "p.result: JSON can't hold result['a'], a int"),
     ],
 )
 def test_a_result_that_json_can_not_hold_is_refused_with_the_path_of_the_part(

@@ -194,11 +194,12 @@ class _Awaited:
     def __init__(self, name: str, then: Callable[[], object]) -> None:
         self._name = name
         self._then = then
+        self._found = False
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> "ModuleSpec | None":
-        if name != self._name or self not in sys.meta_path:
+        if name != self._name or self._found:
             return None
-        self.forget()
+        self._found = True  # it stays on the list, through which another thread may be looking just now
         spec = find_spec(name)
         if spec is not None and spec.loader is not None:
             execute = spec.loader.exec_module

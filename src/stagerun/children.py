@@ -139,8 +139,7 @@ class Children:
         if request.timeout is not None and not is_limit(request.timeout):
             raise RecipeError(f"p.sh: timeout must be a number of seconds above 0, not {request.timeout!r}")
         adopt_orphans()
-        # A run inside a program of another run is kin of both; a fork has programs of its own.
-        mark = f"{os.environ.get(_MARK, '')}/{os.getpid()}-{self._run}-"
+        mark = self._mark()
         own, all_ = Kin(_MARK, f"{mark}{next(self._numbers)}."), self._all or Kin(_MARK, mark)
         self._all = all_
         begun = time.monotonic()
@@ -185,7 +184,7 @@ class Children:
             raise RecipeError("p.sh: interactive=True needs a terminal", "run it on one, or leave interactive=True out")
         if request.capture or request.pty or request.timeout is not None or request.stdin is not None:
             raise RecipeError("p.sh: interactive=True goes with no capture, pty, stdin or timeout", "leave them out")
-        kin = Kin(_MARK, f"{os.environ.get(_MARK, '')}/{os.getpid()}-{self._run}-{next(self._numbers)}.")
+        kin = Kin(_MARK, f"{self._mark()}{next(self._numbers)}.")
         environ = self._environ(request.env, apart=False) | {_MARK: kin.mark}
         begun = time.monotonic()
         process: subprocess.Popen[bytes] | None = None
@@ -210,6 +209,11 @@ class Children:
         """End all that is left of every program that was run."""
         if self._all is not None and os.getpid() == self._pid:
             self._all.end(hurried=lambda: self._interrupts.hurried)
+
+    def _mark(self) -> str:
+        """Return how the programs of this run are marked."""
+        # A run inside a program of another run is kin of both; a fork has programs of its own.
+        return f"{os.environ.get(_MARK, '')}/{os.getpid()}-{self._run}-"
 
     def _environ(self, given: Mapping[str, Any] | None, *, apart: bool = True) -> dict[str, str]:
         environ = {name: value for name, value in os.environ.items() if name not in self._hidden}

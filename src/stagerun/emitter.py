@@ -270,22 +270,15 @@ class Emitter:
         self._dropped_for = error.message
 
     def _tell(self, entry: events.Entry, view: RunView) -> None:
-        for sink in self._sinks:
-            try:
-                sink.update(entry, view)
-            except Exception as error:
-                self._let_go(sink, error)
+        self._each_sink(lambda sink: sink.update(entry, view))
 
     def _each_sink(self, act: Callable[[Sink], None]) -> None:
-        for sink in self._sinks:
+        for sink in self._sinks.copy():
             try:
                 act(sink)
+            except (RecursionError, MemoryError):
+                raise  # the recipe is at its limits, not the display
             except Exception as error:
-                self._let_go(sink, error)
-
-    def _let_go(self, sink: Sink, error: Exception) -> None:
-        """Go on without a sink that has failed: a display must never stop the work."""
-        if isinstance(error, RecursionError | MemoryError):
-            raise error  # the recipe is at its limits, not the display
-        self._sinks = [each for each in self._sinks if each is not sink]
-        self.broken_sinks.append((sink, error))
+                # A display must never stop the work.
+                self._sinks.remove(sink)
+                self.broken_sinks.append((sink, error))

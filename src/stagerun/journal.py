@@ -19,7 +19,7 @@ from stagerun.view import RunView, StageView, begin, end_of
 
 _DELETED_AT_A_TIME: Final = 100
 HURRIED_PATIENCE: Final = 2.0
-_BARE_WEIGHT: Final = 128
+_BARE_WEIGHT: Final = 128  # characters that an event counts for besides its text
 _AT_ONCE: Final = 0.01  # seconds; log lines that came within it share a row, and its time
 _INSERT_EVENT: Final = "INSERT INTO events (run_id, seq, time, kind, data) VALUES (?, ?, ?, ?, ?)"
 _INSERT_STAGE: Final = (

@@ -15,7 +15,6 @@ from types import ModuleType
 from typing import Any, Final, cast
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from stagerun.errors import RecipeError, StagerunError, UsageError
 from stagerun.operation import LiveOperation
@@ -103,7 +102,7 @@ def load(target: str, folder: Path) -> Found:
     begun = time.monotonic()
     module = _import_file(recipe) if recipe.endswith(".py") else _import_module(recipe, folder)
     seconds = time.monotonic() - begun
-    return replace(_found(_choose(module, recipe, name), recipe), import_seconds=seconds)
+    return _found(_choose(module, recipe, name), recipe, seconds)
 
 
 def _split(target: str) -> tuple[str, str | None]:
@@ -128,13 +127,14 @@ def listing(folder: Path) -> list[Listed]:
     return sorted(found, key=lambda each: each.target)
 
 
-def _found(operation: type[LiveOperation], recipe: str) -> Found:
+def _found(operation: type[LiveOperation], recipe: str, import_seconds: float = 0.0) -> Found:
     source = getattr(sys.modules.get(operation.__module__), "__file__", None)
     return Found(
         operation=operation,
         target=f"{recipe}:{operation.__name__}",
         recipe=recipe,
         source=Path(source) if source else None,
+        import_seconds=import_seconds,
     )
 
 

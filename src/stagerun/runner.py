@@ -26,7 +26,7 @@ from stagerun.view import RunView
 if TYPE_CHECKING:
     from stagerun.children import Children
 
-SLOW_IMPORT: Final = 0.5  # seconds; nobody wonders about less
+_SLOW_IMPORT: Final = 0.5  # seconds; nobody wonders about less
 HELD_EXIT_CODE: Final = 3
 TIMED_OUT_EXIT_CODE: Final = 124  # as timeout(1)
 # 128 + the signal's number, as shells count it.
@@ -225,9 +225,8 @@ class Runner:
         self._masker.learn(operation.checked().secret_values().values())
 
     def _tell_of_slow_import(self, found: recipes.Found) -> None:
-        if found.import_seconds > SLOW_IMPORT:
-            text = f"importing recipe {found.recipe} took {wording.duration(found.import_seconds)}"
-            self.emitter.emit(events.Log(text))
+        if found.import_seconds > _SLOW_IMPORT:
+            self.emitter.emit(events.Log(wording.slow_import(found.recipe, found.import_seconds)))
 
     def _warn_of_short_secrets(self, operation: LiveOperation) -> None:
         for name, value in operation.secret_values().items():

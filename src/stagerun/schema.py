@@ -23,7 +23,6 @@ _NETWORK: Final = frozenset(
 )
 _OCTAL: Final = rb"\\([0-7]{3})"
 _MAGIC: Final = b"SQLite format 3\0"
-_HEADER_SIZE: Final = 100
 APPLICATION_ID: Final = 0x73746772  # "stgr", in the file's header (sqlite.org/fileformat2.html, offset 68)
 
 
@@ -131,7 +130,7 @@ def open_for_writing(path: Path, *, durable: bool = True) -> sqlite3.Connection:
     """
     try:
         _create_file(path)
-        if path.stat().st_size and not _is_current(path):
+        if path.stat().st_size:
             # Looked at first without writing, because closing a connection may write to a foreign file too.
             open_for_looking = _connect(path, readonly=True)
             try:
@@ -235,14 +234,6 @@ def _connect(path: Path, *, readonly: bool = False) -> sqlite3.Connection:
     # The file may come from anywhere: let its schema run no functions (sqlite.org/security.html).
     connection.execute("PRAGMA trusted_schema = OFF")
     return connection
-
-
-def _is_current(path: Path) -> bool:
-    """Return True if the first bytes say that it is a journal of this version (sqlite.org/fileformat.html, 1.3)."""
-    with path.open("rb") as file:
-        header = file.read(_HEADER_SIZE)
-    version, application = int.from_bytes(header[60:64]), int.from_bytes(header[68:72])
-    return header.startswith(_MAGIC) and (application, version) == (APPLICATION_ID, VERSION)
 
 
 def _create_file(path: Path) -> None:

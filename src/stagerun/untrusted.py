@@ -74,7 +74,8 @@ def _weighty(text: str, *, colours: bool = False) -> Sequence[int]:
         return range(len(text))
     from unicodedata import category
 
-    hidden = {index for match in re.finditer(_SGR, text) for index in range(*match.span()) if not colours}
+    spans = [] if colours else [match.span() for match in re.finditer(_SGR, text)]
+    hidden = {index for span in spans for index in range(*span)}
     return [
         index
         for index, each in enumerate(text)

@@ -1,5 +1,6 @@
 """What JSON can hold of a recipe's values, exactly (checkpoints) or nearly (results), and why not."""
 
+import json
 import math
 import re
 from collections.abc import Mapping
@@ -26,8 +27,6 @@ def exact(value: object, what: str) -> Any:
 
 def through_json(value: object, what: str) -> Any:
     """Return `value` as JSON gives it back; RecipeError names the part that JSON can't hold."""
-    import json
-
     try:
         return json.loads(json.dumps(value, allow_nan=False))
     except (TypeError, ValueError, RecursionError) as error:
@@ -45,10 +44,12 @@ def _unjsonable(value: object, path: str, depth: int) -> str | None:
         parts = [(f"{path}[{name!r}]", each) for name, each in value.items()]
     elif isinstance(value, list | tuple):
         parts = [(f"{path}[{position}]", each) for position, each in enumerate(value)]
-    elif isinstance(value, float) and not math.isfinite(value):
-        return f"{path}, the number {value!r}"
     else:
-        return None if isinstance(value, str | int | float | None) else f"{path}, a {type(value).__name__}"
+        try:
+            json.dumps(value, allow_nan=False)
+        except (TypeError, ValueError):
+            return f"{path}, {'the number ' + repr(value) if isinstance(value, float) else 'a ' + type(value).__name__}"
+        return None
     return next((found for name, each in parts if (found := _unjsonable(each, name, depth + 1))), None)
 
 

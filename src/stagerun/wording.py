@@ -51,6 +51,10 @@ def duration(seconds: float) -> str:
     return f"{whole // _HOUR}h {whole % _HOUR // 60:02}m"
 
 
+def slow_import(recipe: str, seconds: float) -> str:
+    return f"importing recipe {recipe} took {duration(seconds)}"
+
+
 def time_left(seconds: float) -> str:
     """`12s`, `1m 04s`: a guess, so without tenths."""
     return f"{max(1, round(seconds))}s" if round(seconds) < _MINUTE else duration(round(seconds))

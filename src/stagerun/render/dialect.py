@@ -5,6 +5,7 @@ CI systems derive from it.
 """
 
 from collections.abc import Iterable, Iterator
+from typing import Final
 
 from stagerun import events
 from stagerun.render import lines
@@ -13,7 +14,7 @@ from stagerun.untrusted import disarm, disarm_line
 from stagerun.view import RunView
 
 
-_BROKEN = frozenset({RunState.FAILED, RunState.TIMED_OUT, RunState.CRASHED})
+_BROKEN: Final = frozenset({RunState.FAILED, RunState.TIMED_OUT, RunState.CRASHED})
 
 
 class Command(str):

@@ -89,7 +89,7 @@ class Output:
 
     def _send(self, data: bytes) -> None:
         assert self._descriptor is not None
-        rest: bytes | memoryview = data if len(data) <= _CHUNK else memoryview(data)
+        rest = memoryview(data)
         while rest:
             if not self._can_take():
                 if self.given_up():
