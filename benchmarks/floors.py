@@ -1,6 +1,7 @@
 """What SQLite alone takes: Python source for processes that commit rows as the journal does."""
 
-# As `stagerun.schema` opens it: the same table, write-ahead log and durability; a row as long as that of a stage event.
+# As `stagerun.journal.sqlite.schema` opens it: the same table, write-ahead log and durability. A row is as long as that
+# of a stage event.
 # Arguments: the file, how many units, commits for each, tables with a row in each commit, seconds of work before it.
 COMMITS = """
 import os, sqlite3, sys, time

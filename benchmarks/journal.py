@@ -18,10 +18,11 @@ from typing import TypeVar
 
 from benchmarks.harness import Contender, Workload
 from benchmarks.project import STAGERUN
-from stagerun import events, schema
-from stagerun.identity import current_process
-from stagerun.journal import Journal
-from stagerun.records import Records
+from stagerun import events
+from stagerun.journal.sqlite import schema
+from stagerun.journal.sqlite.reading import Records
+from stagerun.journal.sqlite.writing import Journal
+from stagerun.machine.identity import current_process
 from stagerun.states import RunState, StageState
 from stagerun.view import RunView, fold
 

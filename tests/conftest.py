@@ -11,14 +11,17 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
-from stagerun import LiveOperation, events, recipes, schema
-from stagerun.emitter import Clock, Sink
-from stagerun.interrupts import Interrupts
-from stagerun.journal import Journal
-from stagerun.records import Records, Resumption
+from stagerun import LiveOperation, events
+from stagerun.authoring import finding
+from stagerun.engine.runner import Runner
+from stagerun.journal.sqlite import schema
+from stagerun.journal.sqlite.reading import Records, Resumption
+from stagerun.journal.sqlite.writing import Journal
+from stagerun.machine.clock import Clock
+from stagerun.machine.interrupts import Interrupts
 from stagerun.render.output import Output
 from stagerun.render.plain import Plain
-from stagerun.runner import Runner
+from stagerun.sinks import Sink
 from stagerun.view import RunView
 
 
@@ -118,7 +121,7 @@ class Bench:
                 clock=self.clock.as_clock(),
             )
             kind = type(operation)
-            found = recipes.Found(operation=kind, target=f"demo:{kind.__name__}", recipe="demo", source=None)
+            found = finding.Found(operation=kind, target=f"demo:{kind.__name__}", recipe="demo", source=None)
             try:
                 return runner.run(found, operation, resumption=resumption)
             finally:

@@ -20,13 +20,15 @@ from typing import Any, cast
 
 import sqlite_utils  # noqa: F401 - so that no fork has to
 
-from stagerun import LiveOperation, Progress, recipes, schema
-from stagerun.emitter import Clock
+from stagerun import LiveOperation, Progress
+from stagerun.authoring import finding
+from stagerun.engine.runner import Runner
 from stagerun.errors import JournalError
-from stagerun.interrupts import Interrupts
-from stagerun.journal import Journal
-from stagerun.records import Records
-from stagerun.runner import Runner
+from stagerun.journal.sqlite import schema
+from stagerun.journal.sqlite.reading import Records
+from stagerun.journal.sqlite.writing import Journal
+from stagerun.machine.clock import Clock
+from stagerun.machine.interrupts import Interrupts
 from stagerun.states import RESUMABLE, RunState
 from stagerun.view import RunView
 from tests import rebuild
@@ -159,7 +161,7 @@ def live(operation: type[LiveOperation], path: Path, moment: int) -> None:
     resumption = records.resumption(before) if before else None
     if before is not None:
         operation = next(each for each in (*FIXTURES.values(), Second) if each.__name__ == before.operation)
-    found = recipes.Found(operation=operation, target=f"demo:{operation.__name__}", recipe="demo", source=None)
+    found = finding.Found(operation=operation, target=f"demo:{operation.__name__}", recipe="demo", source=None)
     # The ticker writes at moments of its own; here only the numbered ones count.
     runner = Runner(journal=book, records=records, sinks=[], interrupts=Interrupts(), clock=Clock(tick=3600))
     runner.run(found, operation(owner="demo"), resumption=resumption)

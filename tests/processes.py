@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 
-from stagerun import schema
-from stagerun.records import Records
+from stagerun.journal.sqlite import schema
+from stagerun.journal.sqlite.reading import Records
 from stagerun.view import RunView
 from tests.conftest import Done, Project
 

@@ -11,13 +11,15 @@ import threading
 import time
 from pathlib import Path
 
-from stagerun import events, schema
-from stagerun.emitter import Clock, Emitter
+from stagerun import events
+from stagerun.engine.emitter import Emitter
 from stagerun.errors import OperationCancelled
-from stagerun.interrupts import Interrupts
-from stagerun.journal import Journal
-from stagerun.masking import Masker
-from stagerun.records import Records
+from stagerun.journal.sqlite import schema
+from stagerun.journal.sqlite.reading import Records
+from stagerun.journal.sqlite.writing import Journal
+from stagerun.machine.clock import Clock
+from stagerun.machine.interrupts import Interrupts
+from stagerun.text.masking import Masker
 
 
 def main(rounds: int, folder: Path) -> dict[str, int]:

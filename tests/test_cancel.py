@@ -9,7 +9,8 @@ from contextlib import closing, suppress
 
 import pytest
 
-from stagerun import LiveOperation, OperationCancelled, Progress, schema
+from stagerun import LiveOperation, OperationCancelled, Progress
+from stagerun.journal.sqlite import schema
 from stagerun.states import RunState, StageState
 from tests.conftest import STAGERUN, Bench, Project
 from tests.processes import (

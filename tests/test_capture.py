@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from stagerun import LiveOperation, Progress, events
-from stagerun.capture import Capture
-from stagerun.masking import Masker
+from stagerun.authoring.capture import Capture
 from stagerun.states import RunState
+from stagerun.text.masking import Masker
 from tests.conftest import Bench, Project
 
 
@@ -485,8 +485,8 @@ def test_a_process_without_streams_is_captured_too() -> None:
     program = """
 import sys
 sys.stdout = sys.stderr = None
-from stagerun.capture import Capture
-from stagerun.masking import Masker
+from stagerun.authoring.capture import Capture
+from stagerun.text.masking import Masker
 lines = []
 with Capture(lambda *line: lines.append(line), Masker()):
     print("told")
@@ -500,8 +500,8 @@ raise SystemExit(7)
 def test_a_fork_of_the_recipe_prints_where_it_would_have_printed_without_us() -> None:
     program = """
 import os, sys
-from stagerun.capture import Capture
-from stagerun.masking import Masker
+from stagerun.authoring.capture import Capture
+from stagerun.text.masking import Masker
 lines = []
 with Capture(lambda *line: lines.append(line), Masker()):
     child = os.fork()

@@ -17,10 +17,11 @@ from typing import Any
 import psutil
 import pytest
 
-from stagerun import ChildFailed, LiveOperation, Progress, Secret, events, schema
-from stagerun.children import Completed
-from stagerun.emitter import Sink
+from stagerun import ChildFailed, LiveOperation, Progress, Secret, events
 from stagerun.errors import RecipeError
+from stagerun.journal.sqlite import schema
+from stagerun.programs.children import Completed
+from stagerun.sinks import Sink
 from stagerun.states import RunState
 from stagerun.view import RunView
 from tests.conftest import STAGERUN, Bench, Project

@@ -13,13 +13,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from stagerun import LiveOperation, Progress, ci, events
-from stagerun.masking import Masker
-from stagerun.recipes import load
+from stagerun import LiveOperation, Progress, events
+from stagerun.authoring.finding import load
+from stagerun.machine import ci
 from stagerun.render import dialect_of
 from stagerun.render.output import Output
 from stagerun.render.plain import Plain
-from stagerun.untrusted import disarm, disarm_line, neutralise, neutralise_json
+from stagerun.text.masking import Masker
+from stagerun.text.untrusted import disarm, disarm_line, neutralise, neutralise_json
 from tests.ci_parsers import PARSERS, Command, controls, folds
 from tests.conftest import STAGERUN, Bench, Project
 from tests.hostile import LINES

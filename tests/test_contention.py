@@ -14,9 +14,11 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from stagerun import LiveOperation, Progress, cli, database, identity, schema
+from stagerun import LiveOperation, Progress, cli
 from stagerun.errors import JournalError
-from stagerun.records import Records
+from stagerun.journal.sqlite import database, schema
+from stagerun.journal.sqlite.reading import Records
+from stagerun.machine import identity
 from stagerun.states import RunState
 from tests import rebuild
 from tests.conftest import Bench, Project
@@ -29,11 +31,12 @@ WRITER = f"""
 import sys
 from pathlib import Path
 
-from stagerun import events, schema
-from stagerun.interrupts import Interrupts
-from stagerun.journal import Journal
-from stagerun.masking import Masker
-from stagerun.runner import Clock, Emitter
+from stagerun import events
+from stagerun.journal.sqlite import schema
+from stagerun.machine.interrupts import Interrupts
+from stagerun.journal.sqlite.writing import Journal
+from stagerun.text.masking import Masker
+from stagerun.engine.runner import Clock, Emitter
 from stagerun.states import RunState
 
 path = Path(sys.argv[1])

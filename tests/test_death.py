@@ -12,10 +12,12 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from stagerun import events, identity, schema
-from stagerun.identity import Process, current_process
-from stagerun.journal import Journal
-from stagerun.records import SILENCE, Records
+from stagerun import events
+from stagerun.journal.sqlite import schema
+from stagerun.journal.sqlite.reading import SILENCE, Records
+from stagerun.journal.sqlite.writing import Journal
+from stagerun.machine import identity
+from stagerun.machine.identity import Process, current_process
 from stagerun.states import RunState, StageState
 from stagerun.view import RunView, fold
 from tests.conftest import START, Project

@@ -10,9 +10,10 @@ import click
 import pytest
 from msgspec.structs import fields
 
-from stagerun import LiveOperation, events, schema
+from stagerun import LiveOperation, events
 from stagerun.cli import cli
-from stagerun.project import SETTINGS
+from stagerun.journal.sqlite import schema
+from stagerun.machine.settings import SETTINGS
 from tests.conftest import Bench, Project
 
 

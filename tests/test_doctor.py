@@ -8,9 +8,10 @@ from contextlib import closing
 
 import pytest
 
-from stagerun import __version__, schema
+from stagerun import __version__
 from stagerun.commands import doctor
 from stagerun.commands.doctor import Finding
+from stagerun.journal.sqlite import schema
 from tests.conftest import Project
 from tests.processes import GATE, open_gate, read_until, rows, running
 

@@ -13,8 +13,9 @@ from xml.etree import ElementTree as ET
 import pytest
 from markdown_it import MarkdownIt
 
-from stagerun import LiveOperation, Progress, identity
-from stagerun.render import junit, trace
+from stagerun import LiveOperation, Progress
+from stagerun.machine import identity
+from stagerun.reports import junit, trace
 from tests.conftest import STAGERUN, START, Bench, Project, timeless
 from tests.processes import GATE, finish, open_gate, read_until, running
 

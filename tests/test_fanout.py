@@ -1600,11 +1600,13 @@ STORM = """
 import itertools, os, random, sys, threading
 from pathlib import Path
 
-from stagerun import LiveOperation, recipes, schema
-from stagerun.interrupts import Interrupts
-from stagerun.journal import Journal
-from stagerun.records import Records
-from stagerun.runner import Runner
+from stagerun import LiveOperation
+from stagerun.authoring import finding
+from stagerun.journal.sqlite import schema
+from stagerun.machine.interrupts import Interrupts
+from stagerun.journal.sqlite.writing import Journal
+from stagerun.journal.sqlite.reading import Records
+from stagerun.engine.runner import Runner
 
 path = Path("storm.db")
 connection = schema.open_for_writing(path)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from stagerun import schema
+from stagerun.journal.sqlite import schema
 from tests.conftest import STAGERUN, Project
 
 

@@ -76,8 +76,10 @@ def test_what_a_recipe_imports_loads_no_command_line_and_no_journal(project: Pro
     names = "LiveOperation, OperationCancelled, Progress, Secret"
     loaded = _loaded(project, f"{_WRAPPER}from stagerun import {names}\ntell()")
 
-    assert {"stagerun.operation", "stagerun.progress"} <= loaded
-    assert loaded & {"click", "rich", "sqlite3", "sqlite_utils", "starlette", "stagerun.journal"} == set()
+    assert {"stagerun.authoring.operation", "stagerun.authoring.progress"} <= loaded
+    assert (
+        loaded & {"click", "rich", "sqlite3", "sqlite_utils", "starlette", "stagerun.journal.sqlite.writing"} == set()
+    )
 
 
 def test_the_version_is_answered_without_a_command_line_parser(project: Project) -> None:
@@ -98,22 +100,25 @@ def test_the_help_loads_no_journal(project: Project) -> None:
 def test_a_read_command_loads_sqlite3_and_nothing_heavy(recorded: Project, arguments: list[str]) -> None:
     loaded = _loaded(recorded, _COMMAND, *arguments)
 
-    assert {"sqlite3", "stagerun.records"} <= loaded
-    assert loaded & {"stagerun.runner", "stagerun.journal", *HEAVY} == set()
+    assert {"sqlite3", "stagerun.journal.sqlite.reading"} <= loaded
+    assert loaded & {"stagerun.engine.runner", "stagerun.journal.sqlite.writing", *HEAVY} == set()
 
 
 def test_list_loads_nothing_heavy(recorded: Project) -> None:
     loaded = _loaded(recorded, _COMMAND, "list")
 
-    assert {"stagerun.recipes"} <= loaded
-    assert loaded & {"stagerun.runner", "stagerun.journal", *HEAVY} == set()
+    assert {"stagerun.authoring.finding"} <= loaded
+    assert loaded & {"stagerun.engine.runner", "stagerun.journal.sqlite.writing", *HEAVY} == set()
 
 
 def test_a_plain_run_on_an_existing_journal_loads_nothing_heavy(recorded: Project) -> None:
     loaded = _loaded(recorded, _COMMAND, "run", "orders:Import")
 
-    assert {"sqlite3", "stagerun.runner", "stagerun.render.plain"} <= loaded
-    assert loaded & {"subprocess", "concurrent.futures", "stagerun.children", "stagerun.fanout"} == set()
+    assert {"sqlite3", "stagerun.engine.runner", "stagerun.render.plain"} <= loaded
+    assert (
+        loaded & {"subprocess", "concurrent.futures", "stagerun.programs.children", "stagerun.authoring.fanout"}
+        == set()
+    )
     assert loaded & HEAVY == set()
 
 
@@ -122,5 +127,5 @@ def test_the_first_run_on_a_new_journal_loads_sqlite_utils_for_its_migrations(pr
 
     loaded = _loaded(project, _COMMAND, "run", "orders:Import")
 
-    assert {"sqlite_utils", "stagerun.runner"} <= loaded
+    assert {"sqlite_utils", "stagerun.engine.runner"} <= loaded
     assert loaded & {"rich", "psutil", "tenacity"} == set()

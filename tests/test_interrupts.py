@@ -10,7 +10,7 @@ from types import FrameType
 import pytest
 
 from stagerun import LiveOperation, OperationCancelled, Progress, events
-from stagerun.interrupts import Interrupts
+from stagerun.machine.interrupts import Interrupts
 from stagerun.view import RunView
 from tests.conftest import Bench, Seen
 
@@ -284,7 +284,7 @@ def _python(body: str) -> tuple[int, str]:
     program = f"""
 import signal
 from stagerun import OperationCancelled
-from stagerun.interrupts import Interrupts
+from stagerun.machine.interrupts import Interrupts
 
 for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
     signal.signal(each, signal.SIG_DFL)

@@ -11,14 +11,16 @@ from typing import Final
 import pytest
 from msgspec.structs import replace
 
-from stagerun import LiveOperation, Progress, events, schema
-from stagerun.emitter import Emitter, Sink
+from stagerun import LiveOperation, Progress, events
+from stagerun.engine.emitter import Emitter
 from stagerun.errors import JournalError
-from stagerun.interrupts import Interrupts
-from stagerun.journal import Journal
-from stagerun.masking import Masker
-from stagerun.records import Records
+from stagerun.journal.sqlite import schema
+from stagerun.journal.sqlite.reading import Records
+from stagerun.journal.sqlite.writing import Journal
+from stagerun.machine.interrupts import Interrupts
+from stagerun.sinks import Sink
 from stagerun.states import RunState, StageState
+from stagerun.text.masking import Masker
 from stagerun.view import RunView
 from tests.conftest import START, Bench, HandClock, Project, apart
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from stagerun import LiveOperation, Progress, Secret, identity
+from stagerun import LiveOperation, Progress, Secret
+from stagerun.machine import identity
 from stagerun.render.jsonl import JsonLines
 from stagerun.render.output import Output
 from tests.conftest import Bench, Project

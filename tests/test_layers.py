@@ -1,6 +1,7 @@
-"""The layers of the source, checked from the source: who may import whom."""
+"""The wings of the source, checked from the source: who may import whom, directly and through others."""
 
 import ast
+from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Final
@@ -10,80 +11,46 @@ import stagerun
 
 SOURCE: Final = Path(stagerun.__file__).parent
 
-# A module imports only from lines above its own; modules in one line don't know each other.
-LAYERS: Final = (
+# A wing imports only from the lines above it; wings on one line do not import each other.
+WINGS: Final = (
     "errors",
-    "ci states",
-    "events identity interrupts params retries untrusted",
-    "database loops masking processes project streams tracebacks values view wording",
-    "capture children",
-    "fanout",
-    "progress",
-    "operation",
-    "journal recipes records schema stagerun",
-    "emitter",
-    (
-        "runner render render.output render.paint render.lines render.dialect render.ci render.frame render.document"
-        " render.report render.catalogue render.junit render.markdown render.trace"
-        " render.plain render.quiet render.jsonl render.live"
-    ),
-    (
-        "commands commands.common commands.say commands.moments commands.execution commands.run commands.resume"
-        " commands.cancel commands.wait commands.watch commands.list commands.show commands.status"
-        " commands.history commands.export commands.logs commands.prune commands.doctor"
-    ),
+    "exit_codes machine",
+    "states",
+    "events",
+    "view",
+    "sinks",
+    "text",
+    "programs journal",
+    "authoring",
+    "engine reports stagerun",
+    "render",
+    "commands",
     "cli",
     "__main__",
 )
 
-# Inside these two packages a few modules build on a common one.
-EXCEPTIONS: Final = {
-    "render": {
-        *("render.dialect", "render.ci", "render.output"),
-        *("render.plain", "render.quiet", "render.jsonl", "render.live"),
-    },
-    "render.dialect": {"render.lines"},
-    "render.ci": {"render.dialect", "render.lines", "render.markdown"},
-    "render.frame": {"render.lines"},
-    "render.junit": {"render.lines"},
-    "render.markdown": {"render.lines"},
-    "render.report": {"render.lines", "render.paint"},
-    "render.catalogue": {"render.paint"},
-    "render.plain": {"render.dialect", "render.lines", "render.output", "render.paint"},
-    "render.quiet": {"render.dialect", "render.lines", "render.output"},
-    "render.jsonl": {"render.output"},
-    "render.live": {"render.dialect", "render.frame", "render.lines", "render.output"},
-    "commands.execution": {"commands.common", "commands.say"},
-    "commands.run": {"commands.common", "commands.execution"},
-    "commands.resume": {"commands.common", "commands.execution"},
-    "commands.watch": {"commands.common", "commands.execution"},
-    "commands.cancel": {"commands.common", "commands.say"},
-    "commands.wait": {"commands.common"},
-    "commands.list": {"commands.common"},
-    "commands.show": {"commands.common"},
-    "commands.status": {"commands.common"},
-    "commands.history": {"commands.common", "commands.moments"},
-    "commands.prune": {"commands.common", "commands.moments"},
-    "commands.export": {"commands.common"},
-    "commands.logs": {"commands.common"},
-    "commands.doctor": {"commands.common"},
+# What may not be loaded by importing a wing, however long the way is.
+APART: Final = {
+    "render": {"journal", "engine", "commands"},
+    "reports": {"journal", "engine", "render", "commands"},
+    "journal": {"authoring", "engine", "reports", "render", "commands"},
+    "authoring": {"journal", "engine", "reports", "render", "commands"},
+    "text": {"programs", "journal"},
 }
 
 # A library from outside is one module's business, or a few modules'.
 LIBRARIES: Final = {
-    "sqlite3": {"database", "schema", "journal", "records", "commands.doctor"},
-    "sqlite_utils": {"schema"},
-    "click": {"cli", *(name for name in LAYERS[-3].split() if name != "commands")},
-    "rich": {"render.frame", "render.live"},
-    "msgspec": {
-        *("emitter", "events", "identity", "masking", "params", "progress", "project", "recipes", "records"),
-        *("runner", "values", "view", "commands.resume"),
+    "sqlite3": {
+        *("journal.sqlite.database", "journal.sqlite.schema", "journal.sqlite.writing", "journal.sqlite.reading"),
+        "commands.doctor",
     },
-    "tenacity": {"retries"},
-    "psutil": {"identity", "processes"},
+    "sqlite_utils": {"journal.sqlite.schema"},
+    "rich": {"render.frame", "render.live"},
+    "tenacity": {"authoring.retries"},
+    "psutil": {"machine.identity", "programs.process_tree"},
 }
 
-LAYER: Final = {name: layer for layer, names in enumerate(LAYERS) for name in names.split()}
+LINE: Final = {wing: line for line, wings in enumerate(WINGS) for wing in wings.split()}
 
 
 def _name(file: Path) -> str:
@@ -94,10 +61,20 @@ def _name(file: Path) -> str:
 TREES: Final = {_name(file): ast.parse(file.read_text("utf-8")) for file in SOURCE.rglob("*.py")}
 
 
-def _imported(tree: ast.Module) -> set[str]:
-    """Return every dotted name that is imported, wherever in the file, also those for types alone."""
+def _statements(node: ast.AST, *, at_once: bool) -> Iterator[ast.AST]:
+    """Yield all nodes; `at_once` only those that run when the module is imported."""
+    for child in ast.iter_child_nodes(node):
+        late = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        for_types = isinstance(child, ast.If) and ast.unparse(child.test).endswith("TYPE_CHECKING")
+        if not (at_once and (late or for_types)):
+            yield child
+            yield from _statements(child, at_once=at_once)
+
+
+def _imported(name: str, *, at_once: bool = False) -> set[str]:
+    """Return every dotted name that module `name` imports, wherever in the file, or only `at_once`."""
     names = set[str]()
-    for node in ast.walk(tree):
+    for node in _statements(TREES[name], at_once=at_once):
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -106,10 +83,10 @@ def _imported(tree: ast.Module) -> set[str]:
     return names
 
 
-def _own(name: str) -> set[str]:
+def _own(name: str, *, at_once: bool = False) -> set[str]:
     """Return the modules of this package that module `name` imports."""
     found = set[str]()
-    for dotted in _imported(TREES[name]):
+    for dotted in _imported(name, at_once=at_once):
         inner = dotted.removeprefix("stagerun.")
         if not dotted.startswith("stagerun"):
             continue
@@ -118,53 +95,67 @@ def _own(name: str) -> set[str]:
     return found - {name}
 
 
+def _loaded(name: str) -> set[str]:
+    """Return every module that importing `name` loads, however long the way is; packages load with what is in them."""
+    reached, waiting = set[str](), [name]
+    while waiting:
+        each = waiting.pop()
+        around = {each.rpartition(".")[0]} - {""}
+        for other in (_own(each, at_once=True) | around) - reached:
+            reached.add(other)
+            waiting.append(other)
+    return reached
+
+
+def _wing(name: str) -> str:
+    return name.partition(".")[0]
+
+
 IMPORTS: Final = {name: _own(name) for name in TREES}
 
 
-def test_every_module_stands_in_the_table_and_the_table_holds_no_other() -> None:
-    assert sorted(LAYER) == sorted(TREES)
-    assert sum(len(names.split()) for names in LAYERS) == len(LAYER)
+def test_every_wing_stands_in_the_table_once_and_the_table_holds_no_other() -> None:
+    assert sorted(LINE) == sorted({_wing(name) for name in TREES})
+    assert sum(len(wings.split()) for wings in WINGS) == len(LINE)
 
 
-def test_a_module_imports_only_from_the_layers_above_its_own() -> None:
+def test_a_wing_imports_only_from_the_lines_above_it() -> None:
     broken = {
         f"{name} imports {other}"
         for name, others in IMPORTS.items()
-        for other in others - EXCEPTIONS.get(name, set())
-        if LAYER[other] >= LAYER[name]
+        for other in others
+        if _wing(other) != _wing(name) and LINE[_wing(other)] >= LINE[_wing(name)]
     }
 
     assert broken == set()
-
-
-def test_every_exception_to_the_layers_is_needed_and_stays_inside_one_package() -> None:
-    assert {name: others & IMPORTS[name] for name, others in EXCEPTIONS.items()} == EXCEPTIONS
-    assert {
-        (name.partition(".")[0], other.partition(".")[0]) for name, others in EXCEPTIONS.items() for other in others
-    } == {("render", "render"), ("commands", "commands")}
 
 
 def test_no_imports_go_round_in_a_circle() -> None:
     assert set(TopologicalSorter(IMPORTS).static_order()) == set(TREES)
 
 
-def test_no_display_knows_the_journal() -> None:
-    displays = {name for name in TREES if name.partition(".")[0] == "render"}
+def test_importing_a_wing_loads_none_that_it_has_to_stay_apart_from_also_through_others() -> None:
+    broken = {
+        f"{name} loads {other}"
+        for name in TREES
+        for other in _loaded(name)
+        if _wing(other) in APART.get(_wing(name), set())
+    }
 
-    assert {
-        (name, other) for name in displays for other in IMPORTS[name] & {"database", "schema", "journal", "records"}
-    } == set()
+    assert broken == set()
 
 
 def test_each_library_is_imported_only_where_the_table_says() -> None:
     used = {
-        library: {
-            name for name, tree in TREES.items() if any(each.partition(".")[0] == library for each in _imported(tree))
-        }
+        library: {name for name in TREES if any(each.partition(".")[0] == library for each in _imported(name))}
         for library in LIBRARIES
     }
 
     assert used == LIBRARIES
+
+
+def test_only_the_commands_and_the_border_know_the_command_line_parser() -> None:
+    assert {_wing(name) for name in TREES if "click" in _imported(name)} == {"cli", "commands"}
 
 
 def test_nothing_prints_except_the_commands_and_they_use_click_echo() -> None:

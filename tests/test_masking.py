@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from stagerun import events
-from stagerun.masking import MASK, SHORTEST, Masker
 from stagerun.states import RunState, StageState
+from stagerun.text.masking import MASK, SHORTEST, Masker
 from tests.forms import core, forms, found, shards
 
 

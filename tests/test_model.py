@@ -23,13 +23,16 @@ from hypothesis.stateful import (
 )
 from msgspec.structs import replace
 
-from stagerun import LiveOperation, Progress, events, identity, recipes, schema
+from stagerun import LiveOperation, Progress, events
+from stagerun.authoring import finding
+from stagerun.authoring.progress import Stage
+from stagerun.engine.runner import Runner
 from stagerun.errors import HeldError, JournalError, OperationCancelled, RecipeError
-from stagerun.interrupts import Interrupts
-from stagerun.journal import Journal
-from stagerun.progress import Stage
-from stagerun.records import Records, Resumption
-from stagerun.runner import Runner
+from stagerun.journal.sqlite import schema
+from stagerun.journal.sqlite.reading import Records, Resumption
+from stagerun.journal.sqlite.writing import Journal
+from stagerun.machine import identity
+from stagerun.machine.interrupts import Interrupts
 from stagerun.states import RESUMABLE, RunState, StageState
 from stagerun.view import RunView, StageView, end_of, fold
 from tests import rebuild
@@ -287,8 +290,8 @@ class Histories(RuleBasedStateMachine):
             clock=self.clock.as_clock(),
         )
 
-    def found(self, operation: type[LiveOperation]) -> recipes.Found:
-        return recipes.Found(operation=operation, target="demo:Scripted", recipe="demo", source=None)
+    def found(self, operation: type[LiveOperation]) -> finding.Found:
+        return finding.Found(operation=operation, target="demo:Scripted", recipe="demo", source=None)
 
     def live(
         self,

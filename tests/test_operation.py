@@ -6,8 +6,9 @@ import sys
 import pytest
 
 import stagerun
-from stagerun import LiveOperation, Progress, identity
+from stagerun import LiveOperation, Progress
 from stagerun.errors import RecipeError, UsageError
+from stagerun.machine import identity
 from tests.conftest import START, Bench, Project
 
 
@@ -285,11 +286,11 @@ def test_the_package_exports_what_a_recipe_author_imports() -> None:
     assert set(namespace) == set(stagerun.__all__)
     assert stagerun.__all__ == ["ChildFailed", "LiveOperation", "OperationCancelled", "Progress", "Secret"]
     assert {name: f"{value.__module__}.{name}" for name, value in namespace.items()} == {
-        "LiveOperation": "stagerun.operation.LiveOperation",
+        "LiveOperation": "stagerun.authoring.operation.LiveOperation",
         "ChildFailed": "stagerun.errors.ChildFailed",
         "OperationCancelled": "stagerun.errors.OperationCancelled",
-        "Progress": "stagerun.progress.Progress",
-        "Secret": "stagerun.params.Secret",
+        "Progress": "stagerun.authoring.progress.Progress",
+        "Secret": "stagerun.text.secrets.Secret",
     }
 
 
@@ -302,7 +303,10 @@ def test_the_package_lists_its_names_and_knows_no_other() -> None:
 @pytest.mark.parametrize(
     ("statement", "heavy"),
     [
-        ("import stagerun", {"stagerun.operation", "click", "rich", "sqlite_utils", "starlette", "msgspec", "asyncio"}),
+        (
+            "import stagerun",
+            {"stagerun.authoring.operation", "click", "rich", "sqlite_utils", "starlette", "msgspec", "asyncio"},
+        ),
         (
             "from stagerun import LiveOperation, Progress, OperationCancelled, Secret",
             {"click", "rich", "sqlite_utils", "starlette", "asyncio", "sqlite3", "psutil", "tenacity"},

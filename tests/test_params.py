@@ -16,8 +16,8 @@ from uuid import UUID
 import pytest
 
 from stagerun import LiveOperation, Secret, events
+from stagerun.authoring.params import MISSING, Parameter
 from stagerun.errors import RecipeError, UsageError
-from stagerun.params import MISSING, Parameter
 
 
 class Colour(enum.Enum):

@@ -5,9 +5,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from stagerun import events, schema
-from stagerun.identity import current_process
-from stagerun.journal import Journal
+from stagerun import events
+from stagerun.journal.sqlite import schema
+from stagerun.journal.sqlite.writing import Journal
+from stagerun.machine.identity import current_process
 from stagerun.states import RunState
 from stagerun.view import RunView, fold
 from tests.conftest import Project

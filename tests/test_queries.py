@@ -11,11 +11,12 @@ from typing import Any, Final
 import pytest
 from msgspec.structs import replace
 
-from stagerun import events, records, schema
+from stagerun import events
 from stagerun.errors import UsageError
-from stagerun.identity import current_process
-from stagerun.journal import Journal
-from stagerun.records import Records
+from stagerun.journal.sqlite import reading, schema
+from stagerun.journal.sqlite.reading import Records
+from stagerun.journal.sqlite.writing import Journal
+from stagerun.machine.identity import current_process
 from stagerun.states import RESUMABLE, RunState, StageState
 from stagerun.view import RunView, fold
 from tests.conftest import START
@@ -145,7 +146,7 @@ _Call = Callable[[_Far], object]
 @pytest.fixture
 def open_journal(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Path], _Far]]:
     monkeypatch.setattr(sqlite3, "connect", partial(sqlite3.connect, factory=_Connection))
-    monkeypatch.setattr(records, "_FEW", 10)
+    monkeypatch.setattr(reading, "_FEW", 10)
     opened = list[_Far]()
 
     def open_it(path: Path) -> _Far:
@@ -311,7 +312,7 @@ def test_no_query_of_runs_sorts_them(plans: dict[str, list[str]]) -> None:
 def test_the_history_tells_the_runs_that_a_look_at_every_run_tells(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, few: int
 ) -> None:
-    monkeypatch.setattr(records, "_FEW", few)
+    monkeypatch.setattr(reading, "_FEW", few)
     path = _make(tmp_path / "journal.db", 120, jumps=True)
     with closing(schema.open_for_reading(path)) as connection:
         reader = Records(connection, path, now=lambda: NOW)

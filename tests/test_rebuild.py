@@ -11,8 +11,8 @@ import pytest
 from msgspec.structs import replace
 
 from stagerun import LiveOperation, Progress, events
-from stagerun.emitter import Sink
-from stagerun.records import Records
+from stagerun.journal.sqlite.reading import Records
+from stagerun.sinks import Sink
 from stagerun.states import RunState, StageState
 from stagerun.view import RunView, StageView, begin, fold
 from tests.conftest import START, Bench, Project

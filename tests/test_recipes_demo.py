@@ -9,8 +9,8 @@ from typing import Final
 import pytest
 from sqlite_utils import Database
 
-from stagerun import schema
-from stagerun.records import Records
+from stagerun.journal.sqlite import schema
+from stagerun.journal.sqlite.reading import Records
 from tests.conftest import Done, Project
 
 

@@ -12,8 +12,8 @@ from typing import Final
 import pytest
 from sqlite_utils import Database
 
-from stagerun import schema
 from stagerun.errors import JournalError
+from stagerun.journal.sqlite import schema
 from tests.conftest import Project
 
 
@@ -348,7 +348,7 @@ def test_a_damaged_page_is_journal_trouble_and_never_a_traceback(project: Projec
 _CREATOR: Final = """
 import sys
 from pathlib import Path
-from stagerun import schema
+from stagerun.journal.sqlite import schema
 from stagerun.errors import JournalError
 for line in sys.stdin:
     try:

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from stagerun import LiveOperation, Progress, schema
+from stagerun import LiveOperation, Progress
+from stagerun.journal.sqlite import schema
+from stagerun.programs.streams import LINE_LIMIT, Lines
 from stagerun.states import RunState
-from stagerun.streams import LINE_LIMIT, Lines
 from tests.conftest import Bench
 
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from stagerun import events
-from stagerun.untrusted import neutralise, neutralise_json
+from stagerun.text.untrusted import neutralise, neutralise_json
 
 
 INVISIBLE = [

@@ -14,7 +14,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from stagerun import events, values
+from stagerun import events
+from stagerun.authoring import stored_values
 from stagerun.errors import RecipeError
 
 
@@ -65,7 +66,7 @@ def _nested(levels: int) -> list[Any]:
 
 def _refusal(value: object) -> RecipeError:
     with pytest.raises(RecipeError) as caught:
-        values.exact(value, "checkpoint 'rows'")
+        stored_values.exact(value, "checkpoint 'rows'")
     return caught.value
 
 
@@ -102,7 +103,7 @@ def _same(one: object, other: object) -> bool:
     ],
 )
 def test_a_json_value_passes_and_comes_back_as_it_was(value: object) -> None:
-    stored = values.exact(value, "x")
+    stored = stored_values.exact(value, "x")
 
     assert stored is value
     assert _same(json.loads(events.dumps(stored)), value)
@@ -182,7 +183,7 @@ _ANYTHING = st.recursive(
 @example(-0.0)
 def test_whatever_is_accepted_comes_back_equal_and_of_the_same_types(value: object) -> None:
     try:
-        stored = values.exact(value, "x")
+        stored = stored_values.exact(value, "x")
     except RecipeError:
         return
 
@@ -211,8 +212,8 @@ def test_whatever_is_accepted_comes_back_equal_and_of_the_same_types(value: obje
     ],
 )
 def test_a_stated_type_makes_a_value_come_back_through_json(value: object, kind: Any) -> None:
-    plain = values.to_builtins(value, kind, "x")
-    back = values.from_builtins(json.loads(events.dumps(plain)), kind)
+    plain = stored_values.to_builtins(value, kind, "x")
+    back = stored_values.from_builtins(json.loads(events.dumps(plain)), kind)
 
     assert back == value
     assert type(back) is type(value)
@@ -242,6 +243,6 @@ def test_a_stated_type_makes_a_value_come_back_through_json(value: object, kind:
 )
 def test_a_value_that_is_not_of_its_stated_type_is_refused(value: object, kind: Any) -> None:
     with pytest.raises(RecipeError) as caught:
-        values.to_builtins(value, kind, "checkpoint 'rows'")
+        stored_values.to_builtins(value, kind, "checkpoint 'rows'")
 
     assert "checkpoint 'rows'" in caught.value.message

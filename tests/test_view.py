@@ -6,8 +6,9 @@ from copy import deepcopy
 import pytest
 from msgspec.structs import replace
 
-from stagerun import events, identity
+from stagerun import events
 from stagerun.errors import IllegalTransition
+from stagerun.machine import identity
 from stagerun.states import RunState, StageState
 from stagerun.view import RunView, StageView, begin, fold
 

@@ -4,9 +4,9 @@ import time
 
 import pytest
 
-from stagerun import wording
 from stagerun.events import Failure, ProgressMoved
 from stagerun.states import RESUMABLE, RunState, StageState
+from stagerun.text import wording
 
 
 @pytest.mark.parametrize(

@@ -5,21 +5,21 @@ The names are loaded on first use, so that `stagerun --version` costs no more th
 
 TYPE_CHECKING = False  # as typing has it, whose import would take as long as Python's own start
 if TYPE_CHECKING:
+    from stagerun.authoring.operation import LiveOperation as LiveOperation
+    from stagerun.authoring.progress import Progress as Progress
     from stagerun.errors import ChildFailed as ChildFailed
     from stagerun.errors import OperationCancelled as OperationCancelled
-    from stagerun.operation import LiveOperation as LiveOperation
-    from stagerun.params import Secret as Secret
-    from stagerun.progress import Progress as Progress
+    from stagerun.text.secrets import Secret as Secret
 
 __version__ = "0.1.0"
 __all__ = ["ChildFailed", "LiveOperation", "OperationCancelled", "Progress", "Secret"]
 
 _HOMES = {
     "ChildFailed": "stagerun.errors",
-    "LiveOperation": "stagerun.operation",
+    "LiveOperation": "stagerun.authoring.operation",
     "OperationCancelled": "stagerun.errors",
-    "Progress": "stagerun.progress",
-    "Secret": "stagerun.params",
+    "Progress": "stagerun.authoring.progress",
+    "Secret": "stagerun.authoring.params",
 }
 
 

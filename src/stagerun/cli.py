@@ -4,24 +4,15 @@ import gc
 import os
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 import click
 
-from stagerun import __version__
-from stagerun.errors import HeldError, JournalError, RecipeError, StagerunError, UsageError
+from stagerun import __version__, exit_codes
+from stagerun.errors import StagerunError, UsageError
 
-
-USAGE: Final = 2
-_INTERRUPTED: Final = 130  # as shells count it: 128 + SIGINT
-EXIT_CODES: Final[Mapping[type[StagerunError], int]] = {
-    UsageError: USAGE,
-    RecipeError: 3,
-    HeldError: 3,
-    JournalError: 3,
-}
 
 # A command is imported when it is used; the help of the group needs only these lines.
 _COMMANDS: Final = {
@@ -83,15 +74,15 @@ def cli(ctx: click.Context) -> None:
     """Run operations in stages; every run is journaled."""
     from pathlib import Path
 
-    from stagerun import project
+    from stagerun.machine import settings
 
     try:
         here = Path.cwd()
     except FileNotFoundError:
         raise UsageError("the current folder does not exist any more", "change to another one") from None
-    ctx.obj = project.find(here)
-    settings = ctx.obj.settings
-    defaults = {name: settings[name] for name in ("progress", "timestamps", "owner") if name in settings}
+    ctx.obj = settings.find(here)
+    given = ctx.obj.settings
+    defaults = {name: given[name] for name in ("progress", "timestamps", "owner") if name in given}
     ctx.default_map = dict.fromkeys(("run", "resume", "watch", "logs"), defaults)
 
 
@@ -103,7 +94,7 @@ def main(arguments: Sequence[str]) -> int:
             outcome["code"] = result if isinstance(result, int) else 0
         code = outcome["code"]
     except KeyboardInterrupt:
-        code = _INTERRUPTED
+        code = exit_codes.OF_SIGNAL["SIGINT"]
     _die_of_signal(code)
     _abandon_threads(code)
     return code
@@ -111,7 +102,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _abandon_threads(code: int) -> None:
     """End the process in spite of the items of a `p.map` that never end: Python would wait for their threads."""
-    fanout = sys.modules.get("stagerun.fanout")
+    fanout = sys.modules.get("stagerun.authoring.fanout")
     if fanout is not None and any(each.name.startswith(fanout.THREADS) for each in threading.enumerate()):
         _flush()
         os._exit(code)
@@ -131,27 +122,27 @@ def _errors_as_sentences() -> Iterator[dict[str, int]]:
         yield outcome
     except StagerunError as error:
         say(error.message, error.hint)
-        outcome["code"] = next(code for kind, code in EXIT_CODES.items() if isinstance(error, kind))
+        outcome["code"] = exit_codes.of_error(error)
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
-        outcome["code"] = USAGE
+        outcome["code"] = exit_codes.USAGE
     except click.UsageError as error:
         where = f"see '{error.ctx.command_path} --help'" if error.ctx else None
         say(_sentence(error.format_message()), where)
-        outcome["code"] = USAGE
+        outcome["code"] = exit_codes.USAGE
     except click.ClickException as error:
         say(error.format_message())
         outcome["code"] = error.exit_code
     except click.exceptions.Exit as leaving:
         outcome["code"] = leaving.exit_code
     except click.Abort:
-        outcome["code"] = _INTERRUPTED
+        outcome["code"] = exit_codes.OF_SIGNAL["SIGINT"]
     except OSError as error:
         # A reader that has seen enough is no error. Nothing may be left to flush when Python ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         if not isinstance(error, BrokenPipeError):
             say(f"{error.strerror or error}" + (f": {error.filename}" if error.filename else ""))
-            outcome["code"] = 1
+            outcome["code"] = exit_codes.FAILED
 
 
 def _sentence(message: str) -> str:
@@ -160,13 +151,12 @@ def _sentence(message: str) -> str:
 
 def _die_of_signal(code: int) -> None:
     """Die of the signal that `code` stands for, so that a shell or a CI sees what happened."""
-    if code <= 128:
+    name = next((name for name, each in exit_codes.OF_SIGNAL.items() if each == code), None)
+    if name is None:
         return
     import signal
 
-    number = code - 128
-    if number not in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
-        return
+    number = signal.Signals[name]
     if (util := sys.modules.get("multiprocessing.util")) is not None:
         util._run_finalizers()  # it would be the end of the interpreter that does it
     _flush()

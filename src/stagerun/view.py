@@ -9,7 +9,8 @@ from typing import Any, assert_never
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from stagerun import events, identity
+from stagerun import events
+from stagerun.machine import identity
 from stagerun.states import RUN_MOVES, STAGE_MOVES, RunState, StageState, move
 
 

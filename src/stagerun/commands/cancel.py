@@ -8,22 +8,25 @@ from typing import Final
 
 import click
 
-from stagerun import identity, schema, wording
+from stagerun import exit_codes
 from stagerun.commands import common
 from stagerun.commands.say import say
-from stagerun.journal import Journal
-from stagerun.records import Records
+from stagerun.commands.types import Ref
+from stagerun.journal.sqlite import schema
+from stagerun.journal.sqlite.reading import Records
+from stagerun.journal.sqlite.writing import Journal
+from stagerun.machine import identity
 from stagerun.states import TERMINAL, RunState
+from stagerun.text import wording
 from stagerun.view import RunView
 
 
 DEADLINE: Final = 10.0  # seconds that a run has for its clean-up
 _POLL: Final = 0.05
-FAILED: Final = 1
 
 
 @click.command("cancel", epilog=common.ENVIRONMENT)
-@click.argument("ref", type=common.Ref())
+@click.argument("ref", type=Ref())
 @common.option("--force", is_flag=True, help=f"Kill it if it has not stopped after {DEADLINE:.0f} s.")
 @common.operation_option
 @common.journal_option
@@ -49,10 +52,10 @@ def command(ctx: click.Context, /, *, ref: str, force: bool, operation: str | No
         return _tell(records, book, view.id)
     if not force:
         say(f"run {view.id} has not stopped after {DEADLINE:.0f} s", f"to kill it: stagerun cancel --force {view.id}")
-        return FAILED
+        return exit_codes.FAILED
     if not _signal(view, signal.SIGKILL):
         say(f"run {view.id} can't be killed from here", f"it runs as process {view.process.pid} on {view.process.host}")
-        return FAILED
+        return exit_codes.FAILED
     _wait(records, view.id, DEADLINE)
     return _tell(records, book, view.id)
 

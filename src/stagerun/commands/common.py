@@ -8,14 +8,16 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from stagerun import ci, events, schema
+from stagerun import events
 from stagerun.errors import JournalError, UsageError
-from stagerun.project import Project, find
-from stagerun.records import Records
+from stagerun.journal.sqlite import schema
+from stagerun.journal.sqlite.reading import Records
+from stagerun.machine import ci
+from stagerun.machine.settings import Project, find
 from stagerun.render import dialect_of
 from stagerun.render.output import Output
-from stagerun.render.paint import Paint
-from stagerun.untrusted import neutralise_json
+from stagerun.text.paint import Paint
+from stagerun.text.untrusted import neutralise_json
 
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -110,38 +112,3 @@ def wants_colour(environ: Mapping[str, str], *, shown: bool) -> bool:
         if environ.get(variable):
             return environ[variable] != "0"
     return shown and environ.get("TERM") != "dumb"
-
-
-class Ref(click.ParamType[str]):
-    """A run: its id, `last`, `last~1`, …; completed from the journal."""
-
-    name = "ref"
-
-    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
-        from click.shell_completion import CompletionItem
-
-        from stagerun import project
-
-        path = project.find(Path.cwd()).journal
-        if not has_runs(path):
-            return []
-        records = Records(schema.open_for_reading(path), path)
-        return [
-            CompletionItem(str(view.id), help=f"{view.target} {view.state}")
-            for view in records.history(limit=50)
-            if str(view.id).startswith(incomplete)
-        ]
-
-
-class Target(click.ParamType[str]):
-    """An operation; completed from the source of the recipes, without importing one."""
-
-    name = "target"
-
-    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
-        from click.shell_completion import CompletionItem
-
-        from stagerun import project, recipes
-
-        listed = recipes.listing(project.find(Path.cwd()).recipes)
-        return [CompletionItem(each.target, help=each.help) for each in listed if each.target.startswith(incomplete)]

@@ -12,14 +12,15 @@ from typing import Final, Literal
 
 import click
 
-from stagerun import __version__, ci, schema, wording
+from stagerun import __version__, exit_codes
 from stagerun.commands import common
-from stagerun.project import Project
+from stagerun.journal.sqlite import schema
+from stagerun.machine import ci
+from stagerun.machine.settings import Project
 from stagerun.render.output import Output
-from stagerun.untrusted import neutralise
+from stagerun.text import wording
+from stagerun.text.untrusted import neutralise
 
-
-UNWELL: Final = 1
 
 _LARGE_WAL: Final = 64 * 1024 * 1024
 # Since when, and in which older lines, SQLite no longer loses data in the "WAL-reset" race (sqlite.org/wal.html).
@@ -54,7 +55,7 @@ def command(ctx: click.Context, /, *, journal: Path | None, as_json: bool) -> in
             f"{paint(f'{each.grade:4}', colours[each.grade])}  {each.what:{width}}  {neutralise(each.text)}"
             for each in findings
         )
-    return UNWELL if any(each.grade == "bad" for each in findings) else 0
+    return exit_codes.FAILED if any(each.grade == "bad" for each in findings) else exit_codes.SUCCEEDED
 
 
 def _machine() -> Iterator[Finding]:

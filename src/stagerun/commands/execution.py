@@ -9,19 +9,22 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from stagerun import ci, recipes, render, schema
+from stagerun import render
+from stagerun.authoring import finding
+from stagerun.authoring.operation import LiveOperation
 from stagerun.commands import common
 from stagerun.commands.say import say
-from stagerun.emitter import Sink
+from stagerun.engine.runner import Runner
 from stagerun.errors import UsageError
-from stagerun.interrupts import Interrupts, is_limit
-from stagerun.journal import Journal
-from stagerun.masking import Masker
-from stagerun.operation import LiveOperation
-from stagerun.records import Records, Resumption
+from stagerun.journal.sqlite import schema
+from stagerun.journal.sqlite.reading import Records, Resumption
+from stagerun.journal.sqlite.writing import Journal
+from stagerun.machine import ci
+from stagerun.machine.interrupts import Interrupts, is_limit
 from stagerun.render import dialect_of
 from stagerun.render.output import Output, reserve_stdout
-from stagerun.runner import Runner
+from stagerun.sinks import Sink
+from stagerun.text.masking import Masker
 
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -94,7 +97,7 @@ def choose_display(
 
 def execute(
     ctx: click.Context,
-    found: recipes.Found,
+    found: finding.Found,
     operation: LiveOperation,
     *,
     progress: str,

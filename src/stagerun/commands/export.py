@@ -8,13 +8,14 @@ import click
 
 from stagerun import events
 from stagerun.commands import common
+from stagerun.commands.types import Ref
 
 
 _FORMATS: Final = ("junit", "markdown", "trace")
 
 
 @click.command("export", epilog=common.ENVIRONMENT)
-@click.argument("ref", type=common.Ref(), default="last")
+@click.argument("ref", type=Ref(), default="last")
 @common.option(
     "--format", "kind", type=click.Choice(_FORMATS), metavar="FORMAT", required=True, help="junit, markdown or trace."
 )
@@ -30,15 +31,15 @@ def command(ctx: click.Context, *, ref: str, kind: str, operation: str | None, j
     records = common.open_records(ctx, journal)
     views, now = list(records.chain(records.find(ref, operation))), time.time()
     if kind == "junit":
-        from stagerun.render.junit import report
+        from stagerun.reports.junit import report
 
         click.echo(report(views, now).encode(), nl=False)  # in the encoding that it names
     elif kind == "markdown":
-        from stagerun.render.markdown import report
+        from stagerun.reports.markdown import report
 
         common.print_lines(report(views, now).rstrip("\n").split("\n"))
     else:
-        from stagerun.render.trace import document
+        from stagerun.reports.trace import document
 
         kinds = (events.StageEntered.kind, events.StageLeft.kind, events.CheckpointStored.kind)
         common.print_json(document(((view, records.entries(view.id, kinds=kinds)) for view in views), now))

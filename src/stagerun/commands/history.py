@@ -6,9 +6,9 @@ from pathlib import Path
 import click
 
 from stagerun.commands import common
-from stagerun.commands.moments import Moment, State
-from stagerun.render import document
-from stagerun.render.report import Report
+from stagerun.commands.types import Moment, State
+from stagerun.reports import documents
+from stagerun.reports.report import Report
 from stagerun.states import RunState
 
 
@@ -38,7 +38,7 @@ def command(
         records = common.open_records(ctx, journal)
         views = records.history(limit=limit, state=state, operation=operation, owner=owner, since=since)
     if as_json:
-        common.print_json([document.run(view) for view in views])
+        common.print_json([documents.run(view) for view in views])
     elif views:
         common.print_lines(Report(now=time.time(), paint=common.paint()).history(views))
     else:

@@ -2,10 +2,10 @@
 
 import click
 
-from stagerun import recipes
+from stagerun.authoring import finding
 from stagerun.commands import common
-from stagerun.render import catalogue
-from stagerun.untrusted import neutralise
+from stagerun.reports import operations
+from stagerun.text.untrusted import neutralise
 
 
 @click.command("list")
@@ -14,10 +14,10 @@ from stagerun.untrusted import neutralise
 def command(ctx: click.Context, *, as_json: bool) -> None:
     """List the operations of this project."""
     folder = common.project_of(ctx).recipes
-    listed = recipes.listing(folder)
+    listed = finding.listing(folder)
     if as_json:
-        common.print_json([catalogue.listed_document(each) for each in listed])
+        common.print_json([operations.listed_document(each) for each in listed])
     elif listed:
-        common.print_lines(catalogue.listing(listed))
+        common.print_lines(operations.listing(listed))
     else:
         click.echo(f"no operations in {neutralise(str(folder))}", err=True)

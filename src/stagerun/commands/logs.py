@@ -6,16 +6,18 @@ from typing import Final
 
 import click
 
-from stagerun import events, wording
+from stagerun import events
 from stagerun.commands import common
-from stagerun.render import document, lines
+from stagerun.commands.types import Ref
+from stagerun.reports import documents
+from stagerun.text import sentences, wording
 
 
 _POLL: Final = 0.05
 
 
 @click.command("logs", epilog=common.ENVIRONMENT)
-@click.argument("ref", type=common.Ref(), default="last")
+@click.argument("ref", type=Ref(), default="last")
 @common.operation_option
 @common.option("-f", "--follow", is_flag=True, help="Go on with what comes, until the run and its chain are over.")
 @common.option("--timestamps", is_flag=True, help="Put the time before each line.")
@@ -44,15 +46,15 @@ def command(
     else:
         entries = records.entries(view.id, kinds=kinds)
     if as_json and not follow:
-        common.print_json([line for entry in entries for line in document.log_lines(entry)])
+        common.print_json([line for entry in entries for line in documents.log_lines(entry)])
         return
     for entry in entries:
         if as_json:
             # Nobody knows yet where the array would end.
-            for line in document.log_lines(entry):
+            for line in documents.log_lines(entry):
                 common.print_json(line)
             continue
         assert isinstance(entry.event, events.Log)
-        told = lines.logged(entry.event)
+        told = sentences.logged(entry.event)
         moment = f"{wording.timestamp(entry.time)} " if timestamps else ""
         common.print_lines(moment + line for line in told)

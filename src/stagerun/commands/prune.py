@@ -4,13 +4,14 @@ from pathlib import Path
 
 import click
 
-from stagerun import schema, wording
 from stagerun.commands import common
-from stagerun.commands.moments import Moment, State
+from stagerun.commands.types import Moment, State
 from stagerun.errors import UsageError
-from stagerun.journal import Journal
-from stagerun.records import Records
+from stagerun.journal.sqlite import schema
+from stagerun.journal.sqlite.reading import Records
+from stagerun.journal.sqlite.writing import Journal
 from stagerun.states import RunState
+from stagerun.text import wording
 
 
 @click.command("prune", epilog=common.ENVIRONMENT)

@@ -11,16 +11,19 @@ from typing import Any, Final
 import click
 from msgspec.structs import replace
 
-from stagerun import params, recipes, schema, wording
-from stagerun.ci import System
+from stagerun.authoring import finding, params
+from stagerun.authoring.operation import LiveOperation
 from stagerun.commands import common, execution
+from stagerun.commands.types import Ref
 from stagerun.errors import HeldError, UsageError
-from stagerun.masking import MASK
-from stagerun.operation import LiveOperation
-from stagerun.records import Records, Resumption
-from stagerun.render import lines
+from stagerun.journal.sqlite import schema
+from stagerun.journal.sqlite.reading import Records, Resumption
+from stagerun.machine.ci import System
 from stagerun.states import TERMINAL, RunState
-from stagerun.untrusted import neutralise
+from stagerun.text import sentences, wording
+from stagerun.text.masking import MASK
+from stagerun.text.secrets import Secret
+from stagerun.text.untrusted import neutralise
 from stagerun.view import RunView
 
 
@@ -28,7 +31,7 @@ MOST_ATTEMPTS: Final = 20
 
 
 @click.command("resume", epilog=common.ENVIRONMENT)
-@click.argument("ref", type=common.Ref(), required=False)
+@click.argument("ref", type=Ref(), required=False)
 @common.option("--from", "from_stage", metavar="STAGE", help="Do this stage and the later ones again.")
 @common.option("--set", "settings", metavar="NAME=VALUE", multiple=True, help="Change a parameter.")
 @common.option("--set-file", "files", metavar="NAME=PATH", multiple=True, help="Read a parameter from a file.")
@@ -126,15 +129,15 @@ def _held(view: RunView) -> HeldError:
     )
 
 
-def _found(view: RunView, folder: Path) -> recipes.Found:
+def _found(view: RunView, folder: Path) -> finding.Found:
     """Load the operation from the file that it came from; where that is gone, by its target."""
     if "." in view.recipe and not view.recipe.endswith(".py"):
         with suppress(UsageError):
-            return recipes.load(view.target, folder)
+            return finding.load(view.target, folder)
     if view.source is not None and Path(view.source).is_file():
-        found = recipes.load(f"{view.source}:{view.operation}", folder)
+        found = finding.load(f"{view.source}:{view.operation}", folder)
         return replace(found, target=view.target, recipe=view.recipe)
-    return recipes.load(view.target, folder)
+    return finding.load(view.target, folder)
 
 
 def _values(
@@ -177,14 +180,14 @@ def _changed(
             yield name, value.split(",") if parameter and parameter.many else value
 
 
-def _secret(parameter: params.Parameter, *, given: bool) -> params.Secret | None:
+def _secret(parameter: params.Parameter, *, given: bool) -> Secret | None:
     variable = f"STAGERUN_{parameter.name.upper()}"
     if variable in os.environ:
-        return params.Secret(os.environ[variable])
+        return Secret(os.environ[variable])
     if not parameter.required and not given:
         return None
     if sys.stdin is not None and sys.stdin.isatty():
-        return params.Secret(click.prompt(parameter.name, hide_input=True, err=True))
+        return Secret(click.prompt(parameter.name, hide_input=True, err=True))
     raise UsageError(
         f"the secret {parameter.name!r} is missing: it is never written down",
         f"set {variable}, or give --set-file {parameter.name}=PATH",
@@ -192,10 +195,10 @@ def _secret(parameter: params.Parameter, *, given: bool) -> params.Secret | None
 
 
 def _plan(
-    resumption: Resumption, from_stage: str | None, found: recipes.Found, settings: tuple[str, ...]
+    resumption: Resumption, from_stage: str | None, found: finding.Found, settings: tuple[str, ...]
 ) -> Iterator[str]:
     view = resumption.view
-    place = lines.ended_in(view)
+    place = sentences.ended_in(view)
     where = f" in {neutralise(place)}" if place else ""
     when = wording.ago(view.finished_on or view.created_on, time.time())
     yield f"resuming run {view.id}: {neutralise(view.target)}, {wording.state_word(view.state)}{where} {when}"

@@ -9,14 +9,16 @@ from typing import Any, Final
 
 import click
 
-from stagerun import params, recipes
-from stagerun.ci import System
+from stagerun.authoring import finding, params
+from stagerun.authoring.operation import LiveOperation
 from stagerun.commands import common, execution
+from stagerun.commands.types import Target
 from stagerun.errors import UsageError
-from stagerun.masking import Masker
-from stagerun.operation import LiveOperation
-from stagerun.render import catalogue
-from stagerun.untrusted import neutralise
+from stagerun.machine.ci import System
+from stagerun.reports import operations
+from stagerun.text.masking import Masker
+from stagerun.text.secrets import Secret
+from stagerun.text.untrusted import neutralise
 
 
 _LOADED: Final = "stagerun.run.loaded"
@@ -30,13 +32,13 @@ class _RunCommand(click.Command):
         folder = common.project_of(ctx).recipes
         target = _target_in(args, super().get_params(ctx), folder)
         if target is not None:
-            ctx.meta[_LOADED] = recipes.load(target, folder)
+            ctx.meta[_LOADED] = finding.load(target, folder)
         try:
             return super().parse_args(ctx, args)
         except click.NoSuchOption as error:
             if error.possibilities or target is None:
                 raise
-            names = [catalogue.option(each) for each in ctx.meta[_LOADED].operation.parameters.values()]
+            names = [operations.option(each) for each in ctx.meta[_LOADED].operation.parameters.values()]
             raise UsageError(
                 f"{target} has no parameter {error.option_name}", "its parameters: " + ", ".join(names)
             ) from None
@@ -60,7 +62,7 @@ class _RunCommand(click.Command):
 
 
 @click.command("run", cls=_RunCommand, epilog=common.ENVIRONMENT)
-@click.argument("target", type=common.Target())
+@click.argument("target", type=Target())
 @execution.options
 @common.option("--owner", help="Who runs it.  [default: you, or whom the CI names]")
 @common.option("--dry-run", is_flag=True, help="Show stages and parameters; start nothing.")
@@ -87,7 +89,7 @@ def command(
     package.module:Operation; a recipe with one operation needs no name. The operation's parameters are options:
     see them with 'stagerun run TARGET --help'.
     """
-    found: recipes.Found = ctx.meta[_LOADED]
+    found: finding.Found = ctx.meta[_LOADED]
     operation = found.operation(owner=owner, **_given(found.operation, given))
     if dry_run:
         _print_plan(ctx, found, operation, journal)
@@ -105,12 +107,12 @@ def command(
     )
 
 
-def _print_plan(ctx: click.Context, found: recipes.Found, operation: LiveOperation, journal: Path | None) -> None:
+def _print_plan(ctx: click.Context, found: finding.Found, operation: LiveOperation, journal: Path | None) -> None:
     expected = common.expected(ctx, journal, found.target)
     masker = Masker()
     masker.learn(operation.secret_values().values())
     told = [f"would run {neutralise(found.target)} as {neutralise(masker.mask(operation.owner))}"]
-    told += catalogue.plan(operation.stages, expected)
+    told += operations.plan(operation.stages, expected)
     values = operation.params()
     if values:
         told.append("parameters:")
@@ -135,8 +137,8 @@ def _target_in(args: list[str], own: Iterable[click.Parameter], folder: Path) ->
             (doubtful if unknown else candidates).append(argument)
         before = argument
     ranked = [*candidates, *doubtful]
-    there = [each for each in ranked if recipes.is_there(each, folder)]
-    likely = [each for each in ranked if recipes.looks_like_target(each)]
+    there = [each for each in ranked if finding.is_there(each, folder)]
+    likely = [each for each in ranked if finding.looks_like_target(each)]
     both = [each for each in there if each in likely]
     return next(iter([*both, *there, *likely, *ranked]), None)
 
@@ -154,7 +156,7 @@ def _options(parameter: params.Parameter) -> list[click.Option]:
         about += f"  [default: {default}]"
     return [
         click.Option(
-            [catalogue.option(parameter), parameter.name],
+            [operations.option(parameter), parameter.name],
             type=click.BOOL if flag else click.STRING,
             is_flag=flag or None,
             multiple=parameter.many,
@@ -197,16 +199,16 @@ def _secret_options(parameter: params.Parameter, variable: str) -> list[click.Op
 
 def _read_secret(
     parameter: params.Parameter, variable: str
-) -> Callable[[click.Context, click.Parameter, str | None], params.Secret | None]:
-    def read(ctx: click.Context, option: click.Parameter, value: str | None) -> params.Secret | None:
+) -> Callable[[click.Context, click.Parameter, str | None], Secret | None]:
+    def read(ctx: click.Context, option: click.Parameter, value: str | None) -> Secret | None:
         if value is not None:
-            return params.Secret(common.read_parameter(parameter.name, value))
+            return Secret(common.read_parameter(parameter.name, value))
         if variable in os.environ:
-            return params.Secret(os.environ[variable])
+            return Secret(os.environ[variable])
         if not parameter.required or ctx.resilient_parsing:
             return None
         if sys.stdin is not None and sys.stdin.isatty():
-            return params.Secret(click.prompt(parameter.name, hide_input=True, err=True))
+            return Secret(click.prompt(parameter.name, hide_input=True, err=True))
         raise UsageError(
             f"the secret {parameter.name!r} is missing",
             f"set {variable}, or give --{option.opts[0].lstrip('-')} PATH",

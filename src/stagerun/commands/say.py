@@ -4,9 +4,9 @@ import os
 
 import click
 
-from stagerun import ci
+from stagerun.machine import ci
 from stagerun.render import dialect_of
-from stagerun.untrusted import neutralise
+from stagerun.text.untrusted import neutralise
 
 
 def say(message: str, hint: str | None = None) -> None:

@@ -7,15 +7,16 @@ import click
 
 from stagerun import events
 from stagerun.commands import common
-from stagerun.records import Records
-from stagerun.render import document
-from stagerun.render.report import Report
+from stagerun.commands.types import Ref
+from stagerun.journal.sqlite.reading import Records
+from stagerun.reports import documents
+from stagerun.reports.report import Report
 from stagerun.states import RunState
 from stagerun.view import RunView
 
 
 @click.command("status", epilog=common.ENVIRONMENT)
-@click.argument("ref", type=common.Ref(), default="last")
+@click.argument("ref", type=Ref(), default="last")
 @common.operation_option
 @common.journal_option
 @common.json_option
@@ -28,7 +29,7 @@ def command(ctx: click.Context, *, ref: str, operation: str | None, journal: Pat
     records = common.open_records(ctx, journal)
     view = records.find(ref, operation)
     if as_json:
-        common.print_json(document.run(view))
+        common.print_json(documents.run(view))
         return
     report = Report(now=time.time(), paint=common.paint())
     for link in records.chain(view):

@@ -8,13 +8,14 @@ import click
 
 from stagerun import events
 from stagerun.commands import common
+from stagerun.commands.types import Ref
 
 
 POLL: Final = 0.05
 
 
 @click.command("wait", epilog=common.ENVIRONMENT)
-@click.argument("ref", type=common.Ref(), default="last")
+@click.argument("ref", type=Ref(), default="last")
 @common.operation_option
 @common.journal_option
 @click.pass_context

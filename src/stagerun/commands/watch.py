@@ -8,8 +8,9 @@ from typing import Final
 import click
 
 from stagerun import events
-from stagerun.ci import System
 from stagerun.commands import common, execution
+from stagerun.commands.types import Ref
+from stagerun.machine.ci import System
 from stagerun.render.output import Output
 from stagerun.view import RunView, begin, fold
 
@@ -18,7 +19,7 @@ _POLL: Final = 0.05
 
 
 @click.command("watch", epilog=common.ENVIRONMENT)
-@click.argument("ref", type=common.Ref(), default="last")
+@click.argument("ref", type=Ref(), default="last")
 @execution.display_options
 @common.operation_option
 @common.journal_option

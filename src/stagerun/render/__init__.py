@@ -6,11 +6,11 @@ A display is told of events and draws from views; it never touches the journal, 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
-from stagerun.ci import System
 from stagerun.errors import UsageError
-from stagerun.masking import Masker
+from stagerun.machine.ci import System
 from stagerun.render.dialect import Dialect, Other
 from stagerun.render.output import Output
+from stagerun.text.masking import Masker
 
 
 if TYPE_CHECKING:

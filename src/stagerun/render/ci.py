@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import count
 from typing import Final
 
-from stagerun import ci, events, wording
-from stagerun.masking import SHORTEST
-from stagerun.render import lines
+from stagerun import events
+from stagerun.machine import ci
 from stagerun.render.dialect import Command, Dialect, Other
 from stagerun.states import RunState, StageState
-from stagerun.untrusted import disarm, disarm_line, neutralise
+from stagerun.text import sentences, wording
+from stagerun.text.masking import SHORTEST
+from stagerun.text.untrusted import disarm, disarm_line, neutralise
 from stagerun.view import RunView
 
 
@@ -58,7 +59,7 @@ class Github(_Folding):
         yield from super().closed()
         file = self._environ.get("GITHUB_STEP_SUMMARY")
         if file and self._runs:
-            from stagerun.render.markdown import append
+            from stagerun.reports.markdown import append
 
             append(file, self._runs)
             self._runs = []
@@ -105,7 +106,7 @@ class Azure(_Folding):
 
     def moved(self, view: RunView) -> Iterator[str]:
         if view.stages and view.active:
-            tag = disarm(lines.tag(view, view.active.name, view.current_stage))
+            tag = disarm(sentences.tag(view, view.active.name, view.current_stage))
             share = (view.current_stage + (view.percent or 0) / 100) / len(view.stages)
             yield Command(f"##vso[task.setprogress value={share * 100:.0f}]{_azure(tag)}")
 
@@ -153,7 +154,7 @@ class Teamcity(_Folding):
         yield _teamcity("buildStatisticValue", key=key, value=f"{event.seconds * 1000:.0f}")
 
     def _annotated(self, view: RunView) -> Iterator[str]:
-        place = lines.ended_in(view) or "run"
+        place = sentences.ended_in(view) or "run"
         identity = disarm(neutralise(f"{view.target}, {place}"))
         yield _teamcity(
             "buildProblem", description=f"{_cause(view)}: {_message(view)}", identity=identity[-_IDENTITY_LIMIT:]
@@ -170,7 +171,7 @@ FOLDING: Final[Mapping[ci.System, Callable[..., Dialect]]] = {
 
 
 def _cause(view: RunView) -> str:
-    return disarm(lines.cause(view))
+    return disarm(sentences.cause(view))
 
 
 def _message(view: RunView) -> str:

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from stagerun import events
-from stagerun.render import lines
 from stagerun.states import RunState
-from stagerun.untrusted import disarm, disarm_line
+from stagerun.text import sentences
+from stagerun.text.untrusted import disarm, disarm_line
 from stagerun.view import RunView
 
 
@@ -69,10 +69,10 @@ class Dialect:
 
     def entered_inside(self, title: str) -> Iterator[str]:
         """Tell of a block inside another one."""
-        yield self.own(lines.header(title))
+        yield self.own(sentences.header(title))
 
     def left_inside(self, outcome: str) -> Iterator[str]:
-        yield self.own(lines.footer(outcome))
+        yield self.own(sentences.footer(outcome))
 
     def moved(self, view: RunView) -> Iterator[str]:
         """Tell how far the whole run is."""

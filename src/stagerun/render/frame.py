@@ -5,10 +5,10 @@ from typing import Final
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
-from stagerun import events, wording
-from stagerun.render import lines
+from stagerun import events
 from stagerun.states import RunState, StageState
-from stagerun.untrusted import neutralise
+from stagerun.text import sentences, wording
+from stagerun.text.untrusted import neutralise
 from stagerun.view import RunView, StageView
 
 
@@ -35,15 +35,15 @@ def running(view: RunView, now: float, width: int, *, unicode: bool) -> list[Tex
 
 def finished(view: RunView, width: int, *, unicode: bool) -> list[Text]:
     """Return the last frame: what the plain text says, in colour."""
-    told = [Text(lines.opening(view, "·" if unicode else "-"), "bold")]
+    told = [Text(sentences.opening(view, "·" if unicode else "-"), "bold")]
     steps = [_step(stage, view.finished_on or 0.0, unicode=unicode) for stage in view.stages]
     if sum(cell_len(step.plain) + len(_GAP) for step in steps) < width:
         steps = [Text(_GAP).join(steps)] if steps else []
     told += steps
-    told += [Text(line, style="red") for line in lines.error(view)]
-    told += [Text(line) for line in lines.result(view)]
-    told.append(Text(lines.ending(view), style=wording.COLOURS[view.state]))
-    if way_on := lines.way_on(view):
+    told += [Text(line, style="red") for line in sentences.error(view)]
+    told += [Text(line) for line in sentences.result(view)]
+    told.append(Text(sentences.ending(view), style=wording.COLOURS[view.state]))
+    if way_on := sentences.way_on(view):
         told.append(Text(way_on, style="bold"))
     return told
 
@@ -68,7 +68,7 @@ def _stepper(view: RunView, now: float, width: int, *, unicode: bool) -> Text:
     for stage in view.stages:
         symbols.append(_symbol(stage, unicode=unicode), _STYLES[stage.state])
     at = view.active or (view.stages[view.current_stage] if view.current_stage >= 0 else None)
-    tag = lines.tag(view, at.name, view.position(at.name)) if at else f"{len(view.stages)} stages"
+    tag = sentences.tag(view, at.name, view.position(at.name)) if at else f"{len(view.stages)} stages"
     if symbols.cell_len > width // 2:
         symbols = Text("")
     return symbols.append(f" {tag}", "bold cyan")
@@ -90,7 +90,7 @@ def _symbol(stage: StageView, *, unicode: bool) -> str:
 
 def _work(view: RunView, width: int, now: float, *, unicode: bool) -> Text:
     """Return the line of the bar, or what is known of the work when nothing is counted."""
-    name = lines.working_on(view)
+    name = sentences.working_on(view)
     progress = view.progress
     if view.state is not RunState.RUNNING or (progress is None and not name):
         return Text("")

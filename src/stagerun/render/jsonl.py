@@ -1,9 +1,10 @@
 """JSON lines: one object for each event, for programs."""
 
-from stagerun import events, wording
-from stagerun.emitter import Sink
+from stagerun import events
 from stagerun.render.output import Output
-from stagerun.untrusted import neutralise_json
+from stagerun.sinks import Sink
+from stagerun.text import wording
+from stagerun.text.untrusted import neutralise_json
 from stagerun.view import RunView
 
 

@@ -7,10 +7,11 @@ from rich.console import Console
 from rich.text import Text
 
 from stagerun import events
-from stagerun.emitter import Sink
-from stagerun.render import frame, lines
+from stagerun.render import frame
 from stagerun.render.dialect import Dialect
 from stagerun.render.output import Output
+from stagerun.sinks import Sink
+from stagerun.text import sentences
 from stagerun.view import RunView
 
 
@@ -57,9 +58,9 @@ class Live(Sink):
                 if self._waiting > _MOST_ABOVE:
                     self.refresh(entry.time)
             case events.StageEntered(index=None) as event:
-                self._above.append(self._dialect.guard(lines.header(lines.tag(view, event.stage, None))))
+                self._above.append(self._dialect.guard(sentences.header(sentences.tag(view, event.stage, None))))
             case events.StageLeft(index=None) as event:
-                self._above.append(self._dialect.guard(lines.footer(lines.outcome(view, event))))
+                self._above.append(self._dialect.guard(sentences.footer(sentences.outcome(view, event))))
             case events.RunFinished():
                 self._finish(view)
             case _:
@@ -107,5 +108,5 @@ class Live(Sink):
     def _logged(self, event: events.Log) -> list[str]:
         style = _LEVEL_STYLES.get(event.level)
         if style is None or not self._colour:
-            return lines.logged(event, keep_colour=self._colour)
-        return [f"\x1b[{style}m{line}\x1b[0m" for line in lines.logged(event)]
+            return sentences.logged(event, keep_colour=self._colour)
+        return [f"\x1b[{style}m{line}\x1b[0m" for line in sentences.logged(event)]

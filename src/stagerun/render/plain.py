@@ -3,13 +3,13 @@
 from collections.abc import Iterable
 from typing import Final
 
-from stagerun import events, wording
-from stagerun.emitter import Sink
-from stagerun.masking import Masker
-from stagerun.render import lines
+from stagerun import events
 from stagerun.render.dialect import Command, Dialect
 from stagerun.render.output import Output
-from stagerun.render.paint import Paint
+from stagerun.sinks import Sink
+from stagerun.text import sentences, wording
+from stagerun.text.masking import Masker
+from stagerun.text.paint import Paint
 from stagerun.view import RunView
 
 
@@ -88,14 +88,14 @@ class Plain(Sink):
         self._view = view
         match event:
             case events.Log():
-                self._say(lines.logged(event, keep_colour=self._colour))
+                self._say(sentences.logged(event, keep_colour=self._colour))
             case events.ProgressMoved():
                 self._move(event, view)
             case events.StatusChanged():
                 self._hold_status(event)
             case events.RunCreated():
                 self._register()
-                self._write(self._dialect.opening(lines.opening(view, self._separator)))
+                self._write(self._dialect.opening(sentences.opening(view, self._separator)))
             case events.StageEntered():
                 self._enter(event, view)
             case events.StageLeft():
@@ -110,7 +110,7 @@ class Plain(Sink):
         if self._status is not None and now - self._status_shown_on >= _STEP_SECONDS:
             self._show_status()
         if self._dialect.heartbeat and self._view is not None and now - self._told_on >= _HEARTBEAT:
-            self._write([self._dialect.own(lines.silence(self._view, now))])
+            self._write([self._dialect.own(sentences.silence(self._view, now))])
 
     def close(self) -> None:
         self._fold(self._dialect.closed())
@@ -123,7 +123,7 @@ class Plain(Sink):
             self._write(self._dialect.register(secrets))
 
     def _enter(self, event: events.StageEntered, view: RunView) -> None:
-        title = lines.tag(view, event.stage, event.index)
+        title = sentences.tag(view, event.stage, event.index)
         if self._blocks == 0:
             self._fold([*self._dialect.entered(view, title, self._now), *self._dialect.moved(view)])
         else:
@@ -132,7 +132,7 @@ class Plain(Sink):
         self._pace = None
 
     def _leave(self, event: events.StageLeft, view: RunView) -> None:
-        outcome = self._paint(lines.outcome(view, event), wording.COLOURS[event.state])
+        outcome = self._paint(sentences.outcome(view, event), wording.COLOURS[event.state])
         self._blocks -= 1
         if self._blocks == 0:
             self._fold(self._dialect.left(view, event, outcome, self._now))
@@ -143,7 +143,7 @@ class Plain(Sink):
         if self._pace is None:
             self._pace = _Pace(self._now - event.seconds)
         if self._pace.wants(event, self._now):
-            self._say([lines.progress(view, event)])
+            self._say([sentences.progress(view, event)])
             self._write(self._dialect.moved(view))
             self._pace.shown(event, self._now)
         elif not event.ended:
@@ -159,7 +159,7 @@ class Plain(Sink):
     def _show_status(self) -> None:
         assert self._status is not None
         assert self._view is not None
-        self._say([lines.status(self._view, self._status)])
+        self._say([sentences.status(self._view, self._status)])
         self._status, self._status_shown_on = None, self._now
 
     def _let_go(self) -> None:
@@ -167,14 +167,14 @@ class Plain(Sink):
         if self._status is not None:
             self._show_status()
         if self._pace is not None and self._pace.held is not None and self._view is not None:
-            self._say([lines.progress(self._view, self._pace.held)])
+            self._say([sentences.progress(self._view, self._pace.held)])
         self._pace = None
 
     def _end(self, view: RunView) -> None:
         self._blocks = 0
-        ending = self._paint(lines.ending(view), wording.COLOURS[view.state])
-        self._fold(self._dialect.ended(view, (*lines.error(view), *lines.result(view)), ending))
-        if way_on := lines.way_on(view):
+        ending = self._paint(sentences.ending(view), wording.COLOURS[view.state])
+        self._fold(self._dialect.ended(view, (*sentences.error(view), *sentences.result(view)), ending))
+        if way_on := sentences.way_on(view):
             self._write([self._dialect.own(way_on)])
 
     def _say(self, told: Iterable[str]) -> None:

@@ -1,11 +1,11 @@
 """Quiet: nothing while the run goes on, its result at the end, and why if it did not succeed."""
 
 from stagerun import events
-from stagerun.emitter import Sink
-from stagerun.render import lines
 from stagerun.render.dialect import Dialect
 from stagerun.render.output import Output
+from stagerun.sinks import Sink
 from stagerun.states import RunState
+from stagerun.text import sentences
 from stagerun.view import RunView
 
 
@@ -19,8 +19,8 @@ class Quiet(Sink):
     def update(self, entry: events.Entry, view: RunView) -> None:
         if not isinstance(entry.event, events.RunFinished):
             return
-        told = [*lines.error(view), *lines.result(view)]
+        told = [*sentences.error(view), *sentences.result(view)]
         if view.state is not RunState.SUCCEEDED:
-            told.append(lines.ending(view))
+            told.append(sentences.ending(view))
         for line in told:
             self._output.write(self._dialect.guard(line) + "\n")

@@ -8,10 +8,9 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 from xml.etree import ElementTree as ET
 
-from stagerun import wording
-from stagerun.render import lines
 from stagerun.states import RunState, StageState
-from stagerun.untrusted import disarm_xml, neutralise_xml
+from stagerun.text import sentences, wording
+from stagerun.text.untrusted import disarm_xml, neutralise_xml
 from stagerun.view import RunView, StageView
 
 
@@ -58,7 +57,7 @@ def _case(view: RunView, stage: StageView, now: float) -> ET.Element:
             case.append(_element("skipped", message="going on"))
         case StageState.CANCELLED | StageState.FAILED:
             caught = _element("failure", message=str(stage.state), type=str(stage.state))
-            case.append(_ended(view) if stage.name == lines.ended_in(view) else caught)
+            case.append(_ended(view) if stage.name == sentences.ended_in(view) else caught)
         case StageState.DONE:
             pass
     return case
@@ -66,7 +65,7 @@ def _case(view: RunView, stage: StageView, now: float) -> ET.Element:
 
 def _case_outside(view: RunView) -> Iterator[ET.Element]:
     """Yield a test case for a bad end that no declared stage had, so that it is not lost."""
-    place = lines.ended_in(view)
+    place = sentences.ended_in(view)
     if view.state in _ENDED_BADLY and (place is None or view.position(place) is None):
         case = _element("testcase", classname=view.target, name=place or "outside any stage", time="0.000")
         case.append(_ended(view))

@@ -13,7 +13,7 @@ from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING, Final
 
-from stagerun.identity import start_time
+from stagerun.machine.identity import start_time
 
 
 if TYPE_CHECKING:

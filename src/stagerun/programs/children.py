@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 from stagerun.errors import ChildFailed, Interruption, RecipeError
-from stagerun.interrupts import Interrupts, is_limit
-from stagerun.params import Secret
-from stagerun.processes import Kin, adopt_orphans, dies_with
-from stagerun.streams import Cut, Lines
+from stagerun.machine.interrupts import Interrupts, is_limit
+from stagerun.programs.process_tree import Kin, adopt_orphans, dies_with
+from stagerun.programs.streams import Cut, Lines
+from stagerun.text.secrets import Secret
 
 
 Tell = Callable[[list[str], str], None]  # lines, stream

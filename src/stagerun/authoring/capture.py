@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
-from stagerun.masking import Masker
+from stagerun.text.masking import Masker
 
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from stagerun import ci
+from stagerun.machine import ci
 
 
 def person(environ: Mapping[str, str] = os.environ) -> str:

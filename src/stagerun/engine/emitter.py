@@ -2,22 +2,22 @@
 
 import os
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Final, TypeVar
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from stagerun import events
 from stagerun.errors import JournalBusy, JournalError
-from stagerun.interrupts import Interrupts
-from stagerun.journal import Journal
-from stagerun.masking import Masker
-from stagerun.records import HEARTBEAT
+from stagerun.journal.sqlite.reading import HEARTBEAT
+from stagerun.journal.sqlite.writing import Journal
+from stagerun.machine.clock import Clock
+from stagerun.machine.interrupts import Interrupts
+from stagerun.sinks import Sink
 from stagerun.states import RunState
+from stagerun.text.masking import Masker
 from stagerun.view import RunView, fold
 
 
@@ -25,42 +25,6 @@ BATCH_SIZE: Final = 256 * 1024  # characters, and what an event takes besides
 BATCH_SECONDS: Final = 0.2
 
 _T = TypeVar("_T")
-
-
-class Clock(Struct, frozen=True):
-    """Where time comes from.
-
-    Attributes:
-        wall: when it is, in seconds since 1970.
-        monotonic: for how long, in seconds; it never goes back.
-        sleep: waits so many seconds, unless a signal breaks it.
-        tick: seconds between two looks at the counters, and so between two frames of a display.
-
-    """
-
-    wall: Callable[[], float] = time.time
-    monotonic: Callable[[], float] = time.monotonic
-    sleep: Callable[[float], None] = time.sleep
-    tick: float = 0.1
-
-
-class Sink:
-    """Someone who is told what happens, and does nothing about it unless a method says so."""
-
-    def update(self, entry: events.Entry, view: RunView) -> None:
-        """Take note of `entry`; `view` is what is known after it."""
-
-    def refresh(self, now: float) -> None:
-        """Draw what is due; called a few times a second."""
-
-    def suspend(self) -> None:
-        """Leave the terminal to somebody else, until `resume`."""
-
-    def resume(self) -> None:
-        """Take the terminal back."""
-
-    def close(self) -> None:
-        """Draw what is left and let go of the stream."""
 
 
 class Emitter:

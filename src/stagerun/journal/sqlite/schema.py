@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from stagerun import database
 from stagerun.errors import JournalError
+from stagerun.journal.sqlite import database
 
 
 if TYPE_CHECKING:

@@ -12,8 +12,10 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from stagerun import database, events, identity
+from stagerun import events, exit_codes
 from stagerun.errors import UsageError
+from stagerun.journal.sqlite import database
+from stagerun.machine import identity
 from stagerun.states import RESUMABLE, TERMINAL, RunState, StageState
 from stagerun.view import RunView, StageView, end_of, fold
 
@@ -24,7 +26,6 @@ _PAGE: Final = 1000  # rows read at a time, so that a long log needs no memory
 _FEW: Final = 10_000  # runs that can be looked at one by one without anybody noticing
 _NO_ID: Final = 2**63 - 1  # more than any run's
 _OPEN: Final = (RunState.PENDING, RunState.RUNNING)
-CRASHED_EXIT_CODE: Final = 1
 HEARTBEAT: Final = 5.0  # seconds between two signs of life of a run that is silent
 SILENCE: Final = 60.0  # a run on another host that gave no sign of life for so long is dead
 _JSON: Final[Mapping[str, Any]] = {
@@ -355,7 +356,7 @@ class Records:
         end = events.RunFinished(
             state=RunState.CRASHED,
             seconds=max(0.0, seen_on - (view.started_on or seen_on)),
-            exit_code=CRASHED_EXIT_CODE,
+            exit_code=exit_codes.FAILED,
             error=events.Failure(
                 type="",
                 message="the process ended without a word",

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
-from stagerun import events, wording
+from stagerun import events
+from stagerun.text import wording
 from stagerun.view import RunView
 
 

@@ -15,7 +15,7 @@ TEXT_LIMIT: Final = 64 * 1024
 _UNPRINTABLE: Final = "<an error that can't be printed>"
 _IMPORTLIB: Final = str(Path(importlib.__file__).parent) + os.sep
 _FUTURES: Final = str(Path(importlib.__file__).parents[1] / "concurrent" / "futures") + os.sep
-_OURS: Final = str(Path(__file__).parent) + os.sep
+_OURS: Final = str(Path(__file__).parents[1]) + os.sep
 
 
 def failure(

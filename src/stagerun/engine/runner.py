@@ -9,28 +9,29 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 from msgspec.structs import replace
 
-from stagerun import events, identity, recipes, wording
-from stagerun.capture import Capture
-from stagerun.emitter import Clock, Emitter, Sink
+from stagerun import events, exit_codes
+from stagerun.authoring import finding
+from stagerun.authoring.capture import Capture
+from stagerun.authoring.operation import LiveOperation
+from stagerun.authoring.progress import Handover, Progress, Recalled
+from stagerun.engine.emitter import Emitter
 from stagerun.errors import HeldError, Interruption, JournalError, OperationCancelled, RecipeError
-from stagerun.interrupts import Interrupts
-from stagerun.journal import Journal
-from stagerun.masking import SHORTEST, Masker
-from stagerun.operation import LiveOperation
-from stagerun.progress import Handover, Progress, Recalled
-from stagerun.records import Records, Resumption
+from stagerun.journal.sqlite.reading import Records, Resumption
+from stagerun.journal.sqlite.writing import Journal
+from stagerun.machine import identity
+from stagerun.machine.clock import Clock
+from stagerun.machine.interrupts import Interrupts
+from stagerun.sinks import Sink
 from stagerun.states import RunState, StageState
+from stagerun.text import wording
+from stagerun.text.masking import SHORTEST, Masker
 from stagerun.view import RunView
 
 
 if TYPE_CHECKING:
-    from stagerun.children import Children
+    from stagerun.programs.children import Children
 
 _SLOW_IMPORT: Final = 0.5  # seconds; nobody wonders about less
-HELD_EXIT_CODE: Final = 3
-TIMED_OUT_EXIT_CODE: Final = 124  # as timeout(1)
-# 128 + the signal's number, as shells count it.
-SIGNAL_EXIT_CODES: Final = {"SIGHUP": 129, "SIGINT": 130, "SIGTERM": 143}
 
 
 class Runner:
@@ -61,7 +62,7 @@ class Runner:
 
     def run(
         self,
-        found: recipes.Found,
+        found: finding.Found,
         operation: LiveOperation,
         *,
         resumption: Resumption | None = None,
@@ -95,7 +96,7 @@ class Runner:
         assert self.emitter.view is not None
         return self.emitter.view
 
-    def _run_one(self, found: recipes.Found, operation: LiveOperation) -> tuple[recipes.Found, LiveOperation] | None:
+    def _run_one(self, found: finding.Found, operation: LiveOperation) -> tuple[finding.Found, LiveOperation] | None:
         """Run one link and record its end; return the next link, which is recorded with it."""
         begun = self._clock.monotonic()
         handover = Handover()
@@ -112,14 +113,14 @@ class Runner:
         ending = self._ending(error, handover, self._clock.monotonic() - begun)
         self.emitter.settle()
         if ending.state is RunState.SUCCEEDED and error is None and handover.next is not None:
-            following = recipes.locate(type(handover.next), found), handover.next
+            following = finding.locate(type(handover.next), found), handover.next
             try:
                 self.emitter.bury(self._records.unrecorded_crashes())
                 plan = self._plan(*following, chained_from=operation.id, resumption=None)
                 operation.reflect(self.emitter.hand_over(ending, plan, exclusive=handover.next.exclusive))
             except HeldError as held:
                 failure = events.Failure(type="", message=held.message)
-                ending = replace(ending, state=RunState.FAILED, exit_code=HELD_EXIT_CODE, error=failure)
+                ending = replace(ending, state=RunState.FAILED, exit_code=exit_codes.NOT_STARTED, error=failure)
             else:
                 return following
         self.emitter.emit(ending)
@@ -138,7 +139,7 @@ class Runner:
         assert view is not None
 
         def children() -> "Children":
-            from stagerun.children import Children
+            from stagerun.programs.children import Children
 
             hidden = {f"STAGERUN_{name.upper()}" for name, each in operation.parameters.items() if each.secret}
             return Children(self._interrupts, view.id, hidden)
@@ -184,7 +185,7 @@ class Runner:
             return events.RunFinished(
                 state=RunState.TIMED_OUT,
                 seconds=seconds,
-                exit_code=TIMED_OUT_EXIT_CODE,
+                exit_code=exit_codes.TIMED_OUT,
                 error=events.Failure(type="", message=self._interrupts.expired, stage=handover.broken_stage),
             )
         if self._interrupts.stopping or isinstance(error, OperationCancelled | KeyboardInterrupt):
@@ -193,25 +194,25 @@ class Runner:
             return events.RunFinished(
                 state=RunState.CANCELLED,
                 seconds=seconds,
-                exit_code=SIGNAL_EXIT_CODES.get(signal or "", SIGNAL_EXIT_CODES["SIGTERM"]),
+                exit_code=exit_codes.OF_SIGNAL[signal or "SIGTERM"],
                 signal=signal,
                 error=self._failure(error, stage) if own and error else None,
             )
-        code = 0
+        code = exit_codes.SUCCEEDED
         failure: events.Failure | None = None
         if isinstance(error, SystemExit):
-            code = _exit_code(error.code) or (1 if handover.broken is error else 0)
+            code = _exit_code(error.code) or (exit_codes.FAILED if handover.broken is error else exit_codes.SUCCEEDED)
         elif error is not None:
-            code = 1
+            code = exit_codes.FAILED
         if error is not None and code:
             failure = self._failure(error, stage)
         elif handover.failure is not None:
-            code, failure = 1, events.Failure(type="", message=handover.failure)
+            code, failure = exit_codes.FAILED, events.Failure(type="", message=handover.failure)
         state = RunState.FAILED if code else RunState.SUCCEEDED
         return events.RunFinished(state=state, seconds=seconds, exit_code=code, error=failure)
 
     def _failure(self, error: BaseException, stage: str | None) -> events.Failure:
-        from stagerun import tracebacks
+        from stagerun.text import tracebacks
 
         view = self.emitter.view
         return tracebacks.failure(error, stage, source=view.source if view else None, mask=self._masker.mask)
@@ -224,7 +225,7 @@ class Runner:
             )
         self._masker.learn(operation.checked().secret_values().values())
 
-    def _tell_of_slow_import(self, found: recipes.Found) -> None:
+    def _tell_of_slow_import(self, found: finding.Found) -> None:
         if found.import_seconds > _SLOW_IMPORT:
             self.emitter.emit(events.Log(wording.slow_import(found.recipe, found.import_seconds)))
 
@@ -241,7 +242,7 @@ class Runner:
 
     def _plan(
         self,
-        found: recipes.Found,
+        found: finding.Found,
         operation: LiveOperation,
         *,
         chained_from: int | None,
@@ -331,7 +332,7 @@ def _left_open(error: BaseException | None) -> StageState:
 
 
 def _exit_code(code: object) -> int:
-    """Return what a SystemExit asks for, inside 1 to 125 unless it is 0 (above it shells have their own meanings)."""
+    """Return what a SystemExit asks for, inside the range that a recipe may use."""
     if code is None or code == 0:
         return 0
-    return max(1, min(125, code)) if isinstance(code, int) else 1
+    return max(1, min(exit_codes.LARGEST_OF_A_RECIPE, code)) if isinstance(code, int) else exit_codes.FAILED

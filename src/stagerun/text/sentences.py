@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator
 
-from stagerun import events, wording
+from stagerun import events
 from stagerun.states import RESUMABLE, RunState, StageState
-from stagerun.untrusted import neutralise
+from stagerun.text import wording
+from stagerun.text.untrusted import neutralise
 from stagerun.view import RunView
 
 

@@ -3,14 +3,16 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Self, TypeVar
 
-from stagerun import identity, params
+from stagerun.authoring import params
 from stagerun.errors import RecipeError
-from stagerun.interrupts import is_limit
+from stagerun.machine import identity
+from stagerun.machine.interrupts import is_limit
 from stagerun.states import RunState, StageState
+from stagerun.text.secrets import Secret
 
 
 if TYPE_CHECKING:
-    from stagerun.progress import Progress
+    from stagerun.authoring.progress import Progress
 
 _STAGE_NAME_LIMIT: Final = 200
 
@@ -144,7 +146,7 @@ class LiveOperation:
     def secret_values(self) -> dict[str, str]:
         """Return the values of the parameters that are secret, name -> value."""
         values = {name: getattr(self, name) for name, each in self.parameters.items() if each.secret}
-        return {name: value.reveal() for name, value in values.items() if isinstance(value, params.Secret)}
+        return {name: value.reveal() for name, value in values.items() if isinstance(value, Secret)}
 
     def checked(self) -> Self:
         """Return self when the parameters still hold what they declare; UsageError if not."""

@@ -3,11 +3,10 @@
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from stagerun import wording
-from stagerun.render import lines
-from stagerun.render.paint import Paint
 from stagerun.states import RunState, StageState
-from stagerun.untrusted import neutralise
+from stagerun.text import sentences, wording
+from stagerun.text.paint import Paint
+from stagerun.text.untrusted import neutralise
 from stagerun.view import RunView, StageView
 
 
@@ -39,11 +38,11 @@ class Report:
             yield _GAP + self._paint(_first_line(wording.error_line(view.error)) + where, "red")
         if view.state is RunState.RUNNING:
             yield from self._work(view)
-        for line in lines.result(view):
+        for line in sentences.result(view):
             yield _GAP + line
         if last_line is not None:
             yield f"{_GAP}last line: {neutralise(last_line)}"
-        if way_on := lines.way_on(view):
+        if way_on := sentences.way_on(view):
             yield self._paint(way_on, "bold")
 
     def history(self, views: Sequence[RunView]) -> Iterator[str]:
@@ -99,9 +98,9 @@ class Report:
 
     def _work(self, view: RunView) -> Iterator[str]:
         if view.progress is not None:
-            yield _GAP + lines.progress(view, view.progress)
+            yield _GAP + sentences.progress(view, view.progress)
         if view.status is not None:
-            yield _GAP + lines.status(view, view.status)
+            yield _GAP + sentences.status(view, view.status)
 
 
 def _tally(view: RunView) -> str:

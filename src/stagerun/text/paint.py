@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from stagerun import wording
+from stagerun.text import wording
 
 
 _CODES: Final = {

@@ -22,6 +22,7 @@ import msgspec
 from msgspec import Struct
 
 from stagerun.errors import RecipeError, UsageError
+from stagerun.text.secrets import Secret
 
 
 class _Missing(enum.Enum):
@@ -36,33 +37,6 @@ _SPOKEN: Final = {int: "whole number", float: "number", bool: "true or false", d
 _UNITS: Final = {"d": "days", "h": "hours", "m": "minutes", "s": "seconds", "ms": "milliseconds"}
 _DURATION: Final = r"(?:\d+(?:\.\d+)?(?:ms|[dhms]))+"
 _DURATION_PART: Final = r"(\d+(?:\.\d+)?)(ms|[dhms])"
-
-
-class Secret:
-    """A value that shows itself only when asked: `str()` gives `***`, `.reveal()` the value."""
-
-    __slots__ = ("_value",)
-
-    def __init__(self, value: str) -> None:
-        self._value = value
-
-    def reveal(self) -> str:
-        return self._value
-
-    def __repr__(self) -> str:
-        return "Secret(***)"
-
-    def __str__(self) -> str:
-        return "***"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Secret) and other._value == self._value
-
-    def __hash__(self) -> int:
-        return hash((Secret, self._value))
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("a Secret can't be pickled: reveal() it where it is used")
 
 
 _IMMUTABLE: Final = (*_SCALARS, tuple, type(None), enum.Enum, Secret)

@@ -11,18 +11,19 @@ from typing import IO, TYPE_CHECKING, Any, Final, NoReturn, TypeAlias, TypeVar
 
 from msgspec import Struct
 
-from stagerun import events, retries
+from stagerun import events
+from stagerun.authoring import retries
+from stagerun.authoring.tracking import Loop
 from stagerun.errors import IllegalTransition, Interruption, OperationCancelled, RecipeError
-from stagerun.interrupts import Interrupts, is_limit
-from stagerun.loops import Loop
-from stagerun.masking import Masker
+from stagerun.machine.interrupts import Interrupts, is_limit
 from stagerun.states import StageState
+from stagerun.text.masking import Masker
 
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
-    from stagerun.children import Children, Completed
+    from stagerun.programs.children import Children, Completed
 
 LEVELS: Final = ("debug", "info", "warning", "error", "critical")
 LINE_LIMIT: Final = 64 * 1024
@@ -245,7 +246,7 @@ class Progress:
             key: makes it resumable: a resumed run leaves out the items that were finished, and their results.
 
         """
-        from stagerun import fanout
+        from stagerun.authoring import fanout
 
         if workers is not None and (type(workers) is not int or workers < 1):
             raise RecipeError(f"p.map: workers must be a whole number above 0, not {workers!r}")
@@ -301,7 +302,7 @@ class Progress:
             quiet: True to write neither the command nor its lines.
 
         """
-        from stagerun.children import Request
+        from stagerun.programs.children import Request
 
         self.check_cancelled()
         if self._over:
@@ -383,7 +384,7 @@ class Progress:
             **kwargs: for `fn`.
 
         """
-        from stagerun import values
+        from stagerun.authoring import stored_values
 
         self._own_thread("checkpoint")
         self.check_cancelled()
@@ -392,7 +393,9 @@ class Progress:
         if recalled is not None:
             if not isinstance(recalled, events.CheckpointStored):
                 raise RecipeError(f"the key {key!r} belongs to a loop, not to a checkpoint")
-            value: _T = recalled.value if type is None else values.recalled(recalled.value, type, f"checkpoint {key!r}")
+            value: _T = (
+                recalled.value if type is None else stored_values.recalled(recalled.value, type, f"checkpoint {key!r}")
+            )
             return value
         value = retries.attempt(
             lambda: fn(*args, **kwargs),
@@ -402,13 +405,13 @@ class Progress:
         )
         self.check_cancelled()
         what = f"checkpoint {key!r}"
-        plain = values.exact(value, what) if type is None else values.to_builtins(value, type, what)
+        plain = stored_values.exact(value, what) if type is None else stored_values.to_builtins(value, type, what)
         if self._masker.holds(plain):
             raise RecipeError(f"{what} holds a secret, and the journal must not", "leave it out of the value")
         size = len(events.dumps(plain).encode())
-        if size > values.LIMIT:
+        if size > stored_values.LIMIT:
             raise RecipeError(
-                f"{what} has {size:,} bytes, and {values.LIMIT:,} is the most",
+                f"{what} has {size:,} bytes, and {stored_values.LIMIT:,} is the most",
                 "store a file, and its path as checkpoint",
             )
         self._emit(events.CheckpointStored(key=key, stage=self._stage_name(), value=plain))
@@ -424,10 +427,10 @@ class Progress:
         self.check_cancelled()
         if context is not None and not isinstance(context, Mapping):
             raise RecipeError(f"p.result needs a dict, not {type(context).__name__}", "p.result(value=...)")
-        from stagerun import values
+        from stagerun.authoring import stored_values
 
         # As JSON gives it back: what the recipe does to its own dict afterwards is not the result.
-        result = values.through_json({**(context or {}), **extra}, "result")
+        result = stored_values.through_json({**(context or {}), **extra}, "result")
         self._emit(events.ResultSet(result=result))
 
     def error(self, message: object) -> None:

@@ -18,12 +18,12 @@ from contextlib import AbstractContextManager
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 
-from stagerun import tracebacks
-from stagerun.capture import Capture
+from stagerun.authoring.capture import Capture
 from stagerun.errors import Interruption, RecipeError
-from stagerun.masking import Masker
-from stagerun.processes import dies_with
-from stagerun.project import PRIVATE
+from stagerun.machine.settings import PRIVATE
+from stagerun.programs.process_tree import dies_with
+from stagerun.text import tracebacks
+from stagerun.text.masking import Masker
 
 
 if TYPE_CHECKING:

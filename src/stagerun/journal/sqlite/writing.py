@@ -11,8 +11,9 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-from stagerun import database, events
+from stagerun import events
 from stagerun.errors import HeldError, JournalError
+from stagerun.journal.sqlite import database
 from stagerun.states import TERMINAL, RunState
 from stagerun.view import RunView, StageView, begin, end_of
 

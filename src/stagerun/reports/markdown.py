@@ -6,10 +6,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from stagerun import wording
-from stagerun.render import lines
 from stagerun.states import RunState
-from stagerun.untrusted import disarm_line, neutralise
+from stagerun.text import sentences, wording
+from stagerun.text.untrusted import disarm_line, neutralise
 from stagerun.view import RunView
 
 
@@ -49,7 +48,7 @@ def append(file: str, views: Sequence[RunView]) -> None:
 
 def _report(views: Sequence[RunView], now: float) -> Iterator[str]:
     for view in views:
-        where = lines.ended_in(view)
+        where = sentences.ended_in(view)
         place = f" in {_code(where)}" if where else ""
         signal = f" by {view.signal}" if view.signal else ""
         word = wording.state_word(view.state)
@@ -74,11 +73,11 @@ def _table(views: Sequence[RunView], now: float) -> Iterator[str]:
 
 
 def _rest(view: RunView) -> Iterator[str]:
-    error, result = list(lines.error(view)), list(lines.result(view))
+    error, result = list(sentences.error(view)), list(sentences.result(view))
     for what, told in (("Error", error[-_TRACEBACK_LINES:]), ("Result", result[:_TRACEBACK_LINES])):
         if told:
             yield from (f"{what} of run {view.id}:", "", *_fenced(told), "")
-    if lines.way_on(view):
+    if sentences.way_on(view):
         yield from (f"Resume with: `stagerun resume {view.id}`", "")
 
 

@@ -16,9 +16,9 @@ from typing import Any, Final, cast
 
 from msgspec import Struct
 
+from stagerun.authoring.operation import LiveOperation
 from stagerun.errors import RecipeError, StagerunError, UsageError
-from stagerun.operation import LiveOperation
-from stagerun.project import PRIVATE
+from stagerun.machine.settings import PRIVATE
 
 
 _MODULE: Final = r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*"
@@ -199,7 +199,7 @@ def _loading(recipe: str) -> Iterator[None]:
     except StagerunError:
         raise
     except (Exception, SystemExit) as error:
-        from stagerun import tracebacks
+        from stagerun.text import tracebacks
 
         told = tracebacks.failure(error)
         what = "calls sys.exit while it is imported" if isinstance(error, SystemExit) else "can't be imported"

@@ -4,11 +4,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from inspect import cleandoc
 from typing import Any, Final
 
-from stagerun import wording
-from stagerun.params import MISSING, Parameter
-from stagerun.recipes import Found, Listed
-from stagerun.render.paint import Paint
-from stagerun.untrusted import neutralise
+from stagerun.authoring.finding import Found, Listed
+from stagerun.authoring.params import MISSING, Parameter
+from stagerun.text import wording
+from stagerun.text.paint import Paint
+from stagerun.text.untrusted import neutralise
 
 
 _GAP: Final = "  "

@@ -1,0 +1,1 @@
+"""What a recipe is written with, and the session that works behind it."""

@@ -1,0 +1,77 @@
+"""The types of arguments and options: what they accept, and how a shell completes them."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from stagerun.commands.common import has_runs
+from stagerun.errors import UsageError
+from stagerun.journal.sqlite import schema
+from stagerun.journal.sqlite.reading import Records
+from stagerun.states import RunState
+
+
+class Moment(click.ParamType[float]):
+    """A date or time in ISO 8601, or how long ago (`90m`, `2h`, `7d`), as seconds since 1970."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        units = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+        if value[-1:] in units and value[:-1].isdecimal():
+            return datetime.now().astimezone().timestamp() - int(value[:-1]) * units[value[-1]]
+        try:
+            return datetime.fromisoformat(value).timestamp()
+        except ValueError:
+            raise UsageError(
+                f"{param.opts[0] if param else 'it'} can't be {value!r}",
+                "give 2026-01-31, 2026-01-31T10:00, 90m, 2h or 7d",
+            ) from None
+
+
+class State(click.ParamType[RunState]):
+    name = "state"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> RunState:
+        try:
+            return RunState(value.lower().replace("-", "_").replace(" ", "_"))
+        except ValueError:
+            raise UsageError(f"there is no state {value!r}", "states: " + ", ".join(RunState)) from None
+
+
+class Ref(click.ParamType[str]):
+    """A run: its id, `last`, `last~1`, …; completed from the journal."""
+
+    name = "ref"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
+        from click.shell_completion import CompletionItem
+
+        from stagerun.machine import settings
+
+        path = settings.find(Path.cwd()).journal
+        if not has_runs(path):
+            return []
+        records = Records(schema.open_for_reading(path), path)
+        return [
+            CompletionItem(str(view.id), help=f"{view.target} {view.state}")
+            for view in records.history(limit=50)
+            if str(view.id).startswith(incomplete)
+        ]
+
+
+class Target(click.ParamType[str]):
+    """An operation; completed from the source of the recipes, without importing one."""
+
+    name = "target"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
+        from click.shell_completion import CompletionItem
+
+        from stagerun.authoring import finding
+        from stagerun.machine import settings
+
+        listed = finding.listing(settings.find(Path.cwd()).recipes)
+        return [CompletionItem(each.target, help=each.help) for each in listed if each.target.startswith(incomplete)]

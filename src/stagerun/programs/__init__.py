@@ -1,0 +1,1 @@
+"""Child programs, and the trees of processes that they start."""
