@@ -241,7 +241,7 @@ class _Recorder:
         began = NEWEST - (self._size - run) * PACE
         view = self._journal.create(events.Entry(0, 1, began, self._plan(run, kind)))
         if kind != "pending":
-            end = self._end(kind, view.target)
+            end = self._end(kind, view.plan.target)
             hands_over = end is RunState.SUCCEEDED and self._is_free(run + 1) and self._dice.random() < 0.03
             happened = self._happened(end, chained_to=run + 1 if hands_over else None)
             entries = [events.Entry(run, seq, began + seq * 0.25, event) for seq, event in enumerate(happened, 2)]
@@ -260,7 +260,7 @@ class _Recorder:
         chained = before is not None and before.chained_to is not None
         resumed = before if before and before.state is RunState.FAILED and self._dice.random() < 0.3 else None
         usual = {"plain": THREE, "once": "old:Once", "old": "old:Import"}.get(kind) or self._draw(TARGETS)
-        target = resumed.target if resumed else usual
+        target = resumed.plan.target if resumed else usual
         recipe, _, operation = target.partition(":")
         return events.RunCreated(
             target=target,
@@ -280,7 +280,7 @@ class _Recorder:
             chained_from=before.id if before and chained else None,
             resumed_from=resumed.id if resumed else None,
             root=resumed.root if resumed else None,
-            attempt=resumed.attempt + 1 if resumed else 1,
+            attempt=resumed.plan.attempt + 1 if resumed else 1,
             expected=dict.fromkeys(STAGES, 1.5),
         )
 

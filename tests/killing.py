@@ -160,7 +160,7 @@ def live(operation: type[LiveOperation], path: Path, moment: int) -> None:
         return  # the life before died after its last word
     resumption = records.resumption(before) if before else None
     if before is not None:
-        operation = next(each for each in (*FIXTURES.values(), Second) if each.__name__ == before.operation)
+        operation = next(each for each in (*FIXTURES.values(), Second) if each.__name__ == before.plan.operation)
     found = finding.Found(operation=operation, target=f"demo:{operation.__name__}", recipe="demo", source=None)
     # The ticker writes at moments of its own; here only the numbered ones count.
     runner = Runner(journal=book, records=records, sinks=[], interrupts=Interrupts(), clock=Clock(tick=3600))

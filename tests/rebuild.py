@@ -3,6 +3,8 @@
 import sqlite3
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from stagerun import events
 from stagerun.view import RunView, begin, fold
 
@@ -13,7 +15,12 @@ def views(path: Path) -> dict[int, RunView]:
     for entry in _entries(path):
         created = isinstance(entry.event, events.RunCreated)
         found[entry.run] = begin(entry) if created else fold(found[entry.run], entry)
-    return found
+    return {run: as_read(view) for run, view in found.items()}
+
+
+def as_read(view: RunView) -> RunView:
+    """Return the view as the tables hold it: what is inherited stands in the table of checkpoints."""
+    return replace(view, untracked=(), plan=replace(view.plan, inherited={}))
 
 
 def checkpoints(path: Path) -> dict[tuple[int, str], tuple[int, int]]:

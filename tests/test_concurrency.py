@@ -66,13 +66,13 @@ def _expected_of_all(project: Project) -> None:
     names = [f"run-{n}" for n in range(PROCESSES)]
     assert sorted(view.id for view in views) == list(range(1, PROCESSES + 1))
     assert {view.state for view in views} == {RunState.SUCCEEDED}
-    assert sorted(view.params["name"] for view in views) == names
+    assert sorted(view.plan.params["name"] for view in views) == names
     for view in views:
-        assert view.result_context == view.params
+        assert view.result_context == view.plan.params
         assert set(view.stage_states.values()) == {StageState.DONE}
         entries = list(project.records().entries(view.id))
         lines = [line for entry in entries if isinstance(entry.event, Log) for line in entry.event.lines]
-        assert lines == [f"{view.params['name']} Stage {stage} {n}" for stage in range(10) for n in range(50)]
+        assert lines == [f"{view.plan.params['name']} Stage {stage} {n}" for stage in range(10) for n in range(50)]
 
 
 def test_eight_runs_that_start_at_once_on_a_new_journal_all_succeed(project: Project) -> None:

@@ -141,7 +141,7 @@ def test_of_two_resumes_at_once_one_wins_and_the_other_names_it(
     records = project.records()
     runs = records.history(limit=100)
     records.close()
-    assert [(run.id, run.resumed_from, run.attempt) for run in reversed(runs)] == [
+    assert [(run.id, run.plan.resumed_from, run.plan.attempt) for run in reversed(runs)] == [
         (number, number - 1 or None, number) for number in range(1, ROUNDS + 2)
     ]
 

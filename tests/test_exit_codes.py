@@ -215,7 +215,7 @@ def test_the_first_link_of_a_chain_that_does_not_succeed_decides_and_is_the_last
     done = project.stagerun("run", "chain:First")
 
     assert done.code == code
-    assert [view.operation for view in reversed(project.records().history(limit=9))] == ran
+    assert [view.plan.operation for view in reversed(project.records().history(limit=9))] == ran
 
 
 def test_a_run_that_exits_with_0_after_chain_to_has_not_returned_and_chains_nothing(project: Project) -> None:
@@ -224,7 +224,7 @@ def test_a_run_that_exits_with_0_after_chain_to_has_not_returned_and_chains_noth
     done = project.stagerun("run", "chain:First")
 
     assert done.code == 0
-    assert [view.operation for view in reversed(project.records().history(limit=9))] == ["First", "Second"]
+    assert [view.plan.operation for view in reversed(project.records().history(limit=9))] == ["First", "Second"]
 
 
 SLEEP = """
@@ -401,7 +401,7 @@ class Op(LiveOperation):
     done = _signalled(project, wait_until, signal.SIGINT)
 
     assert done.code == -signal.SIGINT
-    assert [(view.operation, view.state) for view in project.records().history(limit=9)] == [
+    assert [(view.plan.operation, view.state) for view in project.records().history(limit=9)] == [
         ("Slow", RunState.CANCELLED),
         ("Op", RunState.SUCCEEDED),
     ]

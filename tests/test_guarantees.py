@@ -83,4 +83,4 @@ def test_an_output_that_can_not_be_written_stops_no_resume(project: Project) -> 
         )
 
     newest = project.records().find("last")
-    assert (newest.resumed_from, newest.state, done.returncode, done.stderr) == (1, "succeeded", 0, "")
+    assert (newest.plan.resumed_from, newest.state, done.returncode, done.stderr) == (1, "succeeded", 0, "")

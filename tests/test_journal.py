@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from msgspec.structs import replace
 
 from stagerun import LiveOperation, Progress, events
 from stagerun.engine.emitter import Emitter
@@ -22,6 +21,7 @@ from stagerun.sinks import Sink
 from stagerun.states import RunState, StageState
 from stagerun.text.masking import Masker
 from stagerun.view import RunView
+from tests import rebuild
 from tests.conftest import START, Bench, HandClock, Project, apart
 
 
@@ -97,7 +97,7 @@ def test_every_fact_is_in_the_journal_before_a_sink_hears_of_it(bench: Bench) ->
         "run_finished",
     ]
     # Blocks that are not declared are seen live only.
-    assert reader.found == [(entry, replace(view, untracked=())) for entry, view in reader.told]
+    assert reader.found == [(entry, rebuild.as_read(view)) for entry, view in reader.told]
 
 
 def test_pulses_wait_and_are_written_before_the_next_fact(bench: Bench) -> None:

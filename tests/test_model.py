@@ -8,7 +8,7 @@ from collections import Counter
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Literal, NamedTuple, TypeAlias
+from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -34,7 +34,7 @@ from stagerun.journal.sqlite.writing import Journal
 from stagerun.machine import identity
 from stagerun.machine.interrupts import Interrupts
 from stagerun.states import RESUMABLE, RunState, StageState
-from stagerun.view import RunView, StageView, end_of, fold
+from stagerun.view import RunView, StageView, fold
 from tests import rebuild
 from tests.conftest import START, HandClock
 
@@ -149,10 +149,11 @@ class Model:
             self.kept[key] = Kept(value, self.stage)
         self.fact(now)
 
-    def finish(self, now: float, state: RunState, code: int, **changes: object) -> None:
+    def finish(self, now: float, state: RunState, code: int, **changes: Any) -> None:
         started = self.view.started_on
         seconds = 0.0 if started is None else now - started
-        self.fact(now, state=state, finished_on=now, seconds=seconds, exit_code=code, **changes)
+        end = events.RunFinished(state=state, seconds=seconds, exit_code=code, **changes)
+        self.fact(now, state=state, finished_on=now, end=end)
 
     def die(self) -> None:
         """What a reader makes of it: it died when it was last heard of, in the stage that it was in."""
@@ -168,9 +169,12 @@ class Model:
             stages=stages,
             state=RunState.CRASHED,
             finished_on=seen,
-            seconds=seen - (self.view.started_on or seen),
-            exit_code=1,
-            error=failure,
+            end=events.RunFinished(
+                state=RunState.CRASHED,
+                seconds=seen - (self.view.started_on or seen),
+                exit_code=1,
+                error=failure,
+            ),
         )
         self.alive = False
 
@@ -275,7 +279,8 @@ class Histories(RuleBasedStateMachine):
         found = self.reader.resumption(self.reader.find(str(run)), again)
         model = self.runs[run]
         redone = STAGES[STAGES.index(again) :] if again else ()
-        done = {*model.view.done_before, *(each.name for each in model.view.stages if each.state is StageState.DONE)}
+        finished = {each.name for each in model.view.stages if each.state is StageState.DONE}
+        done = finished.union(model.view.plan.done_before)
         assert found.done_before == tuple(name for name in STAGES if name in done and name not in redone)
         assert set(found.inherited) == {key for key, kept in model.kept.items() if kept.stage not in redone}
         assert set(found.dropped) == {key for key, kept in model.kept.items() if kept.stage in redone}
@@ -358,23 +363,24 @@ class Histories(RuleBasedStateMachine):
         host, boot_id, pid_namespace = identity._machine()
         view = RunView(
             id=run,
-            target="demo:Scripted",
-            recipe="demo",
-            operation="Scripted",
-            source=None,
-            source_hash=None,
-            params={},
-            owner="demo",
-            process=identity.Process(
-                host=host, boot_id=boot_id, pid_namespace=pid_namespace, pid=pid, started=self.living[pid]
-            ),
-            chained_from=None,
-            resumed_from=before.view.id if before else None,
-            root=before.view.root if before else run,
-            attempt=before.view.attempt + 1 if before else 1,
             created_on=self.now,
+            plan=events.RunCreated(
+                target="demo:Scripted",
+                recipe="demo",
+                operation="Scripted",
+                stages=STAGES,
+                owner="demo",
+                host=host,
+                boot_id=boot_id,
+                pid_namespace=pid_namespace,
+                pid=pid,
+                process_started=self.living[pid],
+                resumed_from=before.view.id if before else None,
+                root=before.view.root if before else None,
+                attempt=before.view.plan.attempt + 1 if before else 1,
+                done_before=resumption.done_before if resumption else (),
+            ),
             stages=tuple(StageView(name=name) for name in STAGES),
-            done_before=resumption.done_before if resumption else (),
         )
         kept = {key: before.kept[key] for key in resumption.inherited} if before and resumption else {}
         assert run == len(self.runs) + 1
@@ -417,7 +423,7 @@ class Histories(RuleBasedStateMachine):
 
     def entered(self, stage: Stage, block: Block) -> None:
         self.model.enter(block.stage, self.now)
-        assert stage.done_before is (block.stage in self.model.view.done_before)
+        assert stage.done_before is (block.stage in self.model.view.plan.done_before)
         self.check()
 
     def play_step(self, p: Progress, step: Step) -> None:
@@ -536,7 +542,8 @@ class Histories(RuleBasedStateMachine):
         for run, view in {view.id: view for view in self.reader.history(limit=1000)}.items():
             told = replace(rebuilt[run], untracked=())
             if view.state is RunState.CRASHED and told.state is not RunState.CRASHED:
-                told = fold(told, events.Entry(run, 0, view.finished_on or 0.0, end_of(view)))
+                assert view.end is not None
+                told = fold(told, events.Entry(run, 0, view.finished_on or 0.0, view.end))
             assert told == view
         rows = rebuild.checkpoint_rows(self.path)
         assert rebuild.checkpoints(self.path) == rows
@@ -552,7 +559,8 @@ class Plain(LiveOperation):
 def _plain(view: RunView) -> RunView:
     """The view without what the model does not work out: traces, progress, usual durations."""
     error = view.error and replace(view.error, traceback=None, file=None, line=None)
-    return replace(view, error=error, progress=None, expected={})
+    end = view.end and replace(view.end, error=error)
+    return replace(view, end=end, progress=None, plan=replace(view.plan, expected={}))
 
 
 @pytest.mark.timeout(400)

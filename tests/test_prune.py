@@ -78,7 +78,7 @@ def _record(
         chained_from=chained_from,
         resumed_from=resumed_from.id if resumed_from else None,
         root=resumed_from.root if resumed_from else None,
-        attempt=resumed_from.attempt + 1 if resumed_from else 1,
+        attempt=resumed_from.plan.attempt + 1 if resumed_from else 1,
     )
     with closing(schema.open_for_writing(project.journal)) as connection:
         journal = Journal(connection, project.journal)

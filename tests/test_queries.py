@@ -322,7 +322,7 @@ def test_the_history_tells_the_runs_that_a_look_at_every_run_tells(
             operation, since = wanted["operation"], wanted["since"]
             return (
                 wanted["state"] in (None, view.state)
-                and operation in (None, view.operation, view.target)
+                and operation in (None, view.plan.operation, view.plan.target)
                 and wanted["owner"] in (None, view.owner)
                 and (since is None or view.created_on >= since)
             )

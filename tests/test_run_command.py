@@ -61,7 +61,7 @@ def test_an_operation_that_a_recipe_only_imports_does_not_make_its_target_ambigu
 
     project.stagerun("run", "orders")
 
-    assert _last(project).target == "orders:Louder"
+    assert _last(project).plan.target == "orders:Louder"
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_the_value_of_an_option_is_never_taken_for_the_target(project: Project, 
 
     project.stagerun("run", *(option + target if before else target + option))
 
-    assert (_last(project).target, _last(project).result_context) == ("orders:Echo", {"text": value})
+    assert (_last(project).plan.target, _last(project).result_context) == ("orders:Echo", {"text": value})
 
 
 TYPES = """
@@ -216,7 +216,7 @@ def test_a_parameter_may_have_any_name_that_no_field_and_no_option_of_run_has(pr
 
     project.stagerun("run", "orders:Echo", f"--{name}", "x")
 
-    assert _last(project).params == {name: "x"}
+    assert _last(project).plan.params == {name: "x"}
 
 
 def test_the_help_of_a_target_lists_its_parameters_with_types_defaults_and_texts(project: Project) -> None:
@@ -310,7 +310,10 @@ def test_a_flag_beats_the_environment_for_a_parameter(project: Project) -> None:
     project.stagerun("run", "orders", "--text", "flag", environ=environ)
     project.stagerun("run", "orders", environ=environ)
 
-    assert [view.params for view in project.records().history(limit=2)] == [{"text": "environment"}, {"text": "flag"}]
+    assert [view.plan.params for view in project.records().history(limit=2)] == [
+        {"text": "environment"},
+        {"text": "flag"},
+    ]
 
 
 def test_a_recipes_folder_can_be_configured(project: Project) -> None:
@@ -475,7 +478,7 @@ def test_a_secret_reaches_the_recipe_and_is_three_stars_everywhere_else(
     status = [project.stagerun("status"), project.stagerun("status", "--json"), project.stagerun("logs")]
 
     view = _last(project)
-    assert view.params == {"token": "***"}
+    assert view.plan.params == {"token": "***"}
     assert view.result_context == {"backwards": VALUE[::-1], "shown": "***"}
     assert view.error is not None
     assert view.error.message == "***"

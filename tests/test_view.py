@@ -8,7 +8,6 @@ from msgspec.structs import replace
 
 from stagerun import events
 from stagerun.errors import IllegalTransition
-from stagerun.machine import identity
 from stagerun.states import RunState, StageState
 from stagerun.view import RunView, StageView, begin, fold
 
@@ -35,24 +34,12 @@ PLAN = events.RunCreated(
 )
 CREATED = RunView(
     id=7,
-    target="orders:Import",
-    recipe="orders",
-    operation="Import",
-    source="recipes/orders.py",
-    source_hash="0f",
-    params={"limit": 3},
-    owner="alice",
-    process=identity.Process(host="here", boot_id="boot", pid_namespace="pid:[1]", pid=17, started=99.5),
-    chained_from=4,
-    resumed_from=3,
-    root=2,
-    attempt=5,
     created_on=1000.0,
+    plan=PLAN,
     stages=(
         StageView(name="Load", state=StageState.PENDING, seconds=0.0, entered_on=None, visits=0),
         StageView(name="Save", state=StageState.PENDING, seconds=0.0, entered_on=None, visits=0),
     ),
-    expected={"Load": 1.5},
     state=RunState.PENDING,
     current_stage=-1,
     untracked=(),
@@ -61,11 +48,7 @@ CREATED = RunView(
     result_context=None,
     started_on=None,
     finished_on=None,
-    seconds=None,
-    exit_code=None,
-    signal=None,
-    error=None,
-    chained_to=None,
+    end=None,
 )
 RUNNING = replace(CREATED, state=RunState.RUNNING, started_on=1001.0)
 LOADING = replace(
@@ -73,6 +56,7 @@ LOADING = replace(
     current_stage=0,
     stages=(StageView(name="Load", state=StageState.ACTIVE, entered_on=1002.0, visits=1), StageView(name="Save")),
 )
+ERROR = events.Failure(type="E", message="m", traceback="T")
 HALF = events.ProgressMoved(done=1, total=2, percent=50.0, unit="row", seconds=3.0)
 
 
@@ -106,7 +90,8 @@ def test_the_opening_event_alone_makes_the_view() -> None:
 
 
 def test_a_run_without_an_ancestor_is_the_root_of_its_lineage() -> None:
-    assert begin(entry(1000.0, replace(PLAN, root=None))) == replace(CREATED, root=7)
+    assert begin(entry(1000.0, replace(PLAN, root=None))) == replace(CREATED, plan=replace(PLAN, root=None))
+    assert begin(entry(1000.0, replace(PLAN, root=None))).root == 7
 
 
 def test_a_started_run_is_running_from_then_on() -> None:
@@ -180,24 +165,19 @@ def test_a_result_replaces_the_one_before() -> None:
     "state", [RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED, RunState.TIMED_OUT, RunState.CRASHED]
 )
 def test_the_end_of_a_run_is_kept_whole(state: RunState) -> None:
-    error = events.Failure(type="ValueError", message="boom", traceback="Traceback")
-    end = events.RunFinished(state=state, seconds=8.5, exit_code=9, signal="SIGINT", error=error, chained_to=8)
+    end = events.RunFinished(state=state, seconds=8.5, exit_code=9, signal="SIGINT", error=ERROR, chained_to=8)
 
     assert fold(RUNNING, entry(1010.0, end)) == replace(
         RUNNING,
         state=state,
         finished_on=1010.0,
-        seconds=8.5,
-        exit_code=9,
-        signal="SIGINT",
-        error=error,
-        chained_to=8,
+        end=end,
     )
 
 
 def test_a_pending_run_can_be_cancelled_and_never_started() -> None:
     assert fold(CREATED, entry(1010.0, finished(RunState.CANCELLED))) == replace(
-        CREATED, state=RunState.CANCELLED, finished_on=1010.0, seconds=5.0, exit_code=0
+        CREATED, state=RunState.CANCELLED, finished_on=1010.0, end=finished(RunState.CANCELLED)
     )
 
 
@@ -208,8 +188,7 @@ def test_a_crash_closes_the_stage_it_happened_in_as_failed_and_counts_its_time()
         with_load(before, state=StageState.FAILED, seconds=4.5),
         state=RunState.CRASHED,
         finished_on=1006.0,
-        seconds=5.0,
-        exit_code=0,
+        end=finished(RunState.CRASHED),
     )
 
 
@@ -256,7 +235,12 @@ def test_the_active_stage_is_the_declared_one_that_is_open() -> None:
 
 @pytest.mark.parametrize(
     ("view", "seconds"),
-    [(CREATED, 0.0), (RUNNING, 9.0), (replace(RUNNING, seconds=2.5), 2.5), (replace(RUNNING, started_on=2e9), 0.0)],
+    [
+        (CREATED, 0.0),
+        (RUNNING, 9.0),
+        (replace(RUNNING, end=finished(RunState.FAILED)), 5.0),
+        (replace(RUNNING, started_on=2e9), 0.0),
+    ],
     ids=["not started", "running", "over", "clock set back"],
 )
 def test_the_time_of_a_run_stands_still_outside_of_it(view: RunView, seconds: float) -> None:
@@ -274,7 +258,7 @@ DERIVED: dict[str, tuple[Callable[[RunView], object], object]] = {
     "no percent": (lambda view: view.percent, None),
     "no traceback": (lambda view: view.traceback, None),
     "traceback": (
-        lambda view: replace(view, error=events.Failure(type="E", message="m", traceback="T")).traceback,
+        lambda view: replace(view, end=replace(finished(RunState.FAILED), error=ERROR)).traceback,
         "T",
     ),
 }

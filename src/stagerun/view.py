@@ -6,7 +6,7 @@ The journal's tables, the operation's own fields, every display and every report
 from collections.abc import Mapping
 from typing import Any, assert_never
 
-from msgspec import Struct, field
+from msgspec import Struct
 from msgspec.structs import replace
 
 from stagerun import events
@@ -42,39 +42,77 @@ class StageView(Struct, frozen=True, kw_only=True):
 class RunView(Struct, frozen=True, kw_only=True):
     """One run. Times are seconds since 1970; what has not happened is None.
 
-    The fields that are named as in `events.RunCreated` mean the same here.
+    Attributes:
+        id: the run's id.
+        created_on: when it was recorded.
+        plan: the event that opened it. `inherited` is empty there if the view was read from the journal's tables.
+        stages: the declared stages in order.
+        state: where the run is now.
+        current_stage: position of the stage entered last, -1 before the first.
+        untracked: open blocks that are not declared, outermost first; only a live view has them.
+        progress: how far the work in hand is.
+        status: the one-line status.
+        result_context: the result.
+        started_on: when the recipe began.
+        finished_on: when the run ended.
+        end: the event that ended it.
+
     """
 
     id: int
-    target: str
-    recipe: str
-    operation: str
-    source: str | None
-    source_hash: str | None
-    params: Mapping[str, Any]
-    owner: str
-    process: identity.Process
-    chained_from: int | None
-    resumed_from: int | None
-    root: int
-    attempt: int
     created_on: float
+    plan: events.RunCreated
     stages: tuple[StageView, ...]
-    expected: Mapping[str, float] = field(default_factory=dict)
-    done_before: tuple[str, ...] = ()
     state: RunState = RunState.PENDING
     current_stage: int = -1
-    untracked: tuple[str, ...] = ()  # open blocks that are not declared, outermost first; seen live only
+    untracked: tuple[str, ...] = ()
     progress: events.ProgressMoved | None = None
     status: events.StatusChanged | None = None
     result_context: Mapping[str, Any] | None = None
     started_on: float | None = None
     finished_on: float | None = None
-    seconds: float | None = None
-    exit_code: int | None = None
-    signal: str | None = None
-    error: events.Failure | None = None
-    chained_to: int | None = None
+    end: events.RunFinished | None = None
+
+    @property
+    def root(self) -> int:
+        """The first run of the lineage of resumes."""
+        return self.plan.root or self.id
+
+    @property
+    def owner(self) -> str:
+        return self.plan.owner
+
+    @property
+    def process(self) -> identity.Process:
+        """The process that the run works in."""
+        plan = self.plan
+        return identity.Process(
+            host=plan.host,
+            boot_id=plan.boot_id,
+            pid_namespace=plan.pid_namespace,
+            pid=plan.pid,
+            started=plan.process_started,
+        )
+
+    @property
+    def seconds(self) -> float | None:
+        return self.end.seconds if self.end else None
+
+    @property
+    def exit_code(self) -> int | None:
+        return self.end.exit_code if self.end else None
+
+    @property
+    def signal(self) -> str | None:
+        return self.end.signal if self.end else None
+
+    @property
+    def error(self) -> events.Failure | None:
+        return self.end.error if self.end else None
+
+    @property
+    def chained_to(self) -> int | None:
+        return self.end.chained_to if self.end else None
 
     @property
     def stage_states(self) -> dict[str, StageState]:
@@ -118,28 +156,9 @@ def begin(entry: events.Entry) -> RunView:
     assert isinstance(plan, events.RunCreated)
     return RunView(
         id=entry.run,
-        target=plan.target,
-        recipe=plan.recipe,
-        operation=plan.operation,
-        source=plan.source,
-        source_hash=plan.source_hash,
-        params=plan.params,
-        owner=plan.owner,
-        process=identity.Process(
-            host=plan.host,
-            boot_id=plan.boot_id,
-            pid_namespace=plan.pid_namespace,
-            pid=plan.pid,
-            started=plan.process_started,
-        ),
-        chained_from=plan.chained_from,
-        resumed_from=plan.resumed_from,
-        root=plan.root or entry.run,
-        attempt=plan.attempt,
         created_on=entry.time,
+        plan=plan,
         stages=tuple(StageView(name=name) for name in plan.stages),
-        expected=plan.expected,
-        done_before=plan.done_before,
     )
 
 
@@ -170,20 +189,6 @@ def fold(view: RunView, entry: events.Entry) -> RunView:
             assert_never(event)
 
 
-def end_of(view: RunView) -> events.RunFinished:
-    """Return the event that ended `view`."""
-    assert view.seconds is not None
-    assert view.exit_code is not None
-    return events.RunFinished(
-        state=view.state,
-        seconds=view.seconds,
-        exit_code=view.exit_code,
-        signal=view.signal,
-        error=view.error,
-        chained_to=view.chained_to,
-    )
-
-
 def _enter(view: RunView, event: events.StageEntered, time: float) -> RunView:
     if event.index is None:
         return replace(view, untracked=(*view.untracked, event.stage), progress=None, status=None)
@@ -211,11 +216,7 @@ def _finish(view: RunView, event: events.RunFinished, time: float) -> RunView:
         stages=stages,
         state=move(RUN_MOVES, f"run {view.id}", view.state, event.state),
         finished_on=time,
-        seconds=event.seconds,
-        exit_code=event.exit_code,
-        signal=event.signal,
-        error=event.error,
-        chained_to=event.chained_to,
+        end=event,
     )
 
 

@@ -68,9 +68,9 @@ def command(
     view = _place(records, ref, operation, again=from_stage is not None, err=progress == "json")
     if view is None:
         return 0
-    if view.attempt >= MOST_ATTEMPTS and not force:
+    if view.plan.attempt >= MOST_ATTEMPTS and not force:
         raise UsageError(
-            f"run {view.id} was attempt {view.attempt}: something is wrong that a resume does not mend",
+            f"run {view.id} was attempt {view.plan.attempt}: something is wrong that a resume does not mend",
             "to try once more: --force",
         )
     resumption = records.resumption(view, from_stage)
@@ -131,25 +131,25 @@ def _held(view: RunView) -> HeldError:
 
 def _found(view: RunView, folder: Path) -> finding.Found:
     """Load the operation from the file that it came from; where that is gone, by its target."""
-    if "." in view.recipe and not view.recipe.endswith(".py"):
+    if "." in view.plan.recipe and not view.plan.recipe.endswith(".py"):
         with suppress(UsageError):
-            return finding.load(view.target, folder)
-    if view.source is not None and Path(view.source).is_file():
-        found = finding.load(f"{view.source}:{view.operation}", folder)
-        return replace(found, target=view.target, recipe=view.recipe)
-    return finding.load(view.target, folder)
+            return finding.load(view.plan.target, folder)
+    if view.plan.source is not None and Path(view.plan.source).is_file():
+        found = finding.load(f"{view.plan.source}:{view.plan.operation}", folder)
+        return replace(found, target=view.plan.target, recipe=view.plan.recipe)
+    return finding.load(view.plan.target, folder)
 
 
 def _values(
     operation: type[LiveOperation], view: RunView, settings: tuple[str, ...], files: tuple[str, ...]
 ) -> dict[str, Any]:
     """Return the parameters of the run with the changes; secrets were never written down and are asked for again."""
-    values = {name: value for name, value in view.params.items() if name in operation.parameters}
+    values = {name: value for name, value in view.plan.params.items() if name in operation.parameters}
     changed = dict(_changed(operation, settings, files))
     for name, parameter in operation.parameters.items():
         if parameter.secret:
             values.pop(name, None)
-            if name not in changed and (secret := _secret(parameter, given=view.params.get(name) is not None)):
+            if name not in changed and (secret := _secret(parameter, given=view.plan.params.get(name) is not None)):
                 values[name] = secret
         elif name not in changed and values.get(name) == MASK:
             raise UsageError(
@@ -201,7 +201,7 @@ def _plan(
     place = sentences.ended_in(view)
     where = f" in {neutralise(place)}" if place else ""
     when = wording.ago(view.finished_on or view.created_on, time.time())
-    yield f"resuming run {view.id}: {neutralise(view.target)}, {wording.state_word(view.state)}{where} {when}"
+    yield f"resuming run {view.id}: {neutralise(view.plan.target)}, {wording.state_word(view.state)}{where} {when}"
     if resumption.done_before:
         yield f"  done before: {_names(resumption.done_before)}"
     if from_stage is not None:
@@ -212,8 +212,8 @@ def _plan(
         yield f"  checkpoints dropped: {_names(resumption.dropped)}"
     if settings:
         yield f"  parameters changed: {_names(tuple(each.partition('=')[0] for each in settings))}"
-    if view.source_hash is not None and found.source_hash() not in (None, view.source_hash):
-        yield f"  warning: {neutralise(view.source or '')} has changed since"
+    if view.plan.source_hash is not None and found.source_hash() not in (None, view.plan.source_hash):
+        yield f"  warning: {neutralise(view.plan.source or '')} has changed since"
 
 
 def _names(names: tuple[str, ...]) -> str:

@@ -56,7 +56,7 @@ class Ref(click.ParamType[str]):
             return []
         records = Records(schema.open_for_reading(path), path)
         return [
-            CompletionItem(str(view.id), help=f"{view.target} {view.state}")
+            CompletionItem(str(view.id), help=f"{view.plan.target} {view.state}")
             for view in records.history(limit=50)
             if str(view.id).startswith(incomplete)
         ]

@@ -156,7 +156,7 @@ class Runner:
             children=children,
             terminal_lent=self.emitter.terminal_lent,
             recall=self._recall,
-            done_before=view.done_before,
+            done_before=view.plan.done_before,
             handover=handover,
         )
         error: BaseException | None = None
@@ -215,7 +215,7 @@ class Runner:
         from stagerun.text import tracebacks
 
         view = self.emitter.view
-        return tracebacks.failure(error, stage, source=view.source if view else None, mask=self._masker.mask)
+        return tracebacks.failure(error, stage, source=view.plan.source if view else None, mask=self._masker.mask)
 
     def _accept(self, operation: object) -> None:
         if not isinstance(operation, LiveOperation):
@@ -238,7 +238,9 @@ class Runner:
 
     def _recall(self, key: str) -> Recalled | None:
         view = self.emitter.view
-        return self._records.checkpoint(view.id, key) if view is not None and view.resumed_from is not None else None
+        if view is None or view.plan.resumed_from is None:
+            return None
+        return self._records.checkpoint(view.id, key)
 
     def _plan(
         self,
@@ -264,10 +266,10 @@ class Runner:
             pid_namespace=process.pid_namespace,
             pid=process.pid,
             process_started=process.started,
-            chained_from=before.chained_from if before else chained_from,
+            chained_from=before.plan.chained_from if before else chained_from,
             resumed_from=before.id if before else None,
             root=before.root if before else None,
-            attempt=before.attempt + 1 if before else 1,
+            attempt=before.plan.attempt + 1 if before else 1,
             expected=self._records.expected(found.target),
             done_before=resumption.done_before if resumption else (),
             inherited=resumption.inherited if resumption else {},

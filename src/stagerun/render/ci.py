@@ -150,12 +150,12 @@ class Teamcity(_Folding):
 
     def left(self, view: RunView, event: events.StageLeft, outcome: str, now: float) -> Iterator[str]:
         yield from super().left(view, event, outcome, now)
-        key = disarm(neutralise(f"{view.target} {event.stage} (ms)"))
+        key = disarm(neutralise(f"{view.plan.target} {event.stage} (ms)"))
         yield _teamcity("buildStatisticValue", key=key, value=f"{event.seconds * 1000:.0f}")
 
     def _annotated(self, view: RunView) -> Iterator[str]:
         place = sentences.ended_in(view) or "run"
-        identity = disarm(neutralise(f"{view.target}, {place}"))
+        identity = disarm(neutralise(f"{view.plan.target}, {place}"))
         yield _teamcity(
             "buildProblem", description=f"{_cause(view)}: {_message(view)}", identity=identity[-_IDENTITY_LIMIT:]
         )

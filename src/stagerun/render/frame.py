@@ -50,9 +50,9 @@ def finished(view: RunView, width: int, *, unicode: bool) -> list[Text]:
 
 def _header(view: RunView, now: float, width: int, *, unicode: bool) -> Text:
     left = Text(" ").append(f"run {view.id}", "bold").append(" · " if unicode else " - ")
-    left.append(neutralise(view.target), "bold")
-    if view.chained_from is not None:
-        left.append(f" (chained from {view.chained_from})", "dim")
+    left.append(neutralise(view.plan.target), "bold")
+    if view.plan.chained_from is not None:
+        left.append(f" (chained from {view.plan.chained_from})", "dim")
     right = Text(wording.duration(view.elapsed(now)), "dim")
     room = width - right.cell_len - 2
     left.truncate(room, overflow="ellipsis" if unicode else "crop")
@@ -142,9 +142,9 @@ def _bar(line: Text, percent: float, width: int, *, unicode: bool) -> None:
 
 def _usual_time_left(view: RunView, now: float) -> float | None:
     stage = view.active
-    if stage is None or stage.entered_on is None or stage.name not in view.expected:
+    if stage is None or stage.entered_on is None or stage.name not in view.plan.expected:
         return None
-    left = view.expected[stage.name] - (now - stage.entered_on)
+    left = view.plan.expected[stage.name] - (now - stage.entered_on)
     return left if left > 0 else None
 
 

@@ -20,7 +20,7 @@ _ENDED_BADLY: Final = frozenset({RunState.FAILED, RunState.CANCELLED, RunState.T
 def report(views: Sequence[RunView], now: float) -> str:
     """Return the document; `now` is when what goes on is looked at."""
     suites = [_suite(view, now) for view in views]
-    root = _element("testsuites", name=views[0].target, **_sums(suites))
+    root = _element("testsuites", name=views[0].plan.target, **_sums(suites))
     root.extend(suites)
     ET.indent(root)
     return disarm_xml('<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(root, encoding="unicode") + "\n")
@@ -31,7 +31,7 @@ def _suite(view: RunView, now: float) -> ET.Element:
     begun = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(view.started_on or view.created_on))
     suite = _element(
         "testsuite",
-        name=view.target,
+        name=view.plan.target,
         id=str(view.id),
         tests=str(len(cases)),
         failures=str(sum(case.find("failure") is not None for case in cases)),
@@ -49,7 +49,7 @@ def _suite(view: RunView, now: float) -> ET.Element:
 
 
 def _case(view: RunView, stage: StageView, now: float) -> ET.Element:
-    case = _element("testcase", classname=view.target, name=stage.name, time=f"{stage.elapsed(now):.3f}")
+    case = _element("testcase", classname=view.plan.target, name=stage.name, time=f"{stage.elapsed(now):.3f}")
     match stage.state:
         case StageState.PENDING:
             case.append(_element("skipped", message="not reached"))
@@ -67,7 +67,7 @@ def _case_outside(view: RunView) -> Iterator[ET.Element]:
     """Yield a test case for a bad end that no declared stage had, so that it is not lost."""
     place = sentences.ended_in(view)
     if view.state in _ENDED_BADLY and (place is None or view.position(place) is None):
-        case = _element("testcase", classname=view.target, name=place or "outside any stage", time="0.000")
+        case = _element("testcase", classname=view.plan.target, name=place or "outside any stage", time="0.000")
         case.append(_ended(view))
         yield case
 

@@ -54,7 +54,7 @@ def _report(views: Sequence[RunView], now: float) -> Iterator[str]:
         word = wording.state_word(view.state)
         join = {RunState.SUCCEEDED: "in", RunState.RUNNING: "for"}.get(view.state, "after")
         took = f" {join} {wording.duration(view.elapsed(now))}" if view.started_on is not None else ""
-        yield f"{_SIGNS[view.state]} **run {view.id}** {_code(view.target)} **{word}**{signal}{place}{took}"
+        yield f"{_SIGNS[view.state]} **run {view.id}** {_code(view.plan.target)} **{word}**{signal}{place}{took}"
         yield ""
     yield from _table(views, now)
     for view in views:

@@ -50,7 +50,7 @@ class Report:
         rows = [
             (
                 str(view.id),
-                neutralise(view.target),
+                neutralise(view.plan.target),
                 wording.state_word(view.state),
                 _tally(view),
                 wording.ago(view.started_on or view.created_on, self._now),
@@ -78,12 +78,12 @@ class Report:
         since = wording.ago(view.finished_on or view.started_on or view.created_on, self._now)
         parts = [
             self._paint(f"run {view.id}", "bold"),
-            neutralise(view.target),
+            neutralise(view.plan.target),
             self._paint(state, wording.COLOURS[view.state]),
             since if view.state is not RunState.RUNNING else "",
             f"by {neutralise(view.owner)}",
-            f"chained from run {view.chained_from}" if view.chained_from else "",
-            f"resumed from run {view.resumed_from}" if view.resumed_from else "",
+            f"chained from run {view.plan.chained_from}" if view.plan.chained_from else "",
+            f"resumed from run {view.plan.resumed_from}" if view.plan.resumed_from else "",
         ]
         return _GAP.join(part for part in parts if part)
 

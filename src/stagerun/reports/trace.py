@@ -21,10 +21,10 @@ def document(runs: Iterable[tuple[RunView, Iterable[events.Entry]]], now: float)
 def _run(view: RunView, entries: Iterable[events.Entry], now: float) -> Iterator[dict[str, Any]]:
     track = {"pid": view.process.pid, "tid": view.id}
     yield {"ph": "M", "name": "process_name", "args": {"name": f"stagerun on {view.process.host}"}, **track}
-    yield {"ph": "M", "name": "thread_name", "args": {"name": f"run {view.id} {view.target}"}, **track}
+    yield {"ph": "M", "name": "thread_name", "args": {"name": f"run {view.id} {view.plan.target}"}, **track}
     begun = view.started_on or view.created_on
-    about = {"state": view.state, "owner": view.owner, "params": view.params}
-    yield _bar(view.target, "run", begun, view.elapsed(now), about) | track
+    about = {"state": view.state, "owner": view.owner, "params": view.plan.params}
+    yield _bar(view.plan.target, "run", begun, view.elapsed(now), about) | track
     opened = list[tuple[str, float]]()
     for entry in entries:
         match entry.event:

@@ -11,13 +11,13 @@ from stagerun.view import RunView
 
 def opening(view: RunView, separator: str) -> str:
     """`run 42 · recipe:Import · started by alice`."""
-    if view.resumed_from is not None:
-        origin = f"resumed from run {view.resumed_from}"
-    elif view.chained_from is not None:
-        origin = f"chained from run {view.chained_from}"
+    if view.plan.resumed_from is not None:
+        origin = f"resumed from run {view.plan.resumed_from}"
+    elif view.plan.chained_from is not None:
+        origin = f"chained from run {view.plan.chained_from}"
     else:
         origin = f"started by {neutralise(view.owner)}"
-    return f" {separator} ".join([f"run {view.id}", neutralise(view.target), origin])
+    return f" {separator} ".join([f"run {view.id}", neutralise(view.plan.target), origin])
 
 
 def tag(view: RunView, name: str, index: int | None) -> str:
@@ -59,7 +59,7 @@ def working_on(view: RunView) -> str:
 
 def progress(view: RunView, event: events.ProgressMoved) -> str:
     """`Process: 40% (4,000/10,000 rows), about 12s left`; the last line of a loop says how long it took."""
-    name = working_on(view) or neutralise(view.operation)
+    name = working_on(view) or neutralise(view.plan.operation)
     if event.label:
         name = f"{name}, {neutralise(event.label)}"
     parts = []
@@ -102,7 +102,7 @@ def ending(view: RunView) -> str:
 
 def cause(view: RunView) -> str:
     """`recipe:Import failed in [2/3] Process`: what ended badly, for a reader who has not seen the run."""
-    return f"{neutralise(view.target)} {_how(view)}"
+    return f"{neutralise(view.plan.target)} {_how(view)}"
 
 
 def _how(view: RunView) -> str:

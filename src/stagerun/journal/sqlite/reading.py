@@ -8,16 +8,16 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from msgspec import Struct
 
 from stagerun import events, exit_codes
 from stagerun.errors import UsageError
+from stagerun.journal import rows
 from stagerun.journal.sqlite import database
-from stagerun.machine import identity
 from stagerun.states import RESUMABLE, TERMINAL, RunState, StageState
-from stagerun.view import RunView, StageView, end_of, fold
+from stagerun.view import RunView, fold
 
 
 _SAMPLE: Final = 20  # successful runs that a usual duration is taken from
@@ -28,21 +28,6 @@ _NO_ID: Final = 2**63 - 1  # more than any run's
 _OPEN: Final = (RunState.PENDING, RunState.RUNNING)
 HEARTBEAT: Final = 5.0  # seconds between two signs of life of a run that is silent
 SILENCE: Final = 60.0  # a run on another host that gave no sign of life for so long is dead
-_JSON: Final[Mapping[str, Any]] = {
-    "params": dict[str, Any],
-    "result_context": dict[str, Any],
-    "expected": dict[str, float],
-    "done_before": tuple[str, ...],
-    "progress": events.ProgressMoved,
-    "error": events.Failure,
-}
-_PROCESS: Final = {
-    "host": "host",
-    "boot_id": "boot_id",
-    "pid_namespace": "pid_namespace",
-    "pid": "pid",
-    "started": "process_started",
-}
 
 
 class Resumption(Struct, frozen=True, kw_only=True):
@@ -125,7 +110,7 @@ class Records:
     def chain(self, view: RunView) -> list[RunView]:
         """Return the whole chain that `view` is a link of, first link first."""
         links = [view]
-        while found := self._views("WHERE id = ?", (links[0].chained_from,)):
+        while found := self._views("WHERE id = ?", (links[0].plan.chained_from,)):
             links[:0] = found
         while found := self._views("WHERE id = ?", (links[-1].chained_to,)):
             links += found
@@ -142,12 +127,12 @@ class Records:
             sql = f"SELECT * FROM ({sql} DESC LIMIT {newest:d}) ORDER BY seq"  # noqa: S608 - only marks
         else:
             sql = f"{sql} LIMIT {_PAGE}"
-        while rows := self._rows(sql, (run, after, *kinds)):
-            for row in rows:
-                yield events.Entry(run, row["seq"], row["time"], events.loads(row["data"], events.EVENTS[row["kind"]]))
-            if newest is not None or len(rows) < _PAGE:
+        while found := self._rows(sql, (run, after, *kinds)):
+            for row in found:
+                yield rows.to_entry(run, row)
+            if newest is not None or len(found) < _PAGE:
                 return
-            after = rows[-1]["seq"]
+            after = found[-1]["seq"]
 
     def expected(self, target: str) -> dict[str, float]:
         """Return stage -> median seconds over the newest successful runs of `target`; {} when there are none."""
@@ -165,8 +150,8 @@ class Records:
         sql = """
             SELECT kind, data FROM checkpoints JOIN events ON events.run_id = event_run_id AND seq = event_seq
             WHERE checkpoints.run_id = ? AND key = ?"""
-        for kind, data in self._rows(sql, (run, key.encode("utf-8", "backslashreplace").decode())):
-            stored = events.loads(data, events.EVENTS[kind])
+        for row in self._rows(sql, (run, events.encodable(key))):
+            stored = rows.to_event(row)
             assert isinstance(stored, events.CheckpointStored | events.PositionReached)
             return stored
         return None
@@ -227,9 +212,10 @@ class Records:
         """Return what a run that goes on from `view` takes over: nothing made in `from_stage` or after it."""
         names = [stage.name for stage in view.stages]
         if from_stage is not None and from_stage not in names:
-            raise UsageError(f"{view.target} has no stage {from_stage!r}", f"its stages: {', '.join(names) or 'none'}")
+            hint = f"its stages: {', '.join(names) or 'none'}"
+            raise UsageError(f"{view.plan.target} has no stage {from_stage!r}", hint)
         again = set(names[names.index(from_stage) :] if from_stage else [])
-        done = {*view.done_before, *(stage.name for stage in view.stages if stage.state is StageState.DONE)}
+        done = {*view.plan.done_before, *(stage.name for stage in view.stages if stage.state is StageState.DONE)}
         sql = "SELECT * FROM checkpoints WHERE run_id = ? ORDER BY event_run_id, event_seq"
         rows = self._rows(sql, (view.id,))
         return Resumption(
@@ -277,9 +263,9 @@ class Records:
                 if not self._views("WHERE id = ?", (run,)):
                     return  # pruned
                 view = self.find(str(run))
-                if view.state is RunState.CRASHED:
+                if view.state is RunState.CRASHED and view.end is not None:
                     if not kinds or events.RunFinished.kind in kinds:
-                        yield events.Entry(run, seq + 1, view.finished_on or 0.0, end_of(view))
+                        yield events.Entry(run, seq + 1, view.finished_on or 0.0, view.end)
                     return
                 self.until_changed(version, wait)
 
@@ -366,32 +352,12 @@ class Records:
         return fold(view, events.Entry(view.id, 0, seen_on, end))
 
     def _is_dead(self, row: sqlite3.Row) -> bool:
-        gone = identity.Process(**{name: row[column] for name, column in _PROCESS.items()}).is_gone()
+        gone = rows.to_process(row).is_gone()
         return self._now() - row["seen_on"] > SILENCE if gone is None else gone
 
-    def _view(self, row: sqlite3.Row) -> RunView:
-        values: dict[str, Any] = dict(zip(row.keys(), row, strict=True))
-        for name, kind in _JSON.items():
-            values[name] = None if values[name] is None else events.loads(values[name], kind)
-        status = values.pop("status_text"), values.pop("status_level")
-        for derived in ("stages", "stage_states", "percent", "seen_on"):
-            del values[derived]
-        return RunView(
-            **values
-            | {
-                "state": RunState(values["state"]),
-                "stages": self._stages(values["id"]),
-                "status": events.StatusChanged(*status) if status[0] is not None else None,
-                "process": identity.Process(**{name: values.pop(column) for name, column in _PROCESS.items()}),
-            }
-        )
-
-    def _stages(self, run: int) -> tuple[StageView, ...]:
+    def _view(self, row: rows.Row) -> RunView:
         sql = "SELECT name, state, seconds, entered_on, visits FROM stages WHERE run_id = ? ORDER BY position"
-        return tuple(
-            StageView(name=name, state=StageState(state), seconds=seconds, entered_on=entered_on, visits=visits)
-            for name, state, seconds, entered_on, visits in self._rows(sql, (run,))
-        )
+        return rows.to_view(row, self._rows(sql, (row["id"],)))
 
     def _rows(self, sql: str, values: Sequence[object] | Mapping[str, object]) -> list[sqlite3.Row]:
         def read() -> list[sqlite3.Row]:

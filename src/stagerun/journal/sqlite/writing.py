@@ -13,9 +13,10 @@ from typing import Final
 
 from stagerun import events
 from stagerun.errors import HeldError, JournalError
+from stagerun.journal import rows
 from stagerun.journal.sqlite import database
 from stagerun.states import TERMINAL, RunState
-from stagerun.view import RunView, StageView, begin, end_of
+from stagerun.view import RunView, begin
 
 
 _DELETED_AT_A_TIME: Final = 100
@@ -34,7 +35,8 @@ _INHERIT_CHECKPOINT: Final = (
     "WHERE run_id = ? AND key = ?"
 )
 _UPDATE_STAGE: Final = (
-    "UPDATE stages SET state = ?, seconds = ?, entered_on = ?, visits = ? WHERE run_id = ? AND position = ?"
+    "UPDATE stages SET state = :state, seconds = :seconds, entered_on = :entered_on, visits = :visits "
+    "WHERE run_id = :run_id AND position = :position"
 )
 
 
@@ -124,7 +126,7 @@ class Journal:
         if exclusive:
             self._refuse_second(plan)
         view = begin(entry)
-        values = _plan(view) | _moving(view, entry.time)
+        values = rows.of_plan(view) | rows.of_state(view, entry.time)
         try:
             run = self._connection.execute(_insert_run(*values), tuple(values.values())).lastrowid
         except sqlite3.IntegrityError:
@@ -134,13 +136,12 @@ class Journal:
         view = begin(entry)
         # Only now is it known: a first run is the root of its own lineage.
         self._connection.execute("UPDATE runs SET root = ? WHERE id = ?", (view.root, run))
-        self._connection.executemany(
-            _INSERT_STAGE, [(run, position, *_stage(each)) for position, each in enumerate(view.stages)]
-        )
+        stages = [rows.of_stage(run, position, each) for position, each in enumerate(view.stages)]
+        self._connection.executemany(_INSERT_STAGE, [tuple(each.values()) for each in stages])
         self._connection.executemany(
             _INHERIT_CHECKPOINT, [(run, plan.resumed_from, events.encodable(key)) for key in plan.inherited]
         )
-        self._connection.execute(_INSERT_EVENT, _event(entry))
+        self._connection.execute(_INSERT_EVENT, rows.of_event(entry))
         return view
 
     def append(self, entries: Sequence[events.Entry], view: RunView, old: RunState) -> None:
@@ -148,34 +149,28 @@ class Journal:
         self._update(view, entries[-1].time, old)
         positions = set()
         for entry in entries:
-            self._connection.execute(_INSERT_EVENT, _event(entry))
+            self._connection.execute(_INSERT_EVENT, rows.of_event(entry))
             match entry.event:
                 case events.StageEntered(index=int(position)) | events.StageLeft(index=int(position)):
                     positions.add(position)
-                case events.CheckpointStored() | events.PositionReached() as stored:
-                    row = (
-                        entry.run,
-                        events.encodable(stored.key),
-                        stored.stage and events.encodable(stored.stage),
-                        entry.run,
-                        entry.seq,
-                    )
-                    self._connection.execute(_INSERT_CHECKPOINT, row)
+                case events.CheckpointStored() | events.PositionReached():
+                    self._connection.execute(_INSERT_CHECKPOINT, tuple(rows.of_stored(entry).values()))
                 case events.RunFinished(state=RunState.CRASHED):
                     positions.update(range(len(view.stages)))
                 case _:
                     pass
         for position in positions:
-            _, state, seconds, entered_on, visits = _stage(view.stages[position])
-            self._connection.execute(_UPDATE_STAGE, (state, seconds, entered_on, visits, view.id, position))
+            self._connection.execute(_UPDATE_STAGE, rows.of_stage(view.id, position, view.stages[position]))
 
     def bury(self, view: RunView) -> None:
         """Record the end of a run whose process is gone: `view` is the run as it was found, crashed."""
         with self.transaction():
             (state,) = self._connection.execute("SELECT state FROM runs WHERE id = ?", (view.id,)).fetchone()
             (seq,) = self._connection.execute("SELECT max(seq) FROM events WHERE run_id = ?", (view.id,)).fetchone()
+            end = view.end
+            assert end is not None
             if RunState(state) not in TERMINAL:
-                entry = events.Entry(view.id, seq + 1, view.finished_on or 0.0, end_of(view))
+                entry = events.Entry(view.id, seq + 1, view.finished_on or 0.0, end)
                 self.append([entry], view, RunState(state))
 
     def delete(self, runs: Sequence[int]) -> None:
@@ -243,10 +238,10 @@ class Journal:
         view = self._queued_view
         assert view is not None
         self._update(view, queue[-1].time, view.state)
-        self._connection.executemany(_INSERT_EVENT, map(_event, _joined(queue)))
+        self._connection.executemany(_INSERT_EVENT, map(rows.of_event, _joined(queue)))
 
     def _update(self, view: RunView, seen_on: float, old: RunState) -> None:
-        values = _moving(view, seen_on)
+        values = rows.of_state(view, seen_on)
         if view.state is old:
             del values["state"]  # SQLite would write its place in each index anew
         cursor = self._connection.execute(_update_run(*values), (*values.values(), view.id, old))
@@ -293,65 +288,6 @@ def _with_lines(entry: events.Entry, texts: Sequence[str]) -> events.Entry:
     if isinstance(event, events.Log) and len(texts) > 1:
         return entry._replace(event=events.Log("\n".join(texts), event.level, event.stream))
     return entry
-
-
-def _event(entry: events.Entry) -> tuple[int, int, float, str, str]:
-    event = entry.event
-    return entry.run, entry.seq, entry.time, event.kind, events.dumps(event)
-
-
-def _stage(stage: StageView) -> tuple[str, str, float, float | None, int]:
-    return events.encodable(stage.name), stage.state, stage.seconds, stage.entered_on, stage.visits
-
-
-def _plan(view: RunView) -> dict[str, object]:
-    """Return the columns of `runs` that never change."""
-    process = view.process
-    return {
-        "target": events.encodable(view.target),
-        "recipe": events.encodable(view.recipe),
-        "operation": view.operation,
-        "source": events.encodable(view.source) if view.source else None,
-        "source_hash": view.source_hash,
-        "owner": events.encodable(view.owner),
-        "params": events.dumps(view.params),
-        "stages": events.dumps([stage.name for stage in view.stages]),
-        "created_on": view.created_on,
-        "chained_from": view.chained_from,
-        "resumed_from": view.resumed_from,
-        "attempt": view.attempt,
-        "expected": events.dumps(view.expected),
-        "done_before": events.dumps(view.done_before),
-        "host": process.host,
-        "boot_id": process.boot_id,
-        "pid_namespace": process.pid_namespace,
-        "pid": process.pid,
-        "process_started": process.started,
-    }
-
-
-def _moving(view: RunView, seen_on: float) -> dict[str, object]:
-    """Return the columns of `runs` that follow the events."""
-    progress, status, result, error = view.progress, view.status, view.result_context, view.error
-    return {
-        "root": view.root,
-        "state": view.state,
-        "current_stage": view.current_stage,
-        "stage_states": events.dumps(view.stage_states),
-        "percent": view.percent,
-        "progress": events.dumps(progress) if progress else None,
-        "status_text": events.encodable(status.text) if status else None,
-        "status_level": status.level if status else None,
-        "result_context": events.dumps(result) if result is not None else None,
-        "error": events.dumps(error) if error else None,
-        "started_on": view.started_on,
-        "finished_on": view.finished_on,
-        "seconds": view.seconds,
-        "exit_code": view.exit_code,
-        "signal": view.signal,
-        "chained_to": view.chained_to,
-        "seen_on": seen_on,
-    }
 
 
 @cache
