@@ -18,10 +18,12 @@ from typing import TypeVar
 
 from benchmarks.harness import Contender, Workload
 from benchmarks.project import STAGERUN
-from stagerun import events
-from stagerun.journal.sqlite import schema
-from stagerun.journal.sqlite.reading import Records
-from stagerun.journal.sqlite.writing import Journal
+from stagerun import events, states
+from stagerun.journal import rows, writing
+from stagerun.journal.reading import Records
+from stagerun.journal.sqlite import database, schema
+from stagerun.journal.sqlite.store import SqliteStore
+from stagerun.journal.writing import Journal
 from stagerun.machine.identity import current_process
 from stagerun.states import RunState, StageState
 from stagerun.view import RunView, fold
@@ -155,8 +157,7 @@ def _named(size: int) -> str:
 
 def _kept(size: int) -> Path:
     """Return a journal of so many runs; it is made now unless it was before, from the same sources."""
-    package = Path(schema.__file__).parent
-    sources = [(package / f"{name}.py").read_text() for name in ("events", "journal", "schema", "states", "view")]
+    sources = [inspect.getsource(module) for module in (events, rows, schema, states, writing)]
     sources += [inspect.getsource(each) for each in (make, _special, _Recorder)]
     sources += [repr(each) for each in (NEWEST, PACE, TARGETS, OWNERS, ENDS)]
     digest = hashlib.sha256("".join(sources).encode()).hexdigest()[:12]
@@ -186,9 +187,9 @@ def _shortening(path: Path, size: int) -> Callable[[], None]:
 
     def shorten() -> None:
         with closing(schema.open_for_writing(path, durable=False)) as connection:
-            journal, records = Journal(connection, path), Records(connection, path)
+            journal, records = Journal(SqliteStore(connection, path)), Records(SqliteStore(connection, path))
             for crashed in records.unrecorded_crashes():
-                journal.bury(crashed)
+                journal.record_crash(crashed)
             while (newest := records.find("last").id) > size:
                 journal.delete([newest])
 
@@ -198,10 +199,10 @@ def _shortening(path: Path, size: int) -> Callable[[], None]:
 def make(path: Path, size: int) -> None:
     """Make a journal of so many runs of about 20 events each; the newest one and the one in the middle are alike."""
     with closing(schema.open_for_writing(path, durable=False)) as connection:
-        journal = Journal(connection, path)
+        journal = Journal(SqliteStore(connection, path))
         recorder = _Recorder(journal, size)
         for start in range(1, size + 1, AT_A_TIME):
-            with journal.transaction():
+            with database.transaction(connection):
                 for run in range(start, min(start + AT_A_TIME, size + 1)):
                     recorder.record(run)
         for view in recorder.going_on:

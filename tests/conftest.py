@@ -14,9 +14,12 @@ from msgspec import structs
 from stagerun import LiveOperation, events
 from stagerun.authoring import finding
 from stagerun.engine.runner import Runner
+from stagerun.journal.opening import open_journal
+from stagerun.journal.reading import Records
+from stagerun.journal.rules import Resumption
 from stagerun.journal.sqlite import schema
-from stagerun.journal.sqlite.reading import Records, Resumption
-from stagerun.journal.sqlite.writing import Journal
+from stagerun.journal.sqlite.store import SqliteStore
+from stagerun.journal.writing import Journal
 from stagerun.machine.clock import Clock
 from stagerun.machine.interrupts import Interrupts
 from stagerun.render.output import Output
@@ -114,10 +117,10 @@ class Bench:
         with (self.folder / "plain.txt").open("a") as stream:
             plain = Plain(Output(stream), timestamps=self.timestamps)
             runner = Runner(
-                journal=Journal(connection, self.path),
+                journal=Journal(SqliteStore(connection, self.path)),
                 sinks=[self.seen, plain, *sinks],
                 interrupts=self.interrupts,
-                records=Records(connection, self.path),
+                records=Records(SqliteStore(connection, self.path)),
                 clock=self.clock.as_clock(),
             )
             kind = type(operation)
@@ -136,7 +139,7 @@ class Bench:
         return self.run(operation, resumption=resumption)
 
     def records(self) -> Records:
-        return Records(schema.open_for_reading(self.path), self.path)
+        return Records(open_journal(self.path))
 
 
 @pytest.fixture
@@ -187,7 +190,7 @@ class Project:
         return self.root / ".stagerun" / "journal.db"
 
     def records(self) -> Records:
-        return Records(schema.open_for_reading(self.journal), self.journal)
+        return Records(open_journal(self.journal))
 
 
 @pytest.fixture

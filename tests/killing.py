@@ -24,9 +24,11 @@ from stagerun import LiveOperation, Progress
 from stagerun.authoring import finding
 from stagerun.engine.runner import Runner
 from stagerun.errors import JournalError
+from stagerun.journal.opening import open_journal
+from stagerun.journal.reading import Records
 from stagerun.journal.sqlite import schema
-from stagerun.journal.sqlite.reading import Records
-from stagerun.journal.sqlite.writing import Journal
+from stagerun.journal.sqlite.store import SqliteStore
+from stagerun.journal.writing import Journal
 from stagerun.machine.clock import Clock
 from stagerun.machine.interrupts import Interrupts
 from stagerun.states import RESUMABLE, RunState
@@ -152,9 +154,9 @@ def live(operation: type[LiveOperation], path: Path, moment: int) -> None:
     """Run `operation`, or resume it where an earlier life left it; die at `moment`, or never for 0."""
     connection = schema.open_for_writing(path)
     mortal = cast("sqlite3.Connection", Mortal(connection, moment))
-    book, records = Journal(mortal, path), Records(connection, path)
+    book, records = Journal(SqliteStore(mortal, path)), Records(SqliteStore(connection, path))
     for crashed in records.unrecorded_crashes():
-        book.bury(crashed)
+        book.record_crash(crashed)
     before = records.newest_resumable()
     if before is None and records.history(limit=1):
         return  # the life before died after its last word
@@ -199,7 +201,7 @@ def violations(path: Path) -> list[str]:
         found.append(f"integrity: {integrity}")
     if version == 0:
         return found
-    records = Records(schema.open_for_reading(path), path)
+    records = Records(open_journal(path))
     runs = records.history(limit=1000)
     records.close()
     found += [f"run {run.id} is shown {run.state}" for run in runs if run.state in (RunState.RUNNING, RunState.PENDING)]
@@ -231,7 +233,7 @@ def after_resume(path: Path) -> list[str]:
         first = lines.index(f"left {stage}")
         if f"left {stage}" in lines[first + 1 :] and f"again {stage}" not in lines[first + 1 :]:
             found.append(f"stage {stage} was entered again without being told that it was done before")
-    records = Records(schema.open_for_reading(path), path)
+    records = Records(open_journal(path))
     newest = records.history(limit=1)
     open_runs = [run.id for run in records.history(limit=1000) if _is_open(records, run)]
     records.close()

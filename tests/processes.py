@@ -6,8 +6,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 
+from stagerun.journal.reading import Records
 from stagerun.journal.sqlite import schema
-from stagerun.journal.sqlite.reading import Records
+from stagerun.journal.sqlite.store import SqliteStore
 from stagerun.view import RunView
 from tests.conftest import Done, Project
 
@@ -78,7 +79,7 @@ def until(condition: Callable[[], object]) -> None:
 
 def look(project: Project, run: int) -> RunView:
     with closing(schema.open_for_reading(project.journal)) as connection:
-        return Records(connection, project.journal).find(str(run))
+        return Records(SqliteStore(connection, project.journal)).find(str(run))
 
 
 def rows(project: Project, sql: str, *values: object) -> list[tuple[object, ...]]:

@@ -14,9 +14,11 @@ from pathlib import Path
 from stagerun import events
 from stagerun.engine.emitter import Emitter
 from stagerun.errors import OperationCancelled
+from stagerun.journal.opening import open_journal
+from stagerun.journal.reading import Records
 from stagerun.journal.sqlite import schema
-from stagerun.journal.sqlite.reading import Records
-from stagerun.journal.sqlite.writing import Journal
+from stagerun.journal.sqlite.store import SqliteStore
+from stagerun.journal.writing import Journal
 from stagerun.machine.clock import Clock
 from stagerun.machine.interrupts import Interrupts
 from stagerun.text.masking import Masker
@@ -25,10 +27,10 @@ from stagerun.text.masking import Masker
 def main(rounds: int, folder: Path) -> dict[str, int]:
     path = folder / "journal.db"
     connection = schema.open_for_writing(path)
-    reader = Records(schema.open_for_reading(path), path)
+    reader = Records(open_journal(path))
     interrupts = Interrupts()
     interrupts.install()
-    emitter = Emitter(Journal(connection, path), [], Clock(), interrupts, Masker())
+    emitter = Emitter(Journal(SqliteStore(connection, path)), [], Clock(), interrupts, Masker())
     plan = events.RunCreated(target="demo:Storm", recipe="demo", operation="Storm", stages=(), owner="demo")
     run = emitter.create(plan, exclusive=False).id
     emitter.emit(events.RunStarted())

@@ -16,8 +16,10 @@ from msgspec.structs import replace
 
 from stagerun import LiveOperation, Progress, cli
 from stagerun.errors import JournalError
+from stagerun.journal.opening import open_journal
+from stagerun.journal.reading import Records
 from stagerun.journal.sqlite import database, schema
-from stagerun.journal.sqlite.reading import Records
+from stagerun.journal.sqlite.store import SqliteStore
 from stagerun.machine import identity
 from stagerun.states import RunState
 from tests import rebuild
@@ -34,7 +36,9 @@ from pathlib import Path
 from stagerun import events
 from stagerun.journal.sqlite import schema
 from stagerun.machine.interrupts import Interrupts
-from stagerun.journal.sqlite.writing import Journal
+from stagerun.journal.writing import Journal
+from stagerun.journal.opening import open_journal
+from stagerun.journal.sqlite.store import SqliteStore
 from stagerun.text.masking import Masker
 from stagerun.engine.runner import Clock, Emitter
 from stagerun.states import RunState
@@ -43,7 +47,7 @@ path = Path(sys.argv[1])
 print("ready", flush=True)
 sys.stdin.readline()
 connection = schema.open_for_writing(path)
-emitter = Emitter(Journal(connection, path), [], Clock(), Interrupts(), Masker())
+emitter = Emitter(Journal(SqliteStore(connection, path)), [], Clock(), Interrupts(), Masker())
 plan = events.RunCreated(target="demo:Write", recipe="demo", operation="Write", stages=(), owner=sys.argv[2])
 emitter.create(plan, exclusive=False)
 emitter.emit(events.RunStarted())
@@ -77,7 +81,7 @@ def test_fifty_processes_write_twenty_transactions_each_into_a_new_journal_witho
     ends = [(*writer.communicate(timeout=100), writer.returncode) for writer in writers]
 
     assert ends == [("", "", 0)] * WRITERS
-    records = Records(schema.open_for_reading(path), path)
+    records = Records(open_journal(path))
     runs = records.history(limit=2 * WRITERS)
     records.close()
     assert sorted(run.owner for run in runs) == sorted(f"writer-{number}" for number in range(WRITERS))
@@ -439,7 +443,7 @@ def test_a_run_on_a_network_file_system_is_warned_of_once(
         "",
         f"stagerun: warning: journal {path} lies on a network file system\n  one process at a time can use it safely\n",
     )
-    assert Records(schema.open_for_reading(path), path).find("1").state is RunState.SUCCEEDED
+    assert Records(open_journal(path)).find("1").state is RunState.SUCCEEDED
 
 
 def test_a_run_of_another_container_is_alive_as_long_as_it_gives_signs_of_life(bench: Bench) -> None:
@@ -451,7 +455,7 @@ def test_a_run_of_another_container_is_alive_as_long_as_it_gives_signs_of_life(b
                 connection.execute("UPDATE runs SET pid_namespace = 'pid:[1]', seen_on = 1000.0")
             for age in (59.0, 61.0):
                 now = partial(float, 1000.0 + age)
-                records = Records(schema.open_for_reading(bench.path), bench.path, now=now)
+                records = Records(SqliteStore(schema.open_for_reading(bench.path), bench.path, now=now))
                 seen.append(records.find("1").state)
                 records.close()
 

@@ -13,9 +13,11 @@ import pytest
 from msgspec.structs import replace
 
 from stagerun import events
-from stagerun.journal.sqlite import schema
-from stagerun.journal.sqlite.reading import SILENCE, Records
-from stagerun.journal.sqlite.writing import Journal
+from stagerun.journal.reading import Records
+from stagerun.journal.rules import SILENCE
+from stagerun.journal.sqlite import database, schema
+from stagerun.journal.sqlite.store import SqliteStore
+from stagerun.journal.writing import Journal
 from stagerun.machine import identity
 from stagerun.machine.identity import Process, current_process
 from stagerun.states import RunState, StageState
@@ -135,7 +137,7 @@ def test_the_duration_of_a_crashed_run_does_not_grow(project: Project) -> None:
         for later in (0.0, 100_000.0):
             now = rows(project, "SELECT seen_on + ? FROM runs", later)[0][0]
             assert isinstance(now, float)
-            views += [Records(connection, project.journal, now=lambda now=now: now).find("1")]  # type: ignore[misc]
+            views += [Records(SqliteStore(connection, project.journal, now=lambda now=now: now)).find("1")]  # type: ignore[misc]
     project.stagerun("cancel", "1")
     recorded = look(project, 1)
 
@@ -150,7 +152,7 @@ def test_a_recorded_crash_is_the_same_in_the_tables_and_in_the_events(project: P
     project.stagerun("cancel", "1")
 
     with closing(schema.open_for_reading(project.journal)) as connection:
-        entries = list(Records(connection, project.journal).entries(1))
+        entries = list(Records(SqliteStore(connection, project.journal)).entries(1))
     view = fold(before, entries[0])
     for entry in entries[1:]:
         view = fold(view, entry)
@@ -209,10 +211,10 @@ def test_a_crash_that_two_have_seen_is_recorded_by_the_first(project: Project) -
     seen = look(project, 1)
 
     with closing(schema.open_for_writing(project.journal)) as connection:
-        journal = Journal(connection, project.journal)
-        journal.bury(seen)
+        journal = Journal(SqliteStore(connection, project.journal))
+        journal.record_crash(seen)
         once = everything(project)
-        journal.bury(seen)
+        journal.record_crash(seen)
 
     assert everything(project) == once
     assert len(rows(project, "SELECT seq FROM events WHERE kind = 'run_finished'")) == 1
@@ -252,7 +254,7 @@ def test_a_frozen_process_that_was_recorded_as_crashed_can_not_write_any_more(pr
         view = look(project, 1)
         with closing(schema.open_for_writing(project.journal)) as connection:
             crash = events.Entry(1, 0, view.created_on + 1.0, _crash_of(view))
-            Journal(connection, project.journal).bury(fold(view, crash))
+            Journal(SqliteStore(connection, project.journal)).record_crash(fold(view, crash))
         buried = everything(project)
         open_gate(project, "go")
         run.send_signal(signal.SIGCONT)
@@ -370,13 +372,12 @@ def _begin_elsewhere(path: Path) -> None:
         process_started=process.started,
     )
     with closing(schema.open_for_writing(path)) as connection:
-        journal = Journal(connection, path)
-        with journal.transaction():
-            view = journal.create(events.Entry(0, 1, START, plan))
+        journal = Journal(SqliteStore(connection, path))
+        view = journal.commit(lambda: journal.create(events.Entry(0, 1, START, plan)))
         begun = events.Entry(1, 2, START, events.RunStarted())
         entered = events.Entry(1, 3, START + 2, events.StageEntered(stage="Load", index=0))
         running = fold(fold(view, begun), entered)
-        with journal.transaction():
+        with database.transaction(connection):
             journal.append([begun], fold(view, begun), view.state)
             journal.append([entered], running, running.state)
         journal.beat(running, START + 5)
@@ -390,7 +391,7 @@ def test_a_run_on_another_host_is_dead_after_a_minute_of_silence(tmp_path: Path,
     _begin_elsewhere(path)
 
     with closing(schema.open_for_reading(path)) as connection:
-        view = Records(connection, path, now=lambda: START + 5 + age).find("1")
+        view = Records(SqliteStore(connection, path, now=lambda: START + 5 + age)).find("1")
 
     assert view.state == state
 
@@ -400,7 +401,7 @@ def test_a_run_that_fell_silent_ended_with_its_last_sign_of_life(tmp_path: Path)
     _begin_elsewhere(path)
 
     with closing(schema.open_for_reading(path)) as connection:
-        view = Records(connection, path, now=lambda: START + 100_000).find("1")
+        view = Records(SqliteStore(connection, path, now=lambda: START + 100_000)).find("1")
 
     assert (view.finished_on, view.seconds) == (START + 5, 5.0)
     assert [(stage.state, stage.seconds) for stage in view.stages] == [(StageState.FAILED, 3.0)]

@@ -1604,8 +1604,10 @@ from stagerun import LiveOperation
 from stagerun.authoring import finding
 from stagerun.journal.sqlite import schema
 from stagerun.machine.interrupts import Interrupts
-from stagerun.journal.sqlite.writing import Journal
-from stagerun.journal.sqlite.reading import Records
+from stagerun.journal.writing import Journal
+from stagerun.journal.sqlite.store import SqliteStore
+from stagerun.journal.reading import Records
+from stagerun.journal.sqlite.store import SqliteStore
 from stagerun.engine.runner import Runner
 
 path = Path("storm.db")
@@ -1617,12 +1619,13 @@ class Demo(LiveOperation):
         p.map(abs, itertools.count(), 8)
 
 
-found = recipes.Found(operation=Demo, target="demo:Demo", recipe="demo", source=None)
+found = finding.Found(operation=Demo, target="demo:Demo", recipe="demo", source=None)
 for number in range(200):
     interrupts = Interrupts()
     interrupts.install()
     runner = Runner(
-        journal=Journal(connection, path), records=Records(connection, path), sinks=[], interrupts=interrupts
+        journal=Journal(SqliteStore(connection, path)), records=Records(SqliteStore(connection, path)),
+        sinks=[], interrupts=interrupts
     )
     view = runner.run(found, Demo(owner="demo"), timeout=random.uniform(0.02, 0.06))
     interrupts.restore()

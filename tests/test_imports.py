@@ -77,9 +77,7 @@ def test_what_a_recipe_imports_loads_no_command_line_and_no_journal(project: Pro
     loaded = _loaded(project, f"{_WRAPPER}from stagerun import {names}\ntell()")
 
     assert {"stagerun.authoring.operation", "stagerun.authoring.progress"} <= loaded
-    assert (
-        loaded & {"click", "rich", "sqlite3", "sqlite_utils", "starlette", "stagerun.journal.sqlite.writing"} == set()
-    )
+    assert loaded & {"click", "rich", "sqlite3", "sqlite_utils", "starlette", "stagerun.journal.writing"} == set()
 
 
 def test_the_version_is_answered_without_a_command_line_parser(project: Project) -> None:
@@ -100,15 +98,15 @@ def test_the_help_loads_no_journal(project: Project) -> None:
 def test_a_read_command_loads_sqlite3_and_nothing_heavy(recorded: Project, arguments: list[str]) -> None:
     loaded = _loaded(recorded, _COMMAND, *arguments)
 
-    assert {"sqlite3", "stagerun.journal.sqlite.reading"} <= loaded
-    assert loaded & {"stagerun.engine.runner", "stagerun.journal.sqlite.writing", *HEAVY} == set()
+    assert {"sqlite3", "stagerun.journal.reading"} <= loaded
+    assert loaded & {"stagerun.engine.runner", "stagerun.journal.writing", *HEAVY} == set()
 
 
 def test_list_loads_nothing_heavy(recorded: Project) -> None:
     loaded = _loaded(recorded, _COMMAND, "list")
 
     assert {"stagerun.authoring.finding"} <= loaded
-    assert loaded & {"stagerun.engine.runner", "stagerun.journal.sqlite.writing", *HEAVY} == set()
+    assert loaded & {"stagerun.engine.runner", "stagerun.journal.writing", *HEAVY} == set()
 
 
 def test_a_plain_run_on_an_existing_journal_loads_nothing_heavy(recorded: Project) -> None:

@@ -13,9 +13,10 @@ import pytest
 from stagerun import LiveOperation, Progress, events
 from stagerun.engine.emitter import Emitter
 from stagerun.errors import JournalError
+from stagerun.journal.opening import open_journal
+from stagerun.journal.reading import Records
 from stagerun.journal.sqlite import schema
-from stagerun.journal.sqlite.reading import Records
-from stagerun.journal.sqlite.writing import Journal
+from stagerun.journal.writing import Journal
 from stagerun.machine.interrupts import Interrupts
 from stagerun.sinks import Sink
 from stagerun.states import RunState, StageState
@@ -38,7 +39,7 @@ class SecondReader(Sink):
     written: list[int] = field(default_factory=list)
 
     def update(self, entry: events.Entry, view: RunView) -> None:
-        records = Records(schema.open_for_reading(self.path), self.path)
+        records = Records(open_journal(self.path))
         entries = list(records.entries(view.id))
         if isinstance(entry.event, events.Fact):
             self.told.append((entry, view))
@@ -121,7 +122,7 @@ def test_pulses_wait_and_are_written_before_the_next_fact(bench: Bench) -> None:
 
 def test_256_kib_are_written_without_waiting_for_a_fact(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
-    emitter = Emitter(Journal(schema.open_for_writing(path), path), [], HandClock().as_clock(), Interrupts(), Masker())
+    emitter = Emitter(Journal(open_journal(path, write=True)), [], HandClock().as_clock(), Interrupts(), Masker())
     emitter.create(PLAN, exclusive=False)
     for _ in range(3):
         emitter.emit(events.Log("x" * 65_536))
@@ -136,7 +137,7 @@ def test_log_lines_of_one_kind_that_came_within_ten_milliseconds_share_a_row_and
     tmp_path: Path,
 ) -> None:
     path, clock = tmp_path / "journal.db", HandClock()
-    emitter = Emitter(Journal(schema.open_for_writing(path), path), [], clock.as_clock(), Interrupts(), Masker())
+    emitter = Emitter(Journal(open_journal(path, write=True)), [], clock.as_clock(), Interrupts(), Masker())
     emitter.create(PLAN, exclusive=False)
     for text, level, stream, after in (
         ("one", "info", None, 0.0),
@@ -150,7 +151,7 @@ def test_log_lines_of_one_kind_that_came_within_ten_milliseconds_share_a_row_and
         emitter.emit(events.Log(text, level, stream))
     emitter.settle()
 
-    records = Records(schema.open_for_reading(path), path)
+    records = Records(open_journal(path))
     assert [(entry.seq, round(entry.time - START, 3), entry.event) for entry in records.entries(1, after=1)] == [
         (2, 0.0, events.Log("one\ntwo\nthree")),
         (5, 0.004, events.Log("four", "warning")),
@@ -161,7 +162,7 @@ def test_log_lines_of_one_kind_that_came_within_ten_milliseconds_share_a_row_and
 
 def test_lines_wait_no_longer_than_a_fifth_of_a_second(tmp_path: Path) -> None:
     path, clock = tmp_path / "journal.db", HandClock()
-    emitter = Emitter(Journal(schema.open_for_writing(path), path), [], clock.as_clock(), Interrupts(), Masker())
+    emitter = Emitter(Journal(open_journal(path, write=True)), [], clock.as_clock(), Interrupts(), Masker())
     emitter.create(PLAN, exclusive=False)
     emitter.emit(events.Log("first"))
     clock.move(0.19)
@@ -174,23 +175,25 @@ def test_lines_wait_no_longer_than_a_fifth_of_a_second(tmp_path: Path) -> None:
     assert (before, _count(path, "events")) == (1, 2)
 
 
-def test_a_block_that_raises_leaves_nothing_and_the_waiting_lines_go_along_with_the_next(tmp_path: Path) -> None:
+def test_a_commit_that_raises_leaves_nothing_and_the_waiting_lines_go_along_with_the_next(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
-    journal = Journal(schema.open_for_writing(path), path)
+    journal = Journal(open_journal(path, write=True))
     created = events.Entry(0, 1, 0.0, PLAN)
-    with journal.transaction():
-        view = journal.create(created)
+    view = journal.commit(lambda: journal.create(created))
     line = events.Entry(1, 2, 0.0, events.Log("a line"))
     journal.queue(line, view)
 
-    with pytest.raises(ZeroDivisionError), journal.transaction():
+    def create_and_fail() -> None:
         journal.create(created)
         raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        journal.commit(create_and_fail)
 
     after_failure = {table: _count(path, table) for table in ("runs", "stages", "events")}
     journal.flush()
     assert after_failure == {"runs": 1, "stages": 1, "events": 1}
-    assert list(Records(schema.open_for_reading(path), path).entries(1)) == [created._replace(run=1), line]
+    assert list(Records(open_journal(path)).entries(1)) == [created._replace(run=1), line]
 
 
 def _record_a_crash(path: Path) -> events.Entry:

@@ -41,7 +41,7 @@ APART: Final = {
 # A library from outside is one module's business, or a few modules'.
 LIBRARIES: Final = {
     "sqlite3": {
-        *("journal.sqlite.database", "journal.sqlite.schema", "journal.sqlite.writing", "journal.sqlite.reading"),
+        *("journal.sqlite.database", "journal.sqlite.schema", "journal.sqlite.store"),
         "commands.doctor",
     },
     "sqlite_utils": {"journal.sqlite.schema"},

@@ -28,9 +28,11 @@ from stagerun.authoring import finding
 from stagerun.authoring.progress import Stage
 from stagerun.engine.runner import Runner
 from stagerun.errors import HeldError, JournalError, OperationCancelled, RecipeError
+from stagerun.journal.reading import Records
+from stagerun.journal.rules import Resumption
 from stagerun.journal.sqlite import schema
-from stagerun.journal.sqlite.reading import Records, Resumption
-from stagerun.journal.sqlite.writing import Journal
+from stagerun.journal.sqlite.store import SqliteStore
+from stagerun.journal.writing import Journal
 from stagerun.machine import identity
 from stagerun.machine.interrupts import Interrupts
 from stagerun.states import RESUMABLE, RunState, StageState
@@ -199,7 +201,7 @@ class Histories(RuleBasedStateMachine):
         self.pids = itertools.count(1000)
         self.patch.setattr(identity, "start_time", self.living.get)
         self.patch.setattr(identity, "current_process", self.new_process)
-        self.reader = Records(schema.open_for_reading(self.path), self.path, now=lambda: self.now)
+        self.reader = Records(SqliteStore(schema.open_for_reading(self.path), self.path, now=lambda: self.now))
 
     def teardown(self) -> None:
         if hasattr(self, "patch"):
@@ -288,8 +290,8 @@ class Histories(RuleBasedStateMachine):
 
     def runner(self, connection: sqlite3.Connection, interrupts: Interrupts | None = None) -> Runner:
         return Runner(
-            journal=Journal(connection, self.path),
-            records=Records(connection, self.path, now=lambda: self.now),
+            journal=Journal(SqliteStore(connection, self.path)),
+            records=Records(SqliteStore(connection, self.path, now=lambda: self.now)),
             sinks=[],
             interrupts=interrupts or Interrupts(),
             clock=self.clock.as_clock(),
@@ -311,7 +313,7 @@ class Histories(RuleBasedStateMachine):
         self.interrupts = Interrupts()
         if cancelled_by:
             self.interrupts.request(cancelled_by)
-        self.bury()
+        self.record_crashes()
 
         broken = []
 
@@ -351,9 +353,9 @@ class Histories(RuleBasedStateMachine):
         self.living.pop(self.model.view.process.pid, None)
         self.happened[self.model.view.state] += 1
 
-    def bury(self) -> None:
-        for crashed in Records(self.connection, self.path, now=lambda: self.now).unrecorded_crashes():
-            Journal(self.connection, self.path).bury(crashed)
+    def record_crashes(self) -> None:
+        for crashed in Records(SqliteStore(self.connection, self.path, now=lambda: self.now)).unrecorded_crashes():
+            Journal(SqliteStore(self.connection, self.path)).record_crash(crashed)
 
     def create(self, run: int, resumption: Resumption | None) -> None:
         before = self.runs[resumption.view.id] if resumption else None

@@ -6,8 +6,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from stagerun import events
-from stagerun.journal.sqlite import schema
-from stagerun.journal.sqlite.writing import Journal
+from stagerun.journal.sqlite import database, schema
+from stagerun.journal.sqlite.store import SqliteStore
+from stagerun.journal.writing import Journal
 from stagerun.machine.identity import current_process
 from stagerun.states import RunState
 from stagerun.view import RunView, fold
@@ -81,9 +82,8 @@ def _record(
         attempt=resumed_from.plan.attempt + 1 if resumed_from else 1,
     )
     with closing(schema.open_for_writing(project.journal)) as connection:
-        journal = Journal(connection, project.journal)
-        with journal.transaction():
-            view = journal.create(events.Entry(0, 1, time, plan))
+        journal = Journal(SqliteStore(connection, project.journal))
+        view = journal.commit(lambda: journal.create(events.Entry(0, 1, time, plan)))
         steps: list[events.Event] = []
         if state is not RunState.PENDING:
             steps += [events.RunStarted()]
@@ -92,7 +92,7 @@ def _record(
         for seq, event in enumerate(steps, 2):
             entry = events.Entry(view.id, seq, time, event)
             old, view = view, fold(view, entry)
-            with journal.transaction():
+            with database.transaction(connection):
                 journal.append([entry], view, old.state)
     return view
 

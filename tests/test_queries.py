@@ -13,9 +13,11 @@ from msgspec.structs import replace
 
 from stagerun import events
 from stagerun.errors import UsageError
-from stagerun.journal.sqlite import reading, schema
-from stagerun.journal.sqlite.reading import Records
-from stagerun.journal.sqlite.writing import Journal
+from stagerun.journal import reading
+from stagerun.journal.reading import Records
+from stagerun.journal.sqlite import database, schema
+from stagerun.journal.sqlite.store import SqliteStore
+from stagerun.journal.writing import Journal
 from stagerun.machine.identity import current_process
 from stagerun.states import RESUMABLE, RunState, StageState
 from stagerun.view import RunView, fold
@@ -45,9 +47,9 @@ def _make(path: Path, size: int, *, jumps: bool = False) -> Path:
     """Make a journal whose newest runs are alike for every `size`; with `jumps` somebody has set the clock at times."""
     process = current_process()
     with closing(schema.open_for_writing(path)) as connection:
-        journal = Journal(connection, path)
+        journal = Journal(SqliteStore(connection, path))
         failed: RunView | None = None
-        with journal.transaction():
+        with database.transaction(connection):
             for age in range(size - 1, -1, -1):
                 kind = SPECIAL.get(age, "")
                 oldest = age == size - 1
@@ -107,8 +109,8 @@ class _Far:
 
     def __init__(self, path: Path) -> None:
         self.connection: Any = schema.open_for_writing(path)
-        self.records = Records(self.connection, path, now=lambda: NOW)
-        self.journal = Journal(self.connection, path)
+        self.records = Records(SqliteStore(self.connection, path, now=lambda: NOW))
+        self.journal = Journal(SqliteStore(self.connection, path))
 
     def newest(self) -> RunView:
         return self.records.find("last")
@@ -128,12 +130,11 @@ class _Far:
         return count
 
     def add(self, plan: events.RunCreated, *, exclusive: bool = False) -> RunView:
-        with self.journal.transaction():
-            return self.journal.create(events.Entry(0, 1, NOW, plan), exclusive=exclusive)
+        return self.journal.commit(lambda: self.journal.create(events.Entry(0, 1, NOW, plan), exclusive=exclusive))
 
-    def bury_all(self) -> None:
+    def record_crashes(self) -> None:
         for view in self.records.unrecorded_crashes():
-            self.journal.bury(view)
+            self.journal.record_crash(view)
 
     def line(self) -> None:
         view = self.newest()
@@ -144,7 +145,7 @@ _Call = Callable[[_Far], object]
 
 
 @pytest.fixture
-def open_journal(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Path], _Far]]:
+def open_far(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Path], _Far]]:
     monkeypatch.setattr(sqlite3, "connect", partial(sqlite3.connect, factory=_Connection))
     monkeypatch.setattr(reading, "_FEW", 10)
     opened = list[_Far]()
@@ -210,9 +211,9 @@ READING: Final[dict[str, list[_Call]]] = {
     "successor": [lambda far: far.records.successor(far.newest())],
     "place_to_resume": [lambda far: far.records.place_to_resume(far.newest(), along_chain=True)],
     "resumption": [lambda far: far.records.resumption(far.newest())],
-    "data_version": [lambda far: far.records.data_version()],
-    "until_changed": [lambda far: far.records.until_changed(-1, lambda: None)],
-    "follow": [lambda far: list(far.records.follow(far.newest().id, wait=lambda: None))],
+    "get": [lambda far: far.records.get(50)],
+    "version": [lambda far: far.records.version()],
+    "wait": [lambda far: far.records.wait(-1, 0.0)],
 }
 PLAN: Final = events.RunCreated(
     target="site:Publish", recipe="site", operation="Publish", stages=("Only",), owner="bob"
@@ -233,13 +234,13 @@ WRITING: Final[dict[str, list[_Call]]] = {
             exclusive=True,
         ),
     ],
-    "append": [lambda far: None],  # by `bury`
-    "bury": [_Far.bury_all],
+    "append": [lambda far: None],  # by `record_crash`
+    "record_crash": [_Far.record_crashes],
     "beat": [lambda far: far.journal.beat(far.newest(), NOW)],
     "queue": [_Far.line],
     "flush": [lambda far: far.journal.flush()],
     "request_cancel": [lambda far: far.journal.request_cancel(50, NOW, "bob")],
-    "cancel_requested": [lambda far: far.journal.cancel_requested(50)],
+    "cancel_requested": [lambda far: far.journal.cancel_requested(far.newest())],
     "delete": [lambda far: far.journal.delete([60])],
 }
 
@@ -250,13 +251,13 @@ def _methods(kind: type) -> set[str]:
 
 def test_every_method_of_the_journal_is_asked_here() -> None:
     assert set(READING) == _methods(Records) - {"prunable", "close"}
-    assert set(WRITING) == _methods(Journal) - {"drop_queue", "transaction", "vacuum", "close"}
+    assert set(WRITING) == _methods(Journal) - {"drop_queue", "commit", "close"}
 
 
 def test_whatever_is_asked_takes_as_many_steps_in_a_journal_of_ten_times_as_many_runs(
-    tmp_path: Path, open_journal: Callable[[Path], _Far]
+    tmp_path: Path, open_far: Callable[[Path], _Far]
 ) -> None:
-    short, long = (open_journal(_make(tmp_path / f"{size}.db", size)) for size in (300, 3000))
+    short, long = (open_far(_make(tmp_path / f"{size}.db", size)) for size in (300, 3000))
 
     def steps(far: _Far) -> dict[str, list[int]]:
         return {name: [far.steps(call) for call in calls] for name, calls in (READING | WRITING).items()}
@@ -265,9 +266,9 @@ def test_whatever_is_asked_takes_as_many_steps_in_a_journal_of_ten_times_as_many
 
 
 @pytest.fixture
-def plans(tmp_path: Path, open_journal: Callable[[Path], _Far]) -> dict[str, list[str]]:
+def plans(tmp_path: Path, open_far: Callable[[Path], _Far]) -> dict[str, list[str]]:
     """Return statement -> how SQLite finds its rows, for all that is asked above and to prune."""
-    far = open_journal(_make(tmp_path / "journal.db", 100))
+    far = open_far(_make(tmp_path / "journal.db", 100))
     for call in [each for calls in (READING | WRITING).values() for each in calls]:
         call(far)
     far.records.prunable(keep=1, before=None, state=None)
@@ -315,7 +316,7 @@ def test_the_history_tells_the_runs_that_a_look_at_every_run_tells(
     monkeypatch.setattr(reading, "_FEW", few)
     path = _make(tmp_path / "journal.db", 120, jumps=True)
     with closing(schema.open_for_reading(path)) as connection:
-        reader = Records(connection, path, now=lambda: NOW)
+        reader = Records(SqliteStore(connection, path, now=lambda: NOW))
         everything = reader.history(limit=1000)
 
         def agrees(view: RunView, **wanted: Any) -> bool:
@@ -345,12 +346,12 @@ def test_the_newest_resumable_run_is_the_one_that_a_look_at_every_run_finds(
     path = _make(tmp_path / "journal.db", 120)
     again = replace(PLAN, target="site:Again", operation="Again", stages=())
     with closing(schema.open_for_writing(path)) as connection:
-        journal = Journal(connection, path)
-        with journal.transaction():
+        journal = Journal(SqliteStore(connection, path))
+        with database.transaction(connection):
             for state, resumed_from in ((RunState.FAILED, None), (RunState.FAILED, None), (RunState.SUCCEEDED, 122)):
                 finished = events.RunFinished(state=state, seconds=1.0, exit_code=0)
                 _record(journal, replace(again, resumed_from=resumed_from), NOW - 100, events.RunStarted(), finished)
-        reader = Records(connection, path, now=lambda: NOW)
+        reader = Records(SqliteStore(connection, path, now=lambda: NOW))
         resumable = [
             view
             for view in reader.history(limit=1000, operation=operation)
@@ -364,11 +365,11 @@ def test_many_runs_that_died_without_a_word_hide_no_run_that_goes_on(tmp_path: P
     path = _make(tmp_path / "journal.db", 40)
     dead = replace(PLAN, host=SILENT, boot_id="another")
     with closing(schema.open_for_writing(path)) as connection:
-        journal = Journal(connection, path)
-        with journal.transaction():
+        journal = Journal(SqliteStore(connection, path))
+        with database.transaction(connection):
             for _ in range(1500):
                 _record(journal, dead, NOW - 100, events.RunStarted())
-        reader = Records(connection, path, now=lambda: NOW)
+        reader = Records(SqliteStore(connection, path, now=lambda: NOW))
 
         assert [view.id for view in reader.history(limit=9, state=RunState.RUNNING)] == [36, 7]
         assert [view.id for view in reader.history(limit=9, state=RunState.PENDING)] == [26]
@@ -377,18 +378,18 @@ def test_many_runs_that_died_without_a_word_hide_no_run_that_goes_on(tmp_path: P
 
 
 def test_a_stage_is_entered_with_five_statements_and_touches_no_index(
-    tmp_path: Path, open_journal: Callable[[Path], _Far]
+    tmp_path: Path, open_far: Callable[[Path], _Far]
 ) -> None:
-    far = open_journal(tmp_path / "journal.db")
+    far = open_far(tmp_path / "journal.db")
     view = far.add(PLAN)
     started = events.Entry(view.id, 2, NOW, events.RunStarted())
     entered = events.Entry(view.id, 3, NOW, events.StageEntered(stage="Only", index=0))
     running = fold(view, started)
-    with far.journal.transaction():
+    with database.transaction(far.connection):
         far.journal.append([started], running, view.state)
     far.connection.statements.clear()
 
-    with far.journal.transaction():
+    with database.transaction(far.connection):
         far.journal.append([entered], fold(running, entered), running.state)
 
     statements = list(far.connection.statements)

@@ -11,7 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 from stagerun import LiveOperation, Progress, events
-from stagerun.journal.sqlite.reading import Records
+from stagerun.journal.reading import Records
 from stagerun.sinks import Sink
 from stagerun.states import RunState, StageState
 from stagerun.view import RunView, StageView, begin, fold

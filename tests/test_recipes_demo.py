@@ -9,8 +9,8 @@ from typing import Final
 import pytest
 from sqlite_utils import Database
 
-from stagerun.journal.sqlite import schema
-from stagerun.journal.sqlite.reading import Records
+from stagerun.journal.opening import open_journal
+from stagerun.journal.reading import Records
 from tests.conftest import Done, Project
 
 
@@ -60,7 +60,7 @@ def test_index_reads_the_standard_library_and_hands_over_to_its_report(demo: Pro
     done = demo.stagerun("run", "stdlib:Index", "--limit", "20", "--output", str(output), "--journal", str(path))
 
     modules = list(Database(output, execute_plugins=False)["modules"].rows)
-    records = Records(schema.open_for_reading(path), path)
+    records = Records(open_journal(path))
     index, told = records.find("1"), records.find("2")
     records.close()
     counts = {name: sum(module[name] for module in modules) for name in ("lines", "classes", "functions")}

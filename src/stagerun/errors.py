@@ -6,7 +6,8 @@ StagerunError                 a message, and a hint that says the way out
 ├── ChildFailed               a program that a recipe ran did not succeed: the recipe catches it, or fails
 ├── HeldError                 another run excludes this one: wait for it, or cancel it
 └── JournalError              the journal can't be used or can't take a fact: the machine's owner acts
-    └── JournalBusy           another process holds it; that passes
+    ├── JournalBusy           another process holds it; that passes
+    └── RunLost               another process has recorded the end of the run: its own can only stop
 IllegalTransition             a move that the tables in `states` don't hold: a bug in stagerun, never caught
 Interruption                  on BaseException: a run is being stopped from outside
 ├── OperationCancelled        a cancel on its way through a recipe
@@ -72,6 +73,10 @@ class IllegalTransition(RuntimeError):
 
 class JournalBusy(JournalError):
     """Another process holds the journal; that passes."""
+
+
+class RunLost(JournalError):
+    """Another process took this run for dead and has recorded its end; nothing more can be recorded of it."""
 
 
 class Interruption(BaseException):

@@ -12,9 +12,10 @@ from stagerun import exit_codes
 from stagerun.commands import common
 from stagerun.commands.say import say
 from stagerun.commands.types import Ref
-from stagerun.journal.sqlite import schema
-from stagerun.journal.sqlite.reading import Records
-from stagerun.journal.sqlite.writing import Journal
+from stagerun.journal import opening
+from stagerun.journal.following import until_changed
+from stagerun.journal.reading import Records
+from stagerun.journal.writing import Journal
 from stagerun.machine import identity
 from stagerun.states import TERMINAL, RunState
 from stagerun.text import wording
@@ -22,7 +23,6 @@ from stagerun.view import RunView
 
 
 DEADLINE: Final = 10.0  # seconds that a run has for its clean-up
-_POLL: Final = 0.05
 
 
 @click.command("cancel", epilog=common.ENVIRONMENT)
@@ -38,18 +38,18 @@ def command(ctx: click.Context, /, *, ref: str, force: bool, operation: str | No
     """
     view = common.open_records(ctx, journal).find(ref, operation)
     path = common.journal_file(ctx, journal)
-    connection = schema.open_for_writing(path, durable=common.project_of(ctx).durable)
-    book, records = Journal(connection, path), Records(connection, path)
+    store = opening.open_journal(path, write=True, durable=common.project_of(ctx).durable)
+    writing, records = Journal(store), Records(store)
     if view.state in TERMINAL:
         if view.state is RunState.CRASHED:
-            book.bury(view)
+            writing.record_crash(view)
         click.echo(f"run {view.id} is over already: {wording.state_word(view.state)}")
         return 0
     # The signal first: a run that is stopping already needs no second one from its own look at the journal.
     _signal(view, signal.SIGTERM)
-    book.request_cancel(view.id, time.time(), identity.person())
+    writing.request_cancel(view.id, time.time(), identity.person())
     if _wait(records, view.id, DEADLINE):
-        return _tell(records, book, view.id)
+        return _tell(records, writing, view.id)
     if not force:
         say(f"run {view.id} has not stopped after {DEADLINE:.0f} s", f"to kill it: stagerun cancel --force {view.id}")
         return exit_codes.FAILED
@@ -57,7 +57,7 @@ def command(ctx: click.Context, /, *, ref: str, force: bool, operation: str | No
         say(f"run {view.id} can't be killed from here", f"it runs as process {view.process.pid} on {view.process.host}")
         return exit_codes.FAILED
     _wait(records, view.id, DEADLINE)
-    return _tell(records, book, view.id)
+    return _tell(records, writing, view.id)
 
 
 def _signal(view: RunView, number: int) -> bool:
@@ -86,17 +86,17 @@ def _signal(view: RunView, number: int) -> bool:
 def _wait(records: Records, run: int, seconds: float) -> bool:
     deadline = time.monotonic() + seconds
     while True:
-        version = records.data_version()
+        version = records.version()
         if records.find(str(run)).state in TERMINAL:
             return True
         if time.monotonic() > deadline:
             return False
-        records.until_changed(version, lambda: time.sleep(_POLL))
+        until_changed(records, version)
 
 
-def _tell(records: Records, book: Journal, run: int) -> int:
+def _tell(records: Records, writing: Journal, run: int) -> int:
     view = records.find(str(run))
     if view.state is RunState.CRASHED:
-        book.bury(view)
+        writing.record_crash(view)
     click.echo(f"run {run} {wording.state_word(view.state)}")
     return 0

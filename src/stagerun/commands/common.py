@@ -9,9 +9,10 @@ from typing import Any, Final, TypeVar
 import click
 
 from stagerun import events
-from stagerun.errors import JournalError, UsageError
-from stagerun.journal.sqlite import schema
-from stagerun.journal.sqlite.reading import Records
+from stagerun.commands.types import JournalFile
+from stagerun.errors import UsageError
+from stagerun.journal import opening
+from stagerun.journal.reading import Records
 from stagerun.machine import ci
 from stagerun.machine.settings import Project, find
 from stagerun.render import dialect_of
@@ -31,7 +32,7 @@ def option(*names: str, **settings: Any) -> Callable[[_Function], _Function]:
 
 
 ENVIRONMENT: Final = "Every option can also be set as STAGERUN_<OPTION>."
-journal_option: Final = option("--journal", type=click.Path(path_type=Path), help="The journal's file.")
+journal_option: Final = option("--journal", type=JournalFile(), help="The journal's file.")
 json_option: Final = option("--json", "as_json", is_flag=True, help="Print JSON.")
 operation_option: Final = option("--operation", metavar="NAME", help="Only runs of this operation.")
 
@@ -41,8 +42,7 @@ def project_of(ctx: click.Context) -> Project:
 
 
 def journal_file(ctx: click.Context, journal: Path | None) -> Path:
-    # Absolute, because a recipe may change the current folder.
-    return (journal or project_of(ctx).journal).absolute()
+    return journal or project_of(ctx).journal
 
 
 def read_parameter(name: str, file: str) -> str:
@@ -53,27 +53,14 @@ def read_parameter(name: str, file: str) -> str:
         raise UsageError(f"{name!r} can't be read from {file}: {error}") from None
 
 
-def has_runs(path: Path) -> bool:
-    """Return True if there is a journal at `path` that is not just an empty file."""
-    try:
-        return path.stat().st_size > 0
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except OSError as error:
-        raise JournalError(f"journal {path} can't be read: {error.strerror}") from None
-
-
 def expected(ctx: click.Context, journal: Path | None, target: str) -> dict[str, float]:
     """Return the usual seconds of each stage of `target`, {} when nothing is known."""
-    return open_records(ctx, journal).expected(target) if has_runs(journal_file(ctx, journal)) else {}
+    return open_records(ctx, journal).expected(target) if opening.has_runs(journal_file(ctx, journal)) else {}
 
 
 def open_records(ctx: click.Context, journal: Path | None) -> Records:
     """Open the journal for reading; UsageError if there is none yet."""
-    path = journal_file(ctx, journal)
-    if not has_runs(path):
-        raise UsageError(f"there are no runs yet: {path} does not exist", "start one: stagerun run TARGET")
-    return Records(schema.open_for_reading(path), path)
+    return Records(opening.open_existing(journal_file(ctx, journal)))
 
 
 def paint() -> Paint:

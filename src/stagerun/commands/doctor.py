@@ -14,7 +14,7 @@ import click
 
 from stagerun import __version__, exit_codes
 from stagerun.commands import common
-from stagerun.journal.sqlite import schema
+from stagerun.journal import opening
 from stagerun.machine import ci
 from stagerun.machine.settings import Project
 from stagerun.render.output import Output
@@ -87,7 +87,7 @@ def _recipes(project: Project) -> Iterator[Finding]:
 
 
 def _journal(path: Path) -> Iterator[Finding]:
-    if not common.has_runs(path):
+    if not opening.has_runs(path):
         folder = next(parent for parent in path.parents if parent.exists())
         if folder.is_dir() and os.access(folder, os.W_OK):
             yield Finding("ok", "journal", f"{path}, not there yet")
@@ -95,12 +95,12 @@ def _journal(path: Path) -> Iterator[Finding]:
             why = "is read-only" if folder.is_dir() else "is no folder"
             yield Finding("bad", "journal", f"{path} can't be created: {folder} {why}")
         return
-    problems = list(schema.examine(path))
+    problems = list(opening.examine(path))
     for problem in problems:
         yield Finding("bad", "journal", f"{path}: {problem}")
     if not problems:
         yield Finding("ok", "journal", f"{path}, {path.stat().st_size:,} bytes")
-    if schema.is_on_network(path):
+    if opening.is_on_network(path):
         yield Finding("note", "journal", "it lies on a network file system: one process at a time can use it safely")
     log = path.with_name(path.name + "-wal")
     if log.exists() and log.stat().st_size > _LARGE_WAL:

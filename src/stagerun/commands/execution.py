@@ -16,9 +16,10 @@ from stagerun.commands import common
 from stagerun.commands.say import say
 from stagerun.engine.runner import Runner
 from stagerun.errors import UsageError
-from stagerun.journal.sqlite import schema
-from stagerun.journal.sqlite.reading import Records, Resumption
-from stagerun.journal.sqlite.writing import Journal
+from stagerun.journal import opening
+from stagerun.journal.reading import Records
+from stagerun.journal.rules import Resumption
+from stagerun.journal.writing import Journal
 from stagerun.machine import ci
 from stagerun.machine.interrupts import Interrupts, is_limit
 from stagerun.render import dialect_of
@@ -115,12 +116,13 @@ def execute(
     display = choose_display(output, progress=progress, timestamps=timestamps, system=system, masker=masker)
     _write_id(run_id_file, None)
     path = common.journal_file(ctx, journal)
-    connection = schema.open_for_writing(path, durable=common.project_of(ctx).durable)
-    if schema.is_on_network(path):
+    durable = common.project_of(ctx).durable
+    store = opening.open_journal(path, write=True, durable=durable, hurried=lambda: interrupts.stopping)
+    if opening.is_on_network(path):
         say(f"warning: journal {path} lies on a network file system", "one process at a time can use it safely")
-    book = Journal(connection, path, hurried=lambda: interrupts.stopping)
-    records = Records(connection, path)
-    runner = Runner(journal=book, records=records, sinks=[display], interrupts=interrupts, masker=masker)
+    runner = Runner(
+        journal=Journal(store), records=Records(store), sinks=[display], interrupts=interrupts, masker=masker
+    )
     _die_with_parent(system)
     with interrupts:
         # The handlers stay: a signal that arrives after the end must change nothing.
@@ -136,7 +138,7 @@ def execute(
         finally:
             interrupts.close()
             display.close()
-            connection.close()
+            store.close()
     for broken, error in runner.emitter.broken_sinks:
         say(masker.mask(f"the {type(broken).__name__} display broke: {error!r}"), f"see 'stagerun status {view.id}'")
     assert view.exit_code is not None

@@ -7,6 +7,7 @@ import click
 
 from stagerun.commands import common
 from stagerun.commands.types import Moment, State
+from stagerun.journal import opening
 from stagerun.reports import documents
 from stagerun.reports.report import Report
 from stagerun.states import RunState
@@ -34,7 +35,7 @@ def command(
 ) -> None:
     """Show past runs, newest first."""
     views = []
-    if common.has_runs(common.journal_file(ctx, journal)):
+    if opening.has_runs(common.journal_file(ctx, journal)):
         records = common.open_records(ctx, journal)
         views = records.history(limit=limit, state=state, operation=operation, owner=owner, since=since)
     if as_json:

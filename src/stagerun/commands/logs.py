@@ -1,19 +1,15 @@
 """`stagerun logs REF`: the lines of a run, as they were."""
 
-import time
 from pathlib import Path
-from typing import Final
 
 import click
 
 from stagerun import events
 from stagerun.commands import common
 from stagerun.commands.types import Ref
+from stagerun.journal import following
 from stagerun.reports import documents
 from stagerun.text import sentences, wording
-
-
-_POLL: Final = 0.05
 
 
 @click.command("logs", epilog=common.ENVIRONMENT)
@@ -41,10 +37,7 @@ def command(
     records = common.open_records(ctx, journal)
     view = records.find(ref, operation)
     kinds = (events.Log.kind,)
-    if follow:
-        entries = records.follow(view.id, wait=lambda: time.sleep(_POLL), kinds=kinds)
-    else:
-        entries = records.entries(view.id, kinds=kinds)
+    entries = following.follow(records, view.id, kinds=kinds) if follow else records.entries(view.id, kinds=kinds)
     if as_json and not follow:
         common.print_json([line for entry in entries for line in documents.log_lines(entry)])
         return

@@ -7,9 +7,9 @@ import click
 from stagerun.commands import common
 from stagerun.commands.types import Moment, State
 from stagerun.errors import UsageError
-from stagerun.journal.sqlite import schema
-from stagerun.journal.sqlite.reading import Records
-from stagerun.journal.sqlite.writing import Journal
+from stagerun.journal import opening
+from stagerun.journal.reading import Records
+from stagerun.journal.writing import Journal
 from stagerun.states import RunState
 from stagerun.text import wording
 
@@ -41,25 +41,23 @@ def command(
     if keep is None and before is None and state is None and not vacuum:
         raise UsageError("say which runs: --keep, --before or --state", "see 'stagerun prune --help'")
     path = common.journal_file(ctx, journal)
-    if not common.has_runs(path):
-        raise UsageError(f"there are no runs yet: {path} does not exist", "start one: stagerun run TARGET")
-    connection = schema.open_for_writing(path, durable=common.project_of(ctx).durable)
-    book, records = Journal(connection, path), Records(connection, path)
+    store = opening.open_existing(path, write=True, durable=common.project_of(ctx).durable)
+    writing, records = Journal(store), Records(store)
     for crashed in records.unrecorded_crashes():
-        book.bury(crashed)
+        writing.record_crash(crashed)
     runs = []
     if keep is not None or before is not None or state is not None:
         runs = records.prunable(keep=keep or 0, before=before, state=state)
     if delete:
-        book.delete(runs)
+        writing.delete(runs)
         click.echo(f"deleted {wording.count(len(runs), 'run')}")
     elif runs:
         click.echo(f"would delete {wording.count(len(runs), 'run')}: {_ranges(runs)}; to do it: --delete")
     else:
         click.echo("no run to delete")
     if vacuum:
-        book.vacuum()
-        click.echo(f"the journal has {path.stat().st_size:,} bytes now")
+        store.vacuum()
+        click.echo(f"the journal has {store.size():,} bytes now")
 
 
 def _ranges(runs: list[int]) -> str:

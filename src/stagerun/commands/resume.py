@@ -16,8 +16,8 @@ from stagerun.authoring.operation import LiveOperation
 from stagerun.commands import common, execution
 from stagerun.commands.types import Ref
 from stagerun.errors import HeldError, UsageError
-from stagerun.journal.sqlite import schema
-from stagerun.journal.sqlite.reading import Records, Resumption
+from stagerun.journal.reading import Records
+from stagerun.journal.rules import Resumption
 from stagerun.machine.ci import System
 from stagerun.states import TERMINAL, RunState
 from stagerun.text import sentences, wording
@@ -97,8 +97,7 @@ def command(
             resumption=resumption,
         )
     except HeldError as error:
-        path = common.journal_file(ctx, journal)
-        holder = Records(schema.open_for_reading(path), path).successor(view)
+        holder = common.open_records(ctx, journal).successor(view)
         raise (_held(holder) if holder else error) from None
 
 

@@ -8,7 +8,7 @@ import click
 from stagerun import events
 from stagerun.commands import common
 from stagerun.commands.types import Ref
-from stagerun.journal.sqlite.reading import Records
+from stagerun.journal.reading import Records
 from stagerun.reports import documents
 from stagerun.reports.report import Report
 from stagerun.states import RunState

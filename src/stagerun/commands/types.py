@@ -6,11 +6,25 @@ from typing import Any
 
 import click
 
-from stagerun.commands.common import has_runs
 from stagerun.errors import UsageError
-from stagerun.journal.sqlite import schema
-from stagerun.journal.sqlite.reading import Records
+from stagerun.journal import opening
+from stagerun.journal.reading import Records
+from stagerun.machine import settings
 from stagerun.states import RunState
+
+
+class JournalFile(click.ParamType[Path]):
+    """The file of a journal, absolute."""
+
+    name = "path"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        return value if isinstance(value, Path) else settings.journal_file(value, Path.cwd())
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
+        from click.shell_completion import CompletionItem
+
+        return [CompletionItem(incomplete, type="file")]
 
 
 class Moment(click.ParamType[float]):
@@ -49,12 +63,10 @@ class Ref(click.ParamType[str]):
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
         from click.shell_completion import CompletionItem
 
-        from stagerun.machine import settings
-
         path = settings.find(Path.cwd()).journal
-        if not has_runs(path):
+        if not opening.has_runs(path):
             return []
-        records = Records(schema.open_for_reading(path), path)
+        records = Records(opening.open_journal(path))
         return [
             CompletionItem(str(view.id), help=f"{view.plan.target} {view.state}")
             for view in records.history(limit=50)
@@ -71,7 +83,6 @@ class Target(click.ParamType[str]):
         from click.shell_completion import CompletionItem
 
         from stagerun.authoring import finding
-        from stagerun.machine import settings
 
         listed = finding.listing(settings.find(Path.cwd()).recipes)
         return [CompletionItem(each.target, help=each.help) for each in listed if each.target.startswith(incomplete)]

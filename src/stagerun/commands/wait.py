@@ -1,17 +1,13 @@
 """`stagerun wait REF`: block until a run and its chain are over."""
 
-import time
 from pathlib import Path
-from typing import Final
 
 import click
 
 from stagerun import events
 from stagerun.commands import common
 from stagerun.commands.types import Ref
-
-
-POLL: Final = 0.05
+from stagerun.journal.following import follow
 
 
 @click.command("wait", epilog=common.ENVIRONMENT)
@@ -27,7 +23,7 @@ def command(ctx: click.Context, /, *, ref: str, operation: str | None, journal: 
     records = common.open_records(ctx, journal)
     view = records.find(ref, operation)
     code = 0
-    for entry in records.follow(view.id, wait=lambda: time.sleep(POLL), kinds=(events.RunFinished.kind,)):
+    for entry in follow(records, view.id, kinds=(events.RunFinished.kind,)):
         assert isinstance(entry.event, events.RunFinished)
         code = entry.event.exit_code
     return code

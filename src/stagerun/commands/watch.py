@@ -3,19 +3,16 @@
 import sys
 import time
 from pathlib import Path
-from typing import Final
 
 import click
 
 from stagerun import events
 from stagerun.commands import common, execution
 from stagerun.commands.types import Ref
+from stagerun.journal.following import follow
 from stagerun.machine.ci import System
 from stagerun.render.output import Output
 from stagerun.view import RunView, begin, fold
-
-
-_POLL: Final = 0.05
 
 
 @click.command("watch", epilog=common.ENVIRONMENT)
@@ -43,13 +40,9 @@ def command(
     run = records.find(ref, operation).id
     display = execution.choose_display(Output(sys.stdout), progress=progress, timestamps=timestamps, system=ci)
 
-    def wait() -> None:
-        display.refresh(time.time())
-        time.sleep(_POLL)
-
     view: RunView | None = None
     try:
-        for entry in records.follow(run, wait=wait):
+        for entry in follow(records, run, meanwhile=lambda: display.refresh(time.time())):
             created = isinstance(entry.event, events.RunCreated)
             view = begin(entry) if created or view is None else fold(view, entry)
             display.update(entry, view)

@@ -10,9 +10,9 @@ from typing import Final, TypeVar
 from msgspec.structs import replace
 
 from stagerun import events
-from stagerun.errors import JournalBusy, JournalError
-from stagerun.journal.sqlite.reading import HEARTBEAT
-from stagerun.journal.sqlite.writing import Journal
+from stagerun.errors import JournalBusy, JournalError, RunLost
+from stagerun.journal.rules import HEARTBEAT
+from stagerun.journal.writing import Journal
 from stagerun.machine.clock import Clock
 from stagerun.machine.interrupts import Interrupts
 from stagerun.sinks import Sink
@@ -102,17 +102,17 @@ class Emitter:
             self._tell(created._replace(run=following.id), following)
             return over
 
-    def bury(self, crashed: Iterable[RunView]) -> None:
+    def record_crashes(self, crashed: Iterable[RunView]) -> None:
         """Record the ends of runs whose processes are gone."""
         with self._alone():
             for view in crashed:
-                self._journal.bury(view)
+                self._journal.record_crash(view)
 
     def tick(self) -> None:
         """Write what has waited long enough, give a sign of life, and let the sinks draw."""
         with self._alone():
             if self._journal.queued and self._clock.monotonic() >= self._flush_at:
-                with suppress(JournalBusy):  # the next look tries again
+                with suppress(JournalBusy, RunLost):  # the next look tries again, or meets `failure`
                     self._flush(wait=False)
             self._beat()
             self._each_sink(lambda sink: sink.refresh(self._clock.wall()))
@@ -120,7 +120,11 @@ class Emitter:
     def cancel_requested(self) -> bool:
         """Return True if another process has asked for a cancel of the current run."""
         with self.lock:
-            return self.view is not None and self._journal.cancel_requested(self.view.id)
+            try:
+                return self.view is not None and self._journal.cancel_requested(self.view)
+            except RunLost as error:
+                self.failure = error
+                return False
 
     def settle(self) -> None:
         """Write what is queued, and say how many log lines could not be recorded."""
@@ -152,8 +156,12 @@ class Emitter:
         now = self._clock.monotonic()
         if self._beat_at <= now and self.view is not None and self.view.state is RunState.RUNNING:
             self._beat_at = now + HEARTBEAT
-            with suppress(JournalError):  # the next fact meets it too
+            try:
                 self._journal.beat(self.view, self._clock.wall())
+            except RunLost as error:
+                self.failure = error
+            except JournalError:
+                pass  # the next fact meets it too
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -193,20 +201,18 @@ class Emitter:
         return events.Entry(run, seq, self._clock.wall(), self._masker.event(event))
 
     def _record(self, write: Callable[[], _T]) -> _T:
-        """Return what `write` returns, done in one transaction with the queue."""
+        """Return what `write` returns, done in one commit with the queue."""
         try:
             try:
-                with self._journal.transaction():
-                    return write()
-            except JournalBusy:
+                return self._journal.commit(write)
+            except (JournalBusy, RunLost):
                 raise
             except JournalError as error:
                 if not self._journal.queued:
                     raise
                 # What is only a log line must not cost a fact.
                 self._drop(error)
-                with self._journal.transaction():
-                    return write()
+                return self._journal.commit(write)
         except JournalError as error:
             self.failure = error
             raise
@@ -219,9 +225,12 @@ class Emitter:
             self._flush()
 
     def _flush(self, *, wait: bool = True) -> None:
-        """Write the queue; lines that can't be written are counted, and the work goes on."""
+        """Write the queue; lines that can't be written are counted, and the work goes on. RunLost ends it."""
         try:
             self._journal.flush(wait=wait)
+        except RunLost as error:
+            self.failure = error
+            raise
         except JournalBusy as error:
             if not wait:
                 raise

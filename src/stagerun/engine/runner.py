@@ -16,8 +16,9 @@ from stagerun.authoring.operation import LiveOperation
 from stagerun.authoring.progress import Handover, Progress, Recalled
 from stagerun.engine.emitter import Emitter
 from stagerun.errors import HeldError, Interruption, JournalError, OperationCancelled, RecipeError
-from stagerun.journal.sqlite.reading import Records, Resumption
-from stagerun.journal.sqlite.writing import Journal
+from stagerun.journal.reading import Records
+from stagerun.journal.rules import Resumption
+from stagerun.journal.writing import Journal
 from stagerun.machine import identity
 from stagerun.machine.clock import Clock
 from stagerun.machine.interrupts import Interrupts
@@ -85,7 +86,7 @@ class Runner:
         self._masker.learn(operation.secret_values().values())
         with self._interrupts:
             plan = self._plan(found, operation, chained_from=None, resumption=resumption)
-            self.emitter.bury(self._records.unrecorded_crashes())
+            self.emitter.record_crashes(self._records.unrecorded_crashes())
             view = self.emitter.create(plan, exclusive=operation.exclusive)
             created(view.id)
             with self._ticking(), self._interrupts.limit(timeout, "the run"):
@@ -115,7 +116,7 @@ class Runner:
         if ending.state is RunState.SUCCEEDED and error is None and handover.next is not None:
             following = finding.locate(type(handover.next), found), handover.next
             try:
-                self.emitter.bury(self._records.unrecorded_crashes())
+                self.emitter.record_crashes(self._records.unrecorded_crashes())
                 plan = self._plan(*following, chained_from=operation.id, resumption=None)
                 operation.reflect(self.emitter.hand_over(ending, plan, exclusive=handover.next.exclusive))
             except HeldError as held:

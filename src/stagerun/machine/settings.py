@@ -50,11 +50,19 @@ def find(start: Path) -> Project:
     return _project(start, {})
 
 
+def journal_file(place: str, folder: Path) -> Path:
+    """Return the file that `place` means, seen from `folder`; UsageError if it is an address of a database."""
+    scheme, address, _ = place.partition("://")
+    if address:
+        raise UsageError(f"a journal can't be kept at {scheme}://: it is a file", "name one, as in runs/journal.db")
+    return (folder / place).absolute()  # a recipe may change the current folder
+
+
 def _project(root: Path, settings: Mapping[str, Any]) -> Project:
     return Project(
         root=root,
         recipes=root / settings.get("recipes", "recipes"),
-        journal=root / settings.get("journal", ".stagerun/journal.db"),
+        journal=journal_file(settings.get("journal", ".stagerun/journal.db"), root),
         durable=settings.get("durability", "full") == "full",
         settings=settings,
     )

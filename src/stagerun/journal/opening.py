@@ -1,0 +1,59 @@
+"""Opening a journal: the one place that knows which database a place means."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from stagerun.errors import JournalError, UsageError
+from stagerun.journal.store import Store
+
+
+def open_journal(
+    place: Path, *, write: bool = False, durable: bool = True, hurried: Callable[[], bool] = lambda: False
+) -> Store:
+    """Open the journal at `place`.
+
+    Args:
+        place: its file.
+        write: True to write to it, too; it is created or brought up to date first if need be.
+        durable: True if each commit has to survive a power cut, False if the death of the process is enough.
+        hurried: True when nobody has time to wait for another process any more.
+
+    Raises JournalError for what is no journal, is damaged, newer, or can't be used; it is left untouched.
+
+    """
+    from stagerun.journal.sqlite import schema
+    from stagerun.journal.sqlite.store import SqliteStore
+
+    connection = schema.open_for_writing(place, durable=durable) if write else schema.open_for_reading(place)
+    return SqliteStore(connection, place, hurried=hurried)
+
+
+def has_runs(place: Path) -> bool:
+    """Return True if there is a journal at `place` that is not just an empty file."""
+    try:
+        return place.stat().st_size > 0
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise JournalError(f"journal {place} can't be read: {error.strerror}") from None
+
+
+def open_existing(place: Path, *, write: bool = False, durable: bool = True) -> Store:
+    """Open the journal at `place` as `open_journal` does; UsageError if no run was ever recorded there."""
+    if not has_runs(place):
+        raise UsageError(f"there are no runs yet: {place} does not exist", "start one: stagerun run TARGET")
+    return open_journal(place, write=write, durable=durable)
+
+
+def is_on_network(place: Path) -> bool:
+    """Return True if `place` is on a network file system, where one process at a time can use it safely."""
+    from stagerun.journal.sqlite import schema
+
+    return schema.is_on_network(place)
+
+
+def examine(place: Path) -> Iterator[str]:
+    """Yield what is wrong with the journal at `place`, nothing if all is well. It reads the whole of it."""
+    from stagerun.journal.sqlite import schema
+
+    return schema.examine(place)

@@ -1,0 +1,264 @@
+"""The reading half of the journal: runs as views, and their events. Nothing here writes.
+
+A run whose process is gone is read as crashed, whatever its row still says.
+"""
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Final
+
+from stagerun import events
+from stagerun.errors import UsageError
+from stagerun.journal import rows, rules
+from stagerun.journal.rows import Row
+from stagerun.journal.rules import Resumption
+from stagerun.journal.store import Store, Values
+from stagerun.states import RESUMABLE, TERMINAL, RunState
+from stagerun.view import RunView
+
+
+_SAMPLE: Final = 20  # successful runs that a usual duration is taken from
+_PAGE: Final = 1000  # rows read at a time, so that a long log needs no memory
+_FEW: Final = 10_000  # runs that can be looked at one by one without anybody noticing
+_NO_ID: Final = 2**63 - 1  # more than any run's
+
+
+class Records:
+    """What the journal tells.
+
+    A run is named by a REF: its id, `last`, or `last~N` for the Nth before the last.
+    Every method raises JournalError if the file can't be read.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def find(self, ref: str, operation: str | None = None) -> RunView:
+        """Return the run that `ref` names, among those of `operation` if given; UsageError if there is none."""
+        name, _, back = ref.partition("~")
+        if name == "last" and (not back or (back.isdecimal() and len(back) < 19)):
+            found = self.history(limit=1, skip=int(back or 0), operation=operation)
+            if found:
+                return found[0]
+            whose = f" of {operation}" if operation else ""
+            if not self.history(limit=1, operation=operation):
+                hint = self._near_operation(operation) or "start one: stagerun run TARGET"
+                raise UsageError(f"there is no run{whose} yet in {self._store.place}", hint)
+            raise UsageError(f"there is no run {ref}{whose}", "see 'stagerun history'")
+        if not ref.isdecimal():
+            raise UsageError(f"{ref!r} is no run", "name a run by its id, or as last, last~1, last~2")
+        view = self.get(int(ref)) if len(ref) < 19 else None
+        if view is None:
+            newest = self.history(limit=1)
+            hint = f"the newest is {newest[0].id}" if newest else "start one: stagerun run TARGET"
+            raise UsageError(f"there is no run {ref} in {self._store.place}", hint)
+        return view
+
+    def get(self, run: int | None) -> RunView | None:
+        """Return the run of that id, None if there is none."""
+        return next(iter(self._views("WHERE id = ?", (run,))), None)
+
+    def history(
+        self,
+        *,
+        limit: int,
+        skip: int = 0,
+        state: RunState | None = None,
+        operation: str | None = None,
+        owner: str | None = None,
+        since: float | None = None,
+    ) -> list[RunView]:
+        """Return runs, newest first. `operation` is a class name or a whole target."""
+        conditions, values = self._conditions(operation=operation, owner=owner, since=since)
+        if state in rules.OPEN:
+            walked = self._walk([state], conditions, values, page=limit)
+            alive = (row for row in walked if not self._is_dead(row))
+            return [self._view(row) for row in islice(alive, skip, skip + limit)]
+        if state is RunState.CRASHED:
+            walked = self._walk([RunState.CRASHED, *rules.OPEN], conditions, values, page=limit)
+            crashed = (view for view in map(self._truth, walked) if view.state is RunState.CRASHED)
+            return list(islice(crashed, skip, skip + limit))
+        # Each index ends in the state: where there is one to be used, a state has to be named.
+        by_index = operation is not None or owner is not None
+        states = [state] if state else list(RunState) if by_index else []
+        found = self._rows(self._store.newest(states, conditions), values | {"limit": limit, "skip": skip})
+        return [self._truth(row) for row in found]
+
+    def chain(self, view: RunView) -> list[RunView]:
+        """Return the whole chain that `view` is a link of, first link first."""
+        links = [view]
+        while (before := self.get(links[0].plan.chained_from)) is not None:
+            links.insert(0, before)
+        while (after := self.get(links[-1].chained_to)) is not None:
+            links.append(after)
+        return links
+
+    def entries(
+        self, run: int, *, after: int = 0, kinds: Sequence[str] = (), newest: int | None = None
+    ) -> Iterator[events.Entry]:
+        """Yield a run's events in order: those behind `after`, of `kinds` if given, only the `newest` N if given."""
+        marks = ", ".join("?" * len(kinds))
+        where = f"run_id = ? AND seq > ?{f' AND kind IN ({marks})' if kinds else ''}"
+        sql = f"SELECT seq, time, kind, data FROM events WHERE {where} ORDER BY seq"  # noqa: S608 - only marks
+        if newest is not None:
+            sql = f"SELECT * FROM ({sql} DESC LIMIT {newest:d}) ORDER BY seq"  # noqa: S608 - only marks
+        else:
+            sql = f"{sql} LIMIT {_PAGE}"
+        while found := self._rows(sql, (run, after, *kinds)):
+            for row in found:
+                yield rows.to_entry(run, row)
+            if newest is not None or len(found) < _PAGE:
+                return
+            after = found[-1]["seq"]
+
+    def expected(self, target: str) -> dict[str, float]:
+        """Return stage -> median seconds over the newest successful runs of `target`; {} when there are none."""
+        sql = f"""
+            SELECT name, seconds FROM stages WHERE state = 'done' AND run_id IN (
+                SELECT id FROM runs WHERE target = ? AND state = 'succeeded'
+                ORDER BY id DESC LIMIT {_SAMPLE}) ORDER BY position"""  # noqa: S608 - a constant
+        durations: dict[str, list[float]] = {}
+        for row in self._rows(sql, (target,)):
+            durations.setdefault(row["name"], []).append(row["seconds"])
+        return {name: _median(values) for name, values in durations.items()}
+
+    def checkpoint(self, run: int, key: str) -> events.CheckpointStored | events.PositionReached | None:
+        """Return what is stored for `run` under `key`, in that run or in one that it goes on from."""
+        sql = """
+            SELECT kind, data FROM checkpoints JOIN events ON events.run_id = event_run_id AND seq = event_seq
+            WHERE checkpoints.run_id = ? AND key = ?"""
+        for row in self._rows(sql, (run, events.encodable(key))):
+            stored = rows.to_event(row)
+            assert isinstance(stored, events.CheckpointStored | events.PositionReached)
+            return stored
+        return None
+
+    def unrecorded_crashes(self) -> list[RunView]:
+        """Return the runs that are dead, and that nobody has recorded as crashed yet."""
+        found = self._rows("SELECT * FROM runs WHERE state IN ('pending', 'running')")
+        views = [self._truth(row) for row in found if self._is_dead(row)]
+        return [view for view in views if view.state is RunState.CRASHED]
+
+    def newest_resumable(self, operation: str | None = None) -> RunView | None:
+        """Return the newest run that did not succeed and that no run has gone on from."""
+        conditions, values = self._conditions(operation=operation)
+        conditions.append("NOT EXISTS (SELECT 1 FROM runs AS later WHERE later.resumed_from = runs.id)")
+        walked = self._walk([*sorted(RESUMABLE), *rules.OPEN], conditions, values, page=1)
+        return next((view for view in map(self._truth, walked) if view.state in RESUMABLE), None)
+
+    def successor(self, view: RunView) -> RunView | None:
+        """Return the run that goes on from `view`, None if there is none."""
+        return next(iter(self._views("WHERE resumed_from = ?", (view.id,))), None)
+
+    def place_to_resume(self, view: RunView, *, along_chain: bool) -> RunView:
+        """Return the run to go on from: the newest attempt, of `view` or of the link that its chain stopped at."""
+        while True:
+            if (after := self.successor(view)) is not None:
+                view = after
+            elif along_chain and view.state is RunState.SUCCEEDED and view.chained_to is not None:
+                following = self.get(view.chained_to)
+                if following is None:
+                    return view  # pruned
+                view = following
+            else:
+                return view
+
+    def prunable(self, *, keep: int, before: float | None, state: RunState | None) -> list[int]:
+        """Return the ids of the runs that may go, but for the newest `keep`: see `rules.prunable`."""
+        runs = self._rows("SELECT id, root, state, created_on FROM runs ORDER BY id")
+        kept = {row["id"] for row in self._rows("SELECT id FROM runs ORDER BY id DESC LIMIT ?", (keep,))}
+        return rules.prunable(runs, kept, before=before, state=state)
+
+    def resumption(self, view: RunView, from_stage: str | None = None) -> Resumption:
+        """Return what a run that goes on from `view` takes over: see `rules.resumption`."""
+        sql = "SELECT * FROM checkpoints WHERE run_id = ? ORDER BY event_run_id, event_seq"
+        return rules.resumption(view, self._rows(sql, (view.id,)), from_stage)
+
+    def version(self) -> int:
+        """Return a number that changes when another process has written; it costs next to nothing to ask."""
+        return self._store.version()
+
+    def wait(self, version: int, seconds: float) -> bool:
+        """Sleep until somebody has written since `version`, or for so long; return whether somebody has."""
+        return self._store.wait(version, seconds)
+
+    def close(self) -> None:
+        self._store.close()
+
+    def _near_operation(self, operation: str | None) -> str | None:
+        from difflib import get_close_matches
+
+        column = "target" if operation and ":" in operation else "operation"
+        known = [row["name"] for row in self._rows(self._store.names(column))]
+        near = get_close_matches(operation or "", known, 1)
+        return f"did you mean {near[0]!r}?" if near else None
+
+    def _conditions(
+        self, *, operation: str | None = None, owner: str | None = None, since: float | None = None
+    ) -> tuple[list[str], dict[str, object]]:
+        """Return what a query of runs asks for, and the values of its parameters."""
+        conditions, values = list[str](), dict[str, object]()
+        # Of two indexes the owner's is taken only if it is short: most journals have few owners.
+        by_owner = owner is not None and (operation is None or self._some("owner = ?", owner)[0] <= _FEW)
+        if operation is not None:
+            column = "target" if ":" in operation else "operation"
+            conditions.append(f"{self._store.unindexed(column) if by_owner else column} = :operation")
+            values["operation"] = operation
+        if owner is not None:
+            conditions.append(f"{'owner' if by_owner else self._store.unindexed('owner')} = :owner")
+            values["owner"] = owner
+        if since is not None:
+            # Ids follow the clock only as long as nobody sets it, so that they alone can't tell.
+            conditions.append(f"{self._store.unindexed('created_on')} >= :since")
+            values["since"] = since
+            count, first = self._some("created_on >= ?", since)
+            if count <= _FEW:
+                conditions.append("id >= :first")
+                values["first"] = first
+        return conditions, values
+
+    def _some(self, condition: str, value: object) -> tuple[int, int | None]:
+        """Return the number of runs that meet `condition`, and the lowest id; more than `_FEW` are not looked at."""
+        some = f"SELECT id FROM runs WHERE {condition} LIMIT {_FEW + 1}"  # noqa: S608 - a condition of this file
+        (row,) = self._rows(f"SELECT count(*) AS count, min(id) AS first FROM ({some}) AS some", (value,))  # noqa: S608
+        return row["count"], row["first"]
+
+    def _walk(
+        self, states: Sequence[RunState], conditions: Sequence[str], values: dict[str, object], *, page: int
+    ) -> Iterator[Row]:
+        """Yield the rows of runs in `states`, newest first, reading no further than somebody asks for them."""
+        sql = self._store.newest(states, [*conditions, "id < :before"])
+        before = _NO_ID
+        while found := self._rows(sql, values | {"before": before, "limit": page, "skip": 0}):
+            yield from found
+            before, page = found[-1]["id"], min(2 * page, _PAGE)
+
+    def _views(self, condition: str, values: Sequence[object]) -> list[RunView]:
+        found = self._rows(f"SELECT * FROM runs {condition}", values)  # noqa: S608 - conditions of this file
+        return [self._truth(row) for row in found]
+
+    def _truth(self, row: Row) -> RunView:
+        view = self._view(row)
+        if view.state in TERMINAL or not self._is_dead(row):
+            return view
+        # It may have ended between the two looks; what it wrote before it went is there by now.
+        (row,) = self._rows("SELECT * FROM runs WHERE id = ?", (view.id,))
+        view, seen_on = self._view(row), row["seen_on"]
+        if view.state in TERMINAL:
+            return view
+        return rules.crashed(view, seen_on)
+
+    def _is_dead(self, row: Row) -> bool:
+        return rules.is_dead(rows.to_process(row), row["seen_on"], self._store.now())
+
+    def _view(self, row: Row) -> RunView:
+        sql = "SELECT name, state, seconds, entered_on, visits FROM stages WHERE run_id = ? ORDER BY position"
+        return rows.to_view(row, self._rows(sql, (row["id"],)))
+
+    def _rows(self, sql: str, values: Values = ()) -> Sequence[Row]:
+        return self._store.rows(sql, values)
+
+
+def _median(values: list[float]) -> float:
+    values.sort()
+    return (values[(len(values) - 1) // 2] + values[len(values) // 2]) / 2

@@ -1,0 +1,278 @@
+"""The writing half of the journal: events in, projections kept in step, in one commit each.
+
+Only the process that owns a run writes that run's rows. Facts are written inside `commit`; pulses wait in a queue and
+go along with the next commit, or with `flush`.
+
+The fence. Every write to a run names the state that its writer knows the run to be in, and changes nothing if the run
+is in another one. So when a reader has given a silent run up and has recorded its crash, the owner, should it wake
+after all, can't write a single row more: `RunLost` tells it so.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
+from typing import Final, TypeVar
+
+from stagerun import events
+from stagerun.errors import HeldError, RunLost
+from stagerun.journal import rows
+from stagerun.journal.store import NotUnique, Store
+from stagerun.states import TERMINAL, RunState
+from stagerun.view import RunView, begin
+
+
+_T = TypeVar("_T")
+
+_DELETED_AT_A_TIME: Final = 100
+_BARE_WEIGHT: Final = 128  # characters that an event counts for besides its text
+_AT_ONCE: Final = 0.01  # seconds; log lines that came within it share a row, and its time
+_INSERT_EVENT: Final = "INSERT INTO events (run_id, seq, time, kind, data) VALUES (?, ?, ?, ?, ?)"
+_INSERT_STAGE: Final = (
+    "INSERT INTO stages (run_id, position, name, state, seconds, entered_on, visits) "
+    "VALUES (:run_id, :position, :name, :state, :seconds, :entered_on, :visits)"
+)
+_UPDATE_STAGE: Final = (
+    "UPDATE stages SET state = :state, seconds = :seconds, entered_on = :entered_on, visits = :visits "
+    "WHERE run_id = :run_id AND position = :position"
+)
+_STORE: Final = (
+    "INSERT INTO checkpoints (run_id, key, stage, event_run_id, event_seq) "
+    "VALUES (:run_id, :key, :stage, :event_run_id, :event_seq) ON CONFLICT (run_id, key) DO UPDATE SET "
+    "stage = excluded.stage, event_run_id = excluded.event_run_id, event_seq = excluded.event_seq"
+)
+_INHERIT: Final = (
+    "INSERT INTO checkpoints (run_id, key, stage, event_run_id, event_seq) "
+    "SELECT ?, key, stage, event_run_id, event_seq FROM checkpoints WHERE run_id = ? AND key = ?"
+)
+_REQUEST_CANCEL: Final = (
+    "INSERT INTO cancel_requests (run_id, requested_on, requested_by) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
+)
+_RUNNING: Final = (
+    "SELECT id, pid, host FROM runs WHERE operation = ? AND (target = ? OR source = ?) "
+    "AND state IN ('pending', 'running')"
+)
+
+
+class Journal:
+    """What one process writes. The caller makes sure that one thread at a time is in here.
+
+    Attributes:
+        queued: what waits to be written, in characters, and some for each event besides; 0 if nothing does.
+
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.queued = 0
+        self._queue: list[events.Entry] = []
+        self._queued_view: RunView | None = None
+        self._version: int | None = None
+
+    def queue(self, entry: events.Entry, view: RunView) -> None:
+        """Keep a pulse for the next commit; `view` is what is known after it."""
+        queue = self._queue
+        if len(queue) > 1 and _replaces(entry.event, queue[-1].event, queue[-2].event):
+            queue[-1] = entry
+        else:
+            queue.append(entry)
+            self.queued += _weight(entry)
+        self._queued_view = view
+
+    def flush(self, *, wait: bool = True) -> None:
+        """Write what is queued. Raises JournalError, and keeps the queue, if that can't be done."""
+        if self._queue:
+            self.commit(lambda: None, wait=wait)
+
+    def drop_queue(self) -> int:
+        """Forget what is queued and return how many log lines that were."""
+        dropped = sum(len(entry.event.lines) for entry in self._queue if isinstance(entry.event, events.Log))
+        self._queue.clear()
+        self.queued = 0
+        return dropped
+
+    def commit(self, write: Callable[[], _T], *, wait: bool = True) -> _T:
+        """Write the queue and then what `write` adds, all or nothing; return what `write` returns.
+
+        `write` only writes, because it may be called again. Raises JournalError, and keeps the queue, if that can't be
+        done; JournalBusy if another process holds the journal for too long, without `wait` at once.
+        """
+        # Swapped out first: writing it may run code that queues more.
+        queue, self._queue, self.queued = self._queue, [], 0
+
+        def write_all() -> _T:
+            if queue:
+                self._write(queue)
+            return write()
+
+        try:
+            return self._store.commit(write_all, wait=wait)
+        except BaseException:
+            self._queue[:0] = queue
+            self.queued = sum(map(_weight, self._queue))
+            raise
+
+    def create(self, entry: events.Entry, *, exclusive: bool = False) -> RunView:
+        """Inside a commit: add a run and return its view. The entry's run id is not used: the journal gives it.
+
+        Raises HeldError if another run goes on from the same one, or if `exclusive` and one of the same target runs.
+        """
+        plan = entry.event
+        assert isinstance(plan, events.RunCreated)
+        if exclusive:
+            self._refuse_second(plan)
+        view = begin(entry)
+        try:
+            run = self._store.add("runs", rows.of_plan(view) | rows.of_state(view, entry.time))
+        except NotUnique:
+            raise HeldError(f"run {plan.resumed_from} has been resumed by another process just now") from None
+        entry = entry._replace(run=run)
+        view = begin(entry)
+        # Only now is it known: a first run is the root of its own lineage.
+        self._store.change("UPDATE runs SET root = ? WHERE id = ?", (view.root, run))
+        self._store.many(
+            _INSERT_STAGE, [rows.of_stage(run, position, each) for position, each in enumerate(view.stages)]
+        )
+        self._store.many(_INHERIT, [(run, plan.resumed_from, events.encodable(key)) for key in plan.inherited])
+        self._store.change(_INSERT_EVENT, rows.of_event(entry))
+        return view
+
+    def append(self, entries: Sequence[events.Entry], view: RunView, old: RunState) -> None:
+        """Inside a commit: add events and bring the projections to `view`. `old` is the run's state before."""
+        self._move(view, entries[-1].time, old)
+        positions = set()
+        for entry in entries:
+            self._store.change(_INSERT_EVENT, rows.of_event(entry))
+            match entry.event:
+                case events.StageEntered(index=int(position)) | events.StageLeft(index=int(position)):
+                    positions.add(position)
+                case events.CheckpointStored() | events.PositionReached():
+                    self._store.change(_STORE, rows.of_stored(entry))
+                case events.RunFinished(state=RunState.CRASHED):
+                    positions.update(range(len(view.stages)))
+                case _:
+                    pass
+        for position in positions:
+            self._store.change(_UPDATE_STAGE, rows.of_stage(view.id, position, view.stages[position]))
+
+    def record_crash(self, view: RunView) -> None:
+        """Record the end of a run whose process is gone: `view` is the run as it was found, crashed."""
+        end = view.end
+        assert end is not None
+
+        def write() -> None:
+            (run,) = self._store.rows("SELECT state FROM runs WHERE id = ?", (view.id,))
+            (last,) = self._store.rows("SELECT max(seq) AS seq FROM events WHERE run_id = ?", (view.id,))
+            if RunState(run["state"]) not in TERMINAL:
+                entry = events.Entry(view.id, last["seq"] + 1, view.finished_on or 0.0, end)
+                self.append([entry], view, RunState(run["state"]))
+
+        self.commit(write)
+
+    def delete(self, runs: Sequence[int]) -> None:
+        """Delete runs and all that is recorded of them, a few at a time, so that nobody has to wait for long."""
+        for start in range(0, len(runs), _DELETED_AT_A_TIME):
+            some = [(run,) for run in runs[start : start + _DELETED_AT_A_TIME]]
+
+            def write(some: Sequence[tuple[int]] = some) -> None:
+                for table in ("events", "stages", "checkpoints", "cancel_requests"):
+                    self._store.many(f"DELETE FROM {table} WHERE run_id = ?", some)  # noqa: S608
+                self._store.many("DELETE FROM runs WHERE id = ?", some)
+
+            self.commit(write)
+
+    def beat(self, view: RunView, now: float) -> None:
+        """Give a sign of life, unless another process holds the journal just now. RunLost if the run is not ours."""
+        sql = "UPDATE runs SET seen_on = ? WHERE id = ? AND state = ?"
+        if self.commit(lambda: self._store.change(sql, (now, view.id, view.state)), wait=False) != 1:
+            raise _lost(view)
+
+    def request_cancel(self, run: int, now: float, person: str) -> None:
+        """Ask the owner of a run to stop it."""
+        self.commit(lambda: self._store.change(_REQUEST_CANCEL, (run, now, events.encodable(person))))
+
+    def cancel_requested(self, view: RunView) -> bool:
+        """Return True if another process has asked for a cancel. Cheap while nobody else writes.
+
+        RunLost if another process has recorded the run's end.
+        """
+        version = self._store.version()
+        if version == self._version:
+            return False
+        self._version = version
+        if not self._store.rows("SELECT 1 FROM runs WHERE id = ? AND state = ?", (view.id, view.state)):
+            raise _lost(view)
+        return bool(self._store.rows("SELECT 1 FROM cancel_requests WHERE run_id = ?", (view.id,)))
+
+    def close(self) -> None:
+        self._store.close()
+
+    def _refuse_second(self, plan: events.RunCreated) -> None:
+        self._store.exclusive(plan.target)
+        for row in self._store.rows(_RUNNING, (plan.operation, plan.target, plan.source)):
+            run = row["id"]
+            raise HeldError(
+                f"{plan.target} is exclusive, and run {run} is going on (process {row['pid']} on {row['host']})",
+                f"wait for it: stagerun wait {run}",
+            )
+
+    def _write(self, queue: list[events.Entry]) -> None:
+        view = self._queued_view
+        assert view is not None
+        self._move(view, queue[-1].time, view.state)
+        self._store.many(_INSERT_EVENT, map(rows.of_event, _joined(queue)))
+
+    def _move(self, view: RunView, seen_on: float, old: RunState) -> None:
+        values = rows.of_state(view, seen_on)
+        if view.state is old:
+            del values["state"]  # the database would write its place in each index anew
+        if self._store.change(_update_run(*values), (*values.values(), view.id, old)) != 1:
+            raise _lost(view)
+
+
+def _lost(view: RunView) -> RunLost:
+    return RunLost(
+        f"run {view.id} is not this process's any more: another one has recorded its end",
+        f"see 'stagerun status {view.id}'",
+    )
+
+
+def _weight(entry: events.Entry) -> int:
+    return _BARE_WEIGHT + (len(entry.event.text) if isinstance(entry.event, events.Log) else 0)
+
+
+def _replaces(event: events.Event, last: events.Event, before: events.Event) -> bool:
+    """Return True if `event` makes `last` superfluous: of a burst only the first and the newest matter."""
+    if isinstance(last, events.Log) or (isinstance(last, events.ProgressMoved) and last.ended):
+        return False
+    return type(event) is type(last) is type(before)
+
+
+def _joined(queue: Iterable[events.Entry]) -> Iterator[events.Entry]:
+    """Yield the entries, log lines of one kind that came at once as one: a row costs more than a line."""
+    first: events.Entry | None = None
+    kind, until, texts = None, 0.0, list[str]()
+    for entry in queue:
+        event = entry.event
+        if isinstance(event, events.Log):
+            if (event.level, event.stream) == kind and entry.time < until:
+                texts.append(event.text)
+                continue
+            kind, until, following = (event.level, event.stream), entry.time + _AT_ONCE, [event.text]
+        else:
+            kind, following = None, []
+        if first is not None:
+            yield _with_lines(first, texts)
+        first, texts = entry, following
+    if first is not None:
+        yield _with_lines(first, texts)
+
+
+def _with_lines(entry: events.Entry, texts: Sequence[str]) -> events.Entry:
+    event = entry.event
+    if isinstance(event, events.Log) and len(texts) > 1:
+        return entry._replace(event=events.Log("\n".join(texts), event.level, event.stream))
+    return entry
+
+
+@cache
+def _update_run(*columns: str) -> str:
+    return f"UPDATE runs SET {', '.join(f'{name} = ?' for name in columns)} WHERE id = ? AND state = ?"  # noqa: S608
