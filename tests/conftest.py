@@ -13,18 +13,21 @@ from msgspec import structs
 
 from stagerun import LiveOperation, events
 from stagerun.authoring import finding
+from stagerun.engine.emitter import Emitter
 from stagerun.engine.runner import Runner
 from stagerun.journal.opening import open_journal
 from stagerun.journal.reading import Records
 from stagerun.journal.rules import Resumption
 from stagerun.journal.sqlite import schema
 from stagerun.journal.sqlite.store import SqliteStore
+from stagerun.journal.store import Store
 from stagerun.journal.writing import Journal
 from stagerun.machine.clock import Clock
 from stagerun.machine.interrupts import Interrupts
 from stagerun.render.output import Output
 from stagerun.render.plain import Plain
 from stagerun.sinks import Sink
+from stagerun.text.masking import Masker
 from stagerun.view import RunView
 
 
@@ -88,7 +91,15 @@ class Seen(Sink):
 
     @property
     def events(self) -> list[events.Event]:
-        return [entry.event for entry in self.entries]
+        """What happened, with an event for each log line."""
+        return [entry.event for entry in apart(self.entries)]
+
+
+def runner_on(store: Store, *sinks: Sink, interrupts: Interrupts, clock: Clock) -> Runner:
+    """Return a runner that works on the journal of `store`."""
+    masker = Masker()
+    emitter = Emitter(Journal(store), sinks, clock, interrupts, masker)
+    return Runner(outlet=emitter, memory=Records(store), interrupts=interrupts, masker=masker, clock=clock)
 
 
 @dataclass
@@ -116,13 +127,8 @@ class Bench:
         connection.set_trace_callback(self.statements.append)
         with (self.folder / "plain.txt").open("a") as stream:
             plain = Plain(Output(stream), timestamps=self.timestamps)
-            runner = Runner(
-                journal=Journal(SqliteStore(connection, self.path)),
-                sinks=[self.seen, plain, *sinks],
-                interrupts=self.interrupts,
-                records=Records(SqliteStore(connection, self.path)),
-                clock=self.clock.as_clock(),
-            )
+            store, clock = SqliteStore(connection, self.path), self.clock.as_clock()
+            runner = runner_on(store, self.seen, plain, *sinks, interrupts=self.interrupts, clock=clock)
             kind = type(operation)
             found = finding.Found(operation=kind, target=f"demo:{kind.__name__}", recipe="demo", source=None)
             try:

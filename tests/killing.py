@@ -22,7 +22,6 @@ import sqlite_utils  # noqa: F401 - so that no fork has to
 
 from stagerun import LiveOperation, Progress
 from stagerun.authoring import finding
-from stagerun.engine.runner import Runner
 from stagerun.errors import JournalError
 from stagerun.journal.opening import open_journal
 from stagerun.journal.reading import Records
@@ -34,6 +33,7 @@ from stagerun.machine.interrupts import Interrupts
 from stagerun.states import RESUMABLE, RunState
 from stagerun.view import RunView
 from tests import rebuild
+from tests.conftest import runner_on
 
 
 class Effects:
@@ -154,9 +154,9 @@ def live(operation: type[LiveOperation], path: Path, moment: int) -> None:
     """Run `operation`, or resume it where an earlier life left it; die at `moment`, or never for 0."""
     connection = schema.open_for_writing(path)
     mortal = cast("sqlite3.Connection", Mortal(connection, moment))
-    book, records = Journal(SqliteStore(mortal, path)), Records(SqliteStore(connection, path))
+    journal, records = Journal(SqliteStore(mortal, path)), Records(SqliteStore(connection, path))
     for crashed in records.unrecorded_crashes():
-        book.record_crash(crashed)
+        journal.record_crash(crashed)
     before = records.newest_resumable()
     if before is None and records.history(limit=1):
         return  # the life before died after its last word
@@ -165,7 +165,7 @@ def live(operation: type[LiveOperation], path: Path, moment: int) -> None:
         operation = next(each for each in (*FIXTURES.values(), Second) if each.__name__ == before.plan.operation)
     found = finding.Found(operation=operation, target=f"demo:{operation.__name__}", recipe="demo", source=None)
     # The ticker writes at moments of its own; here only the numbered ones count.
-    runner = Runner(journal=book, records=records, sinks=[], interrupts=Interrupts(), clock=Clock(tick=3600))
+    runner = runner_on(SqliteStore(mortal, path), interrupts=Interrupts(), clock=Clock(tick=3600))
     runner.run(found, operation(owner="demo"), resumption=resumption)
 
 

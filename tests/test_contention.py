@@ -40,7 +40,8 @@ from stagerun.journal.writing import Journal
 from stagerun.journal.opening import open_journal
 from stagerun.journal.sqlite.store import SqliteStore
 from stagerun.text.masking import Masker
-from stagerun.engine.runner import Clock, Emitter
+from stagerun.engine.emitter import Emitter
+from stagerun.machine.clock import Clock
 from stagerun.states import RunState
 
 path = Path(sys.argv[1])

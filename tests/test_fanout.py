@@ -103,7 +103,7 @@ def _counted(bench: Bench, p: Progress, done: int) -> None:
     """Wait, in an item, until the recipe's thread has seen so many finished."""
 
     def sampled() -> bool:
-        p.sample()
+        p._session.loops.sample()
         return [event.done for event in _moved(bench)][-1:] == [done]
 
     until(sampled)
@@ -1607,8 +1607,10 @@ from stagerun.machine.interrupts import Interrupts
 from stagerun.journal.writing import Journal
 from stagerun.journal.sqlite.store import SqliteStore
 from stagerun.journal.reading import Records
-from stagerun.journal.sqlite.store import SqliteStore
+from stagerun.engine.emitter import Emitter
 from stagerun.engine.runner import Runner
+from stagerun.machine.clock import Clock
+from stagerun.text.masking import Masker
 
 path = Path("storm.db")
 connection = schema.open_for_writing(path)
@@ -1623,10 +1625,9 @@ found = finding.Found(operation=Demo, target="demo:Demo", recipe="demo", source=
 for number in range(200):
     interrupts = Interrupts()
     interrupts.install()
-    runner = Runner(
-        journal=Journal(SqliteStore(connection, path)), records=Records(SqliteStore(connection, path)),
-        sinks=[], interrupts=interrupts
-    )
+    store, clock, masker = SqliteStore(connection, path), Clock(), Masker()
+    emitter = Emitter(Journal(store), [], clock, interrupts, masker)
+    runner = Runner(outlet=emitter, memory=Records(store), interrupts=interrupts, masker=masker, clock=clock)
     view = runner.run(found, Demo(owner="demo"), timeout=random.uniform(0.02, 0.06))
     interrupts.restore()
     threads = [each for each in threading.enumerate() if each.name.startswith("stagerun-map")]

@@ -91,7 +91,7 @@ def test_a_successful_run_is_told_event_by_event(bench: Bench) -> None:
                 for row in p.track(range(4), label="rows", unit="row"):
                     bench.clock.move(0.25)
                     if row == 2:
-                        p.sample()
+                        p._session.loops.sample()
             with p.stage("Warm down"):
                 p.percent(50)
             p.result({"count": 4})

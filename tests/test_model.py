@@ -25,7 +25,7 @@ from msgspec.structs import replace
 
 from stagerun import LiveOperation, Progress, events
 from stagerun.authoring import finding
-from stagerun.authoring.progress import Stage
+from stagerun.authoring.stages import Stage
 from stagerun.engine.runner import Runner
 from stagerun.errors import HeldError, JournalError, OperationCancelled, RecipeError
 from stagerun.journal.reading import Records
@@ -38,7 +38,7 @@ from stagerun.machine.interrupts import Interrupts
 from stagerun.states import RESUMABLE, RunState, StageState
 from stagerun.view import RunView, StageView, fold
 from tests import rebuild
-from tests.conftest import START, HandClock
+from tests.conftest import START, HandClock, runner_on
 
 
 STAGES = ("Load", "Work", "Save")
@@ -289,13 +289,8 @@ class Histories(RuleBasedStateMachine):
         return found
 
     def runner(self, connection: sqlite3.Connection, interrupts: Interrupts | None = None) -> Runner:
-        return Runner(
-            journal=Journal(SqliteStore(connection, self.path)),
-            records=Records(SqliteStore(connection, self.path, now=lambda: self.now)),
-            sinks=[],
-            interrupts=interrupts or Interrupts(),
-            clock=self.clock.as_clock(),
-        )
+        store = SqliteStore(connection, self.path, now=lambda: self.now)
+        return runner_on(store, interrupts=interrupts or Interrupts(), clock=self.clock.as_clock())
 
     def found(self, operation: type[LiveOperation]) -> finding.Found:
         return finding.Found(operation=operation, target="demo:Scripted", recipe="demo", source=None)

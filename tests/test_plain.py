@@ -16,7 +16,7 @@ def test_a_successful_run_prints_each_stage_its_progress_and_its_result(bench: B
                 for row in p.track(range(10_000), unit="row"):
                     if row == 4_000:
                         bench.clock.move(8)
-                        p.sample()
+                        p._session.loops.sample()
                 bench.clock.move(12.1)
             with p.stage("Save"):
                 bench.clock.move(0.1)
@@ -147,7 +147,7 @@ def test_a_quick_loop_prints_one_line(bench: Bench) -> None:
             with p.stage("Go"):
                 for _ in p.track(range(100_000), unit="row"):
                     bench.clock.move(0.000_001)
-                    p.sample()
+                    p._session.loops.sample()
 
     bench.run(Quick(owner="alice"))
 
@@ -162,7 +162,7 @@ def test_a_slow_loop_prints_at_ten_percent_and_a_second_or_after_ten_seconds(ben
             with p.stage("Go"):
                 for row in p.track(range(100), unit="row"):
                     bench.clock.move(0.5 if row < 40 else 3.0)
-                    p.sample()
+                    p._session.loops.sample()
 
     bench.run(Slow(owner="alice"))
 
@@ -178,7 +178,7 @@ def test_a_loop_of_unknown_length_prints_a_count_and_a_rate(bench: Bench) -> Non
             with p.stage("Go"):
                 for _ in p.track(iter(lambda: bench.clock.now < 20, False), label="pages", unit="page"):
                     bench.clock.move(2)
-                    p.sample()
+                    p._session.loops.sample()
 
     bench.run(Stream(owner="alice"))
 

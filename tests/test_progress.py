@@ -420,8 +420,8 @@ def test_a_loop_is_told_how_far_it_is_when_somebody_looks(bench: Bench) -> None:
         for n in p.track(range(4), unit="row"):
             bench.clock.move(1)
             if n == 2:
-                p.sample()
-                p.sample()
+                p._session.loops.sample()
+                p._session.loops.sample()
 
     assert told(bench, body) == [
         events.ProgressMoved(done=2, total=4, percent=50.0, unit="row", seconds=3.0),

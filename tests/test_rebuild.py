@@ -32,7 +32,7 @@ class Succeeds(LiveOperation):
             p.percent(33.3)
         with p.stage("Process"):
             for _ in p.track(range(7), label="rows", unit="row"):
-                p.sample()
+                p._session.loops.sample()
         with p.stage("Save"):
             p.status("nearly there", level="warning")
             p.result({"count": 10_000, "ratio": 0.1 + 0.2, "names": ["a", {"b": None}]})

@@ -156,7 +156,7 @@ def test_a_loop_without_a_key_stores_nothing(bench: Bench) -> None:
     def work(p: Progress) -> None:
         for _ in p.track(range(10)):
             bench.clock.move(1)
-            p.sample()
+            p._session.loops.sample()
 
     bench.run(_operation(work))
 
@@ -210,7 +210,7 @@ def test_the_total_and_the_percentage_count_the_skipped_items(bench: Bench) -> N
                 raise ValueError("boom")
             if row == 8:
                 bench.clock.move(2)
-                p.sample()
+                p._session.loops.sample()
 
     bench.run(_operation(work))
     before = len(_ticks(bench))
@@ -294,7 +294,7 @@ def test_the_position_of_a_running_loop_is_stored_each_half_second(bench: Bench)
 
     def work(p: Progress) -> None:
         for _ in p.track(range(12), key="rows"):
-            p.sample()
+            p._session.loops.sample()
             committed.append(_positions(bench))
             bench.clock.move(0.25)
 
@@ -317,7 +317,7 @@ def test_a_sample_stores_a_position_only_when_it_moved(bench: Bench) -> None:
             if row == 2:
                 for _ in range(5):
                     bench.clock.move(1)
-                    p.sample()
+                    p._session.loops.sample()
 
     bench.run(_operation(work))
 
@@ -332,7 +332,7 @@ def test_a_sample_stores_the_position_of_the_outer_loop_too(bench: Bench) -> Non
             for row in p.track(range(2)):
                 if (file, row) == (2, 1):
                     bench.clock.move(1)
-                    p.sample()
+                    p._session.loops.sample()
                     committed.extend(_positions(bench, key="files"))
 
     bench.run(_operation(work))

@@ -157,6 +157,15 @@ class Processes(Workers[_T, _R]):
         self._executor.shutdown()
 
 
+def workers_for(
+    fn: Callable[[_T], _R], count: int | None, *, processes: bool, executor: Executor | None, write: Write
+) -> Workers[_T, _R]:
+    """Return what calls `fn`: `executor` if there is one, else processes or threads of our own, `count` of them."""
+    if executor is not None:
+        return Workers(fn, executor, count, write)
+    return Processes(fn, count, write) if processes else Threads(fn, count, write)
+
+
 def run(
     workers: Workers[_T, _R],
     items: Iterable[_T],

@@ -9,6 +9,7 @@ from typing import Any, Final, NoReturn
 
 import msgspec
 
+from stagerun import events
 from stagerun.errors import RecipeError
 
 
@@ -23,6 +24,15 @@ def exact(value: object, what: str) -> Any:
     """Return `value` if JSON gives it back exactly; RecipeError names the part that would come back different."""
     _check(value, what, 0)
     return value
+
+
+def check_size(plain: object, what: str) -> None:
+    """Raise RecipeError if a JSON value is larger than what may be stored."""
+    size = len(events.dumps(plain).encode())
+    if size > LIMIT:
+        raise RecipeError(
+            f"{what} has {size:,} bytes, and {LIMIT:,} is the most", "store a file, and its path as checkpoint"
+        )
 
 
 def through_json(value: object, what: str) -> Any:

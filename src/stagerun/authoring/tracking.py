@@ -1,6 +1,18 @@
-"""The counter of a `p.track` loop: what the loop moves and the display reads."""
+"""Loops that are counted: what a loop moves, a display reads, and a resumed run goes on from."""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
+from itertools import islice
+from operator import index, length_hint
+from typing import Any, Final, TypeVar
 
 from stagerun import events
+from stagerun.machine.interrupts import Interrupts
+
+
+POSITION_SECONDS: Final = 0.4  # a resumable loop loses at most so much to a SIGKILL
+
+_T = TypeVar("_T")
 
 
 class Loop:
@@ -50,6 +62,14 @@ class Loop:
         """How many a resumed run may skip."""
         return max(self.done if self.in_order is None else self.in_order, self.skipped)
 
+    def rest(self, items: Iterable[_T]) -> Iterable[_T]:
+        """Return the items that no earlier run has finished."""
+        return islice(items, self.skipped, None) if self.skipped else items
+
+    def finished(self, done: int, in_order: int) -> None:
+        """Note that so many of the rest are finished, and so many of them from the first on without a gap."""
+        self.done, self.in_order = self.skipped + done, self.skipped + in_order
+
     def moved(self, now: float, *, ended: bool) -> events.ProgressMoved:
         """Return the event that tells how far the loop is."""
         self.shown = self.done
@@ -66,3 +86,115 @@ class Loop:
             depth=self.depth,
             ended=ended,
         )
+
+
+class Loops:
+    """The loops of one run that are going on.
+
+    Args:
+        emit: tells what happens.
+        lock: the one of `emit`: a sample must not overtake the end of a loop.
+        interrupts: stops a loop at its next item.
+        monotonic: for how long, in seconds.
+
+    """
+
+    def __init__(
+        self,
+        *,
+        emit: Callable[[events.Event], None],
+        lock: AbstractContextManager[object],
+        interrupts: Interrupts,
+        monotonic: Callable[[], float],
+    ) -> None:
+        self._emit = emit
+        self._lock = lock
+        self._interrupts = interrupts
+        self._monotonic = monotonic
+        self._loops: list[Loop] = []
+
+    @property
+    def depth(self) -> int:
+        """How many are going on."""
+        return len(self._loops)
+
+    def make(
+        self,
+        items: Iterable[Any],
+        *,
+        total: int | None = None,
+        label: str | None,
+        unit: str,
+        key: str | None,
+        stage: str | None,
+        skipped: int,
+    ) -> Loop:
+        """Return a loop over `items` that has not begun; its total is `len()` or a length hint unless it is given."""
+        if total is None:
+            hint = length_hint(items, -1)
+            total = None if hint < 0 else hint
+        return Loop(
+            total=None if total is None else max(0, index(total)),
+            label=None if label is None else str(label),
+            unit=str(unit),
+            key=key,
+            stage=stage,
+            skipped=skipped,
+            depth=self.depth,
+            begun=self._monotonic(),
+        )
+
+    def begin(self, loop: Loop) -> None:
+        self._loops.append(loop)
+
+    def count(self, iterable: Iterable[_T], loop: Loop) -> Iterator[_T]:
+        """Yield the items that are left of `iterable`, and count them."""
+        interrupts = self._interrupts
+        self._loops.append(loop)
+        try:
+            interrupts.check()
+            rest = enumerate(loop.rest(iterable), loop.skipped)
+            if loop.key is None:
+                for loop.done, item in rest:
+                    if interrupts.stopping:
+                        interrupts.check()
+                    yield item
+                loop.done += 1
+            else:
+                # One step more for each item: when the source itself fails, the item before is finished.
+                loop.done = loop.skipped
+                for position, item in rest:
+                    if interrupts.stopping:
+                        interrupts.check()
+                    yield item
+                    loop.done = position + 1
+        finally:
+            self.end(loop)
+
+    def end(self, loop: Loop) -> None:
+        """Tell the last of a loop; ending it twice does no harm."""
+        with self._interrupts, self._lock:
+            if loop in self._loops:
+                self._loops.remove(loop)
+                self._store(loop)
+                self._emit(loop.moved(self._monotonic(), ended=True))
+
+    def end_inside(self, depth: int) -> None:
+        """End the loops that are inside `depth` others."""
+        for loop in reversed(self._loops[depth:]):
+            self.end(loop)
+
+    def sample(self) -> None:
+        """Tell how far the innermost loop is, if it moved, and store positions. Called from any thread."""
+        with self._lock:
+            if self._loops and self._loops[-1].done != self._loops[-1].shown:
+                self._emit(self._loops[-1].moved(self._monotonic(), ended=False))
+            for loop in self._loops:
+                if loop.key is not None and self._monotonic() - loop.stored_on >= POSITION_SECONDS:
+                    self._store(loop)
+
+    def _store(self, loop: Loop) -> None:
+        position = loop.position
+        if loop.key is not None and position != loop.stored:
+            loop.stored, loop.stored_on = position, self._monotonic()
+            self._emit(events.PositionReached(key=loop.key, stage=loop.stage, position=position))

@@ -14,6 +14,7 @@ from stagerun.authoring import finding
 from stagerun.authoring.operation import LiveOperation
 from stagerun.commands import common
 from stagerun.commands.say import say
+from stagerun.engine.emitter import Emitter
 from stagerun.engine.runner import Runner
 from stagerun.errors import UsageError
 from stagerun.journal import opening
@@ -21,6 +22,7 @@ from stagerun.journal.reading import Records
 from stagerun.journal.rules import Resumption
 from stagerun.journal.writing import Journal
 from stagerun.machine import ci
+from stagerun.machine.clock import Clock
 from stagerun.machine.interrupts import Interrupts, is_limit
 from stagerun.render import dialect_of
 from stagerun.render.output import Output, reserve_stdout
@@ -120,9 +122,9 @@ def execute(
     store = opening.open_journal(path, write=True, durable=durable, hurried=lambda: interrupts.stopping)
     if opening.is_on_network(path):
         say(f"warning: journal {path} lies on a network file system", "one process at a time can use it safely")
-    runner = Runner(
-        journal=Journal(store), records=Records(store), sinks=[display], interrupts=interrupts, masker=masker
-    )
+    clock = Clock()
+    emitter = Emitter(Journal(store), [display], clock, interrupts, masker)
+    runner = Runner(outlet=emitter, memory=Records(store), interrupts=interrupts, masker=masker, clock=clock)
     _die_with_parent(system)
     with interrupts:
         # The handlers stay: a signal that arrives after the end must change nothing.
@@ -139,7 +141,7 @@ def execute(
             interrupts.close()
             display.close()
             store.close()
-    for broken, error in runner.emitter.broken_sinks:
+    for broken, error in emitter.broken_sinks:
         say(masker.mask(f"the {type(broken).__name__} display broke: {error!r}"), f"see 'stagerun status {view.id}'")
     assert view.exit_code is not None
     return view.exit_code

@@ -196,9 +196,9 @@ class Emitter:
         self._tell(entry, after)
 
     def _stamp(self, run: int, event: events.Event) -> events.Entry:
-        seq = self._seq + 1
+        seq, event = self._seq + 1, self._masker.event(event)
         self._seq += event.text.count("\n") + 1 if isinstance(event, events.Log) else 1
-        return events.Entry(run, seq, self._clock.wall(), self._masker.event(event))
+        return events.Entry(run, seq, self._clock.wall(), event)
 
     def _record(self, write: Callable[[], _T]) -> _T:
         """Return what `write` returns, done in one commit with the queue."""

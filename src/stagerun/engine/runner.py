@@ -1,65 +1,68 @@
-"""Running an operation and its chain, in this thread. The runner prints nothing and knows no display."""
+"""Running an operation and its chain, in this thread. The runner prints nothing and knows no display.
+
+`create` records a run; `perform` works on the run that the outlet has as its current one, and on those it hands over
+to. Both go through an `Outlet` and a `Memory`, so a run can be created by one process and performed by another.
+"""
 
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Final, NoReturn
+from collections.abc import Callable, Collection, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from typing import Final, NoReturn
 
 from msgspec.structs import replace
 
 from stagerun import events, exit_codes
 from stagerun.authoring import finding
 from stagerun.authoring.capture import Capture
+from stagerun.authoring.checkpoints import Recalled
 from stagerun.authoring.operation import LiveOperation
-from stagerun.authoring.progress import Handover, Progress, Recalled
-from stagerun.engine.emitter import Emitter
-from stagerun.errors import HeldError, Interruption, JournalError, OperationCancelled, RecipeError
-from stagerun.journal.reading import Records
+from stagerun.authoring.progress import Progress
+from stagerun.authoring.session import Session
+from stagerun.authoring.stages import state_after
+from stagerun.engine.endings import ending, exit_code
+from stagerun.engine.outlet import Memory, Outlet
+from stagerun.engine.watching import CleanUp
+from stagerun.errors import HeldError, JournalError, RecipeError
 from stagerun.journal.rules import Resumption
-from stagerun.journal.writing import Journal
 from stagerun.machine import identity
 from stagerun.machine.clock import Clock
 from stagerun.machine.interrupts import Interrupts
-from stagerun.sinks import Sink
-from stagerun.states import RunState, StageState
+from stagerun.states import RunState
 from stagerun.text import wording
 from stagerun.text.masking import SHORTEST, Masker
 from stagerun.view import RunView
 
 
-if TYPE_CHECKING:
-    from stagerun.programs.children import Children
-
 _SLOW_IMPORT: Final = 0.5  # seconds; nobody wonders about less
+
+_Link = tuple[finding.Found, LiveOperation]
 
 
 class Runner:
     """Runs one operation after the other, each in this thread, as long as they hand over.
 
-    Attributes:
-        emitter: where everything that happens goes through.
+    Args:
+        outlet: the way out for everything that happens.
+        memory: what earlier runs have left.
+        interrupts: what asks the run to stop.
+        masker: the secrets; the runner teaches it those of each operation.
+        clock: where time comes from.
 
     """
 
     def __init__(
-        self,
-        *,
-        journal: Journal,
-        records: Records,
-        sinks: Iterable[Sink],
-        interrupts: Interrupts,
-        masker: Masker | None = None,
-        clock: Clock | None = None,
+        self, *, outlet: Outlet, memory: Memory, interrupts: Interrupts, masker: Masker, clock: Clock | None = None
     ) -> None:
-        self._clock = clock or Clock()
+        self._outlet = outlet
+        self._memory = memory
         self._interrupts = interrupts
-        self._records = records
-        self._progress: Progress | None = None
+        self._masker = masker
+        self._clock = clock or Clock()
+        self._session: Session | None = None
+        self._clean_up: CleanUp | None = None
         self._pid = os.getpid()
-        self._masker = masker or Masker()
-        self.emitter = Emitter(journal, sinks, self._clock, interrupts, self._masker)
 
     def run(
         self,
@@ -70,7 +73,7 @@ class Runner:
         timeout: float | None = None,
         created: Callable[[int], None] = lambda _: None,
     ) -> RunView:
-        """Run `operation` and what it chains to; return the last run as it ended.
+        """Record a run of `operation` and perform it and what it chains to; return the last run as it ended.
 
         A failure of the recipe is recorded, not raised. Raises JournalError if a fact can't be recorded, HeldError
         if another run excludes this one.
@@ -83,90 +86,94 @@ class Runner:
             created: told the first run's id before its first stage.
 
         """
+        with self._interrupts:
+            created(self.create(found, operation, resumption).id)
+            return self.perform(found, operation, timeout=timeout)
+
+    def create(self, found: finding.Found, operation: LiveOperation, resumption: Resumption | None = None) -> RunView:
+        """Record a run of `operation`, which becomes the current one of the outlet."""
         self._masker.learn(operation.secret_values().values())
         with self._interrupts:
             plan = self._plan(found, operation, chained_from=None, resumption=resumption)
-            self.emitter.record_crashes(self._records.unrecorded_crashes())
-            view = self.emitter.create(plan, exclusive=operation.exclusive)
-            created(view.id)
-            with self._ticking(), self._interrupts.limit(timeout, "the run"):
-                while (following := self._run_one(found, operation)) is not None:
-                    found, operation = following
-            self._interrupts.close()
-        self.emitter.close()
-        assert self.emitter.view is not None
-        return self.emitter.view
+            self._outlet.record_crashes(self._memory.unrecorded_crashes())
+            return self._outlet.create(plan, exclusive=operation.exclusive)
 
-    def _run_one(self, found: finding.Found, operation: LiveOperation) -> tuple[finding.Found, LiveOperation] | None:
+    def perform(self, found: finding.Found, operation: LiveOperation, *, timeout: float | None = None) -> RunView:
+        """Work on the current run and on those it hands over to; return the last one as it ended."""
+        self._masker.learn(operation.secret_values().values())
+        with self._interrupts:
+            with self._ticking(), self._interrupts.limit(timeout, "the run"):
+                link: _Link | None = (found, operation)
+                while link is not None:
+                    link = self._run_one(*link)
+            self._interrupts.close()
+        self._outlet.close()
+        return self._view()
+
+    def _run_one(self, found: finding.Found, operation: LiveOperation) -> _Link | None:
         """Run one link and record its end; return the next link, which is recorded with it."""
         begun = self._clock.monotonic()
-        handover = Handover()
         self._reflect(operation)
+        session: Session | None = None
         error: BaseException | None = None
         if not self._interrupts.stopping:
-            self.emitter.emit(events.RunStarted())
+            self._outlet.emit(events.RunStarted())
             self._tell_of_slow_import(found)
             self._warn_of_short_secrets(operation)
             self._reflect(operation)
-            error = self._execute(operation, handover)
-        if self.emitter.failure is not None:
-            raise self.emitter.failure
-        ending = self._ending(error, handover, self._clock.monotonic() - begun)
-        self.emitter.settle()
-        if ending.state is RunState.SUCCEEDED and error is None and handover.next is not None:
-            following = finding.locate(type(handover.next), found), handover.next
+            session = self._begin(operation)
+            error = self._execute(operation, session)
+        if self._outlet.failure is not None:
+            raise self._outlet.failure
+        end = ending(
+            error,
+            session,
+            self._interrupts,
+            seconds=self._clock.monotonic() - begun,
+            source=self._view().plan.source,
+            mask=self._masker.mask,
+        )
+        self._outlet.settle()
+        if end.state is RunState.SUCCEEDED and error is None and session is not None and session.next is not None:
+            following = finding.locate(type(session.next), found), session.next
             try:
-                self.emitter.record_crashes(self._records.unrecorded_crashes())
+                self._outlet.record_crashes(self._memory.unrecorded_crashes())
                 plan = self._plan(*following, chained_from=operation.id, resumption=None)
-                operation.reflect(self.emitter.hand_over(ending, plan, exclusive=handover.next.exclusive))
+                operation.reflect(self._outlet.hand_over(end, plan, exclusive=session.next.exclusive))
             except HeldError as held:
                 failure = events.Failure(type="", message=held.message)
-                ending = replace(ending, state=RunState.FAILED, exit_code=exit_codes.NOT_STARTED, error=failure)
+                end = replace(end, state=RunState.FAILED, exit_code=exit_codes.NOT_STARTED, error=failure)
             else:
                 return following
-        self.emitter.emit(ending)
+        self._outlet.emit(end)
         self._reflect(operation)
         return None
 
-    def _execute(self, operation: LiveOperation, handover: Handover) -> BaseException | None:
-        """Let the recipe work; return what it raised, or None. No stage is left open."""
-
+    def _begin(self, operation: LiveOperation) -> Session:
         def emit(event: events.Event) -> None:
-            self.emitter.emit(event)
+            self._outlet.emit(event)
             if isinstance(event, events.Fact):
                 self._reflect(operation)
 
-        view = self.emitter.view
-        assert view is not None
-
-        def children() -> "Children":
-            from stagerun.programs.children import Children
-
-            hidden = {f"STAGERUN_{name.upper()}" for name, each in operation.parameters.items() if each.secret}
-            return Children(self._interrupts, view.id, hidden)
-
-        self._progress = progress = Progress(
-            stages={name: index for index, name in enumerate(operation.stages)},
+        return Session(
+            view=self._view(),
             emit=emit,
-            lock=self.emitter.lock,
             interrupts=self._interrupts,
-            monotonic=self._clock.monotonic,
-            sleep=self._clock.sleep,
-            accept=self._accept,
+            clock=self._clock,
             masker=self._masker,
-            children=children,
-            terminal_lent=self.emitter.terminal_lent,
-            recall=self._recall,
-            done_before=view.plan.done_before,
-            handover=handover,
+            host=_Host(self._outlet, self._memory, self._masker, operation),
         )
+
+    def _execute(self, operation: LiveOperation, session: Session) -> BaseException | None:
+        """Let the recipe work; return what it raised, or None. No stage is left open."""
+        self._session, self._clean_up = session, CleanUp(self._view().plan.source, self._interrupts, self._clock)
         error: BaseException | None = None
         try:
-            with Capture(progress.write, self._masker), self._interrupts.limit(operation.timeout, "the run"):
+            with Capture(session.lines.write, self._masker), self._interrupts.limit(operation.timeout, "the run"):
                 try:
                     self._interrupts.expose()
-                    with progress.programs_ended():
-                        operation.run(progress)
+                    with session.programs_ended():
+                        operation.run(Progress(session))
                 finally:
                     self._interrupts.cover()
         except BaseException as raised:
@@ -174,74 +181,26 @@ class Runner:
             error = raised
         if os.getpid() != self._pid:
             _leave_fork(error)
-        self._progress = None
-        if self.emitter.failure is None:
-            progress.close(_left_open(error))
+        self._session = self._clean_up = None
+        if self._outlet.failure is None:
+            session.close(state_after(error))
         return error
 
-    def _ending(self, error: BaseException | None, handover: Handover, seconds: float) -> events.RunFinished:
-        """Decide how the run ended."""
-        stage = handover.broken_stage if handover.broken is error else None
-        if self._interrupts.expired is not None and self._interrupts.signal is None:
-            return events.RunFinished(
-                state=RunState.TIMED_OUT,
-                seconds=seconds,
-                exit_code=exit_codes.TIMED_OUT,
-                error=events.Failure(type="", message=self._interrupts.expired, stage=handover.broken_stage),
-            )
-        if self._interrupts.stopping or isinstance(error, OperationCancelled | KeyboardInterrupt):
-            signal = self._interrupts.signal or ("SIGINT" if isinstance(error, KeyboardInterrupt) else None)
-            own = error is not None and not isinstance(error, Interruption | KeyboardInterrupt | SystemExit)
-            return events.RunFinished(
-                state=RunState.CANCELLED,
-                seconds=seconds,
-                exit_code=exit_codes.OF_SIGNAL[signal or "SIGTERM"],
-                signal=signal,
-                error=self._failure(error, stage) if own and error else None,
-            )
-        code = exit_codes.SUCCEEDED
-        failure: events.Failure | None = None
-        if isinstance(error, SystemExit):
-            code = _exit_code(error.code) or (exit_codes.FAILED if handover.broken is error else exit_codes.SUCCEEDED)
-        elif error is not None:
-            code = exit_codes.FAILED
-        if error is not None and code:
-            failure = self._failure(error, stage)
-        elif handover.failure is not None:
-            code, failure = exit_codes.FAILED, events.Failure(type="", message=handover.failure)
-        state = RunState.FAILED if code else RunState.SUCCEEDED
-        return events.RunFinished(state=state, seconds=seconds, exit_code=code, error=failure)
-
-    def _failure(self, error: BaseException, stage: str | None) -> events.Failure:
-        from stagerun.text import tracebacks
-
-        view = self.emitter.view
-        return tracebacks.failure(error, stage, source=view.plan.source if view else None, mask=self._masker.mask)
-
-    def _accept(self, operation: object) -> None:
-        if not isinstance(operation, LiveOperation):
-            raise RecipeError(
-                f"p.chain_to needs an operation, not {operation!r}",
-                "make one: p.chain_to(Publish(owner=self.owner))",
-            )
-        self._masker.learn(operation.checked().secret_values().values())
+    def _view(self) -> RunView:
+        view = self._outlet.view
+        assert view is not None
+        return view
 
     def _tell_of_slow_import(self, found: finding.Found) -> None:
         if found.import_seconds > _SLOW_IMPORT:
-            self.emitter.emit(events.Log(wording.slow_import(found.recipe, found.import_seconds)))
+            self._outlet.emit(events.Log(wording.slow_import(found.recipe, found.import_seconds)))
 
     def _warn_of_short_secrets(self, operation: LiveOperation) -> None:
         for name, value in operation.secret_values().items():
             if any(0 < len(line.strip()) < SHORTEST for line in value.splitlines()):
                 what = "a line of" if "\n" in value.strip() else ""
                 text = f"secret {name!r} has {what} fewer than {SHORTEST} characters: it is masked nowhere"
-                self.emitter.emit(events.Log(" ".join(text.split()), "warning"))
-
-    def _recall(self, key: str) -> Recalled | None:
-        view = self.emitter.view
-        if view is None or view.plan.resumed_from is None:
-            return None
-        return self._records.checkpoint(view.id, key)
+                self._outlet.emit(events.Log(" ".join(text.split()), "warning"))
 
     def _plan(
         self,
@@ -271,13 +230,13 @@ class Runner:
             resumed_from=before.id if before else None,
             root=before.root if before else None,
             attempt=before.plan.attempt + 1 if before else 1,
-            expected=self._records.expected(found.target),
+            expected=self._memory.expected(found.target),
             done_before=resumption.done_before if resumption else (),
             inherited=resumption.inherited if resumption else {},
         )
 
     def _reflect(self, operation: LiveOperation) -> None:
-        operation.reflect(self.emitter.view)
+        operation.reflect(self._outlet.view)
         operation.cancel_requested = self._interrupts.stopping
 
     @contextmanager
@@ -289,7 +248,8 @@ class Runner:
             asked = False
             while not done.wait(self._clock.tick):
                 self._look()
-                if not asked and self.emitter.cancel_requested():
+                # A run that nothing can be recorded of any more has to stop, too.
+                if not asked and (self._outlet.cancel_requested() or self._outlet.failure is not None):
                     asked = True
                     if not self._interrupts.stopping:
                         self._interrupts.request("SIGTERM")
@@ -303,11 +263,43 @@ class Runner:
             thread.join()
 
     def _look(self) -> None:
-        progress = self._progress
+        session, clean_up = self._session, self._clean_up
         with suppress(JournalError):  # the main thread meets it too, and stops
-            if progress is not None:
-                progress.sample()
-            self.emitter.tick()
+            if session is not None:
+                session.loops.sample()
+            if session is not None and clean_up is not None and (line := clean_up.line()):
+                session.lines.write(line)
+            self._outlet.tick()
+
+
+class _Host:
+    """What a session asks for, where the runner is at hand."""
+
+    def __init__(self, outlet: Outlet, memory: Memory, masker: Masker, operation: LiveOperation) -> None:
+        self.lock = outlet.lock
+        self.hidden: Collection[str] = {
+            f"STAGERUN_{name.upper()}" for name, each in operation.parameters.items() if each.secret
+        }
+        self._outlet = outlet
+        self._memory = memory
+        self._masker = masker
+
+    def recall(self, key: str) -> Recalled | None:
+        view = self._outlet.view
+        if view is None or view.plan.resumed_from is None:
+            return None
+        return self._memory.checkpoint(view.id, key)
+
+    def accept(self, operation: object) -> None:
+        if not isinstance(operation, LiveOperation):
+            raise RecipeError(
+                f"p.chain_to needs an operation, not {operation!r}",
+                "make one: p.chain_to(Publish(owner=self.owner))",
+            )
+        self._masker.learn(operation.checked().secret_values().values())
+
+    def terminal_lent(self) -> AbstractContextManager[None]:
+        return self._outlet.terminal_lent()
 
 
 def _leave_fork(error: BaseException | None) -> NoReturn:
@@ -315,27 +307,10 @@ def _leave_fork(error: BaseException | None) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         with suppress(Exception):
             stream.flush()
-    os._exit(_exit_code(error.code) if isinstance(error, SystemExit) else int(error is not None))
+    os._exit(exit_code(error.code) if isinstance(error, SystemExit) else int(error is not None))
 
 
 def _encodable(value: object) -> object:
     if isinstance(value, list):
         return [_encodable(each) for each in value]
     return events.encodable(value) if isinstance(value, str) else value
-
-
-def _left_open(error: BaseException | None) -> StageState:
-    match error:
-        case None:
-            return StageState.DONE
-        case OperationCancelled() | KeyboardInterrupt():
-            return StageState.CANCELLED
-        case _:
-            return StageState.FAILED
-
-
-def _exit_code(code: object) -> int:
-    """Return what a SystemExit asks for, inside the range that a recipe may use."""
-    if code is None or code == 0:
-        return 0
-    return max(1, min(exit_codes.LARGEST_OF_A_RECIPE, code)) if isinstance(code, int) else exit_codes.FAILED

@@ -1,0 +1,94 @@
+"""What is stored under a key: a value that is made once, or how far a loop was."""
+
+from collections.abc import Callable
+from typing import Any, TypeAlias, TypeVar
+
+from stagerun import events
+from stagerun.authoring import retries
+from stagerun.errors import RecipeError
+from stagerun.text.masking import Masker
+
+
+_T = TypeVar("_T")
+
+Recalled: TypeAlias = events.CheckpointStored | events.PositionReached
+Recall: TypeAlias = Callable[[str], Recalled | None]
+
+
+class Checkpoints:
+    """The keys of one run.
+
+    Args:
+        recall: returns what an earlier run has stored under a key.
+        emit: tells what happens; a fact is durable when it returns.
+        masker: the secrets, which no key and no value may hold.
+        check: raises if the run is to stop.
+        sleep: spends so many seconds between two attempts.
+
+    """
+
+    def __init__(
+        self,
+        recall: Recall,
+        *,
+        emit: Callable[[events.Event], None],
+        masker: Masker,
+        check: Callable[[], None],
+        sleep: Callable[[float], None],
+    ) -> None:
+        self._recall = recall
+        self._emit = emit
+        self._masker = masker
+        self._check = check
+        self._sleep = sleep
+        self._keys: set[str] = set()
+
+    def position(self, call: str, key: str) -> int:
+        """Claim `key` for a loop of `p.<call>`; return how many of its items earlier runs have finished."""
+        recalled = self._claim(call, key)
+        if recalled is None:
+            return 0
+        if not isinstance(recalled, events.PositionReached):
+            raise RecipeError(f"the key {key!r} belongs to a checkpoint, not to a loop")
+        return recalled.position
+
+    def value(self, key: str, make: Callable[[], _T], *, kind: Any, attempts: int, stage: str | None) -> _T:
+        """Return what is stored under `key`; if nothing is, what `make` returns, once it is stored."""
+        from stagerun.authoring import stored_values
+
+        what = f"checkpoint {key!r}"
+        recalled = self._claim("checkpoint", key)
+        if recalled is not None:
+            if not isinstance(recalled, events.CheckpointStored):
+                raise RecipeError(f"the key {key!r} belongs to a loop, not to a checkpoint")
+            stored: _T = recalled.value if kind is None else stored_values.recalled(recalled.value, kind, what)
+            return stored
+        value = retries.attempt(
+            make,
+            attempts,
+            sleep=self._wait,
+            tell=lambda text: self._emit(events.Log(f"{what}: {text}", "warning")),
+        )
+        self._check()
+        plain = stored_values.exact(value, what) if kind is None else stored_values.to_builtins(value, kind, what)
+        if self._masker.holds(plain):
+            raise RecipeError(f"{what} holds a secret, and the journal must not", "leave it out of the value")
+        stored_values.check_size(plain, what)
+        self._emit(events.CheckpointStored(key=key, stage=stage, value=plain))
+        return value
+
+    def _wait(self, seconds: float) -> None:
+        self._check()
+        self._sleep(seconds)
+        self._check()
+
+    def _claim(self, call: str, key: object) -> Recalled | None:
+        """Return what is stored under `key`, which nobody else in this run may use."""
+        if not isinstance(key, str) or not key:
+            raise RecipeError(f"p.{call} needs a key, a text that names it, not {key!r}")
+        if self._masker.holds(key):
+            raise RecipeError(f"the key of p.{call} holds a secret, and the journal must not", "choose another key")
+        if key in self._keys:
+            raise RecipeError(f"the key {key!r} is used twice in this run", f'in a loop, number it: f"{key}-{{n}}"')
+        self._keys.add(key)
+        return self._recall(key)

@@ -1,0 +1,60 @@
+"""The one way to write lines: cut to a length that can be recorded, without secrets, and told."""
+
+from collections.abc import Callable
+from typing import Final
+
+from stagerun import events
+from stagerun.errors import RecipeError
+from stagerun.text.masking import Masker
+
+
+LEVELS: Final = ("debug", "info", "warning", "error", "critical")
+LINE_LIMIT: Final = 64 * 1024
+
+
+class LogLines:
+    """What `p.log`, `print`, `logging`, warnings and programs come to.
+
+    Secrets are masked where an event gets out. Here they are masked only in what has to be cut or joined before: a
+    secret is found only while it is whole.
+    """
+
+    def __init__(self, emit: Callable[[events.Event], None], masker: Masker) -> None:
+        self._emit = emit
+        self._masker = masker
+
+    def write(self, text: str, level: str = "info", stream: str | None = None) -> None:
+        """Write text; its line ends part it into lines."""
+        text = text.removesuffix("\n")
+        if len(text) > LINE_LIMIT:
+            text = "\n".join(map(self.cut, self._masker.mask(text).split("\n")))
+        if "\r" in text:
+            text = "\n".join(line.removesuffix("\r") for line in text.split("\n"))
+        self._emit(events.Log(text, level, stream))
+
+    def warn(self, text: str) -> None:
+        self.write(text, "warning")
+
+    def status(self, text: str, level: str) -> None:
+        """Set the one-line status."""
+        if "\n" in text:
+            text = " ".join(self._masker.mask(text).split("\n"))
+        self._emit(events.StatusChanged(events.encodable(self.cut(text)), level))
+
+    def hear(self, lines: list[str], stream: str) -> None:
+        """Write the lines of a program, in one go."""
+        self._emit(events.Log("\n".join(lines), "info", stream))
+
+    def cut(self, line: str, more: int = 0) -> str:
+        """Return a line as it is recorded; `more` characters of it were left out already."""
+        if len(line) > LINE_LIMIT or more:
+            line = self._masker.mask(line)  # or a part of a secret could stay
+        missing = max(0, len(line) - LINE_LIMIT) + more
+        return f"{line[:LINE_LIMIT]} [... {missing:,} characters cut]" if missing else line
+
+
+def checked(level: str) -> str:
+    """Return `level`; RecipeError, with the legal ones, if there is no such level."""
+    if level not in LEVELS:
+        raise RecipeError(f"there is no level {level!r}", "levels: " + ", ".join(LEVELS))
+    return level

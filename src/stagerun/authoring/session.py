@@ -1,0 +1,196 @@
+"""The engine behind `p`: one run of one operation, from its first stage to its last line.
+
+A session holds no journal, no display and no run. It is told what is known of the run when it begins, emits what
+happens, and asks its host for the few things that only the host can do.
+"""
+
+import threading
+from collections.abc import Callable, Collection, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING, Any, Protocol
+
+from stagerun import events
+from stagerun.authoring.checkpoints import Checkpoints, Recalled
+from stagerun.authoring.log_lines import LogLines
+from stagerun.authoring.stages import Blocks
+from stagerun.authoring.tracking import Loop, Loops
+from stagerun.errors import RecipeError
+from stagerun.machine.clock import Clock
+from stagerun.machine.interrupts import Interrupts
+from stagerun.states import StageState
+from stagerun.text.masking import Masker
+from stagerun.view import RunView
+
+
+if TYPE_CHECKING:
+    from stagerun.programs.children import Children, Completed, Request
+
+
+class Host(Protocol):
+    """Whoever performs a session.
+
+    Attributes:
+        lock: held while an event gets out; it may be taken again by the thread that has it.
+        hidden: the environment variables that programs of the recipe do not get.
+
+    """
+
+    @property
+    def lock(self) -> AbstractContextManager[object]: ...
+
+    @property
+    def hidden(self) -> Collection[str]: ...
+
+    def recall(self, key: str) -> Recalled | None:
+        """Return what the runs that this one goes on from have stored under `key`."""
+
+    def accept(self, operation: object) -> None:
+        """Take note of the operation that is to come next; RecipeError if it is none, or is not valid."""
+
+    def terminal_lent(self) -> AbstractContextManager[None]:
+        """Return a context in which no display touches the terminal."""
+
+
+class Session:
+    """The state of `p`.
+
+    Attributes:
+        lines: where lines are written.
+        loops: the loops that go on.
+        blocks: the stages that are open, and what cut one short.
+        checkpoints: what is stored.
+        failure: what `p.error` was told, or None.
+        next: the operation that `p.chain_to` was given, or None.
+
+    """
+
+    def __init__(
+        self,
+        *,
+        view: RunView,
+        emit: Callable[[events.Event], None],
+        interrupts: Interrupts,
+        clock: Clock,
+        masker: Masker,
+        host: Host,
+    ) -> None:
+        self.failure: str | None = None
+        self.next: Any = None
+        self._emit = emit
+        self._interrupts = interrupts
+        self._clock = clock
+        self._masker = masker
+        self._host = host
+        self._run = view.id
+        self._thread = threading.get_ident()
+        self._programs: Children | None = None
+        self._percent: tuple[int, float] | None = None
+        self._over = False
+        self.lines = LogLines(self.emit, masker)
+        self.loops = Loops(emit=self.emit, lock=host.lock, interrupts=interrupts, monotonic=clock.monotonic)
+        self.blocks = Blocks(
+            {name: position for position, name in enumerate(view.plan.stages)},
+            view.plan.done_before,
+            emit=self.emit,
+            check=self._check_stage,
+            interrupts=interrupts,
+            monotonic=clock.monotonic,
+            loops=self.loops,
+        )
+        self.checkpoints = Checkpoints(host.recall, emit=self.emit, masker=masker, check=self.check, sleep=clock.sleep)
+
+    def emit(self, event: events.Event) -> None:
+        """Tell what happens; what a thread or a generator says after the end goes nowhere."""
+        if not self._over:
+            self._emit(event)
+
+    def check(self) -> None:
+        """Raise what stops the run, if anything does."""
+        self._interrupts.check()
+
+    def check_thread(self, call: str) -> None:
+        """Raise RecipeError if `p.<call>` was called from another thread than the operation's own."""
+        if threading.get_ident() != self._thread:
+            raise RecipeError(
+                f"p.{call} was called from another thread",
+                "call it from the thread that runs the operation; p.log, p.status, p.percent and p.sh work anywhere",
+            )
+
+    def _check_stage(self) -> None:
+        self.check_thread("stage")
+        self.check()
+
+    def mask(self, text: str) -> str:
+        return self._masker.mask(text)
+
+    def percent(self, percent: float) -> None:
+        """Set the progress of the block that is open."""
+        shown = self.blocks.entered, round(percent, 1)
+        if shown != self._percent:
+            self._percent = shown
+            seconds = self._clock.monotonic() - self.blocks.entered_on
+            self.emit(events.ProgressMoved(percent=percent, seconds=seconds))
+
+    @contextmanager
+    def looping(self, loop: Loop) -> Iterator[None]:
+        """Let `loop` go on for the time of the block."""
+        self.loops.begin(loop)
+        try:
+            yield
+        finally:
+            self.loops.end(loop)
+
+    def guarded(self) -> AbstractContextManager[None]:
+        """Return a context that holds signals back."""
+        return self._interrupts
+
+    def chain_to(self, operation: object) -> None:
+        if self.next is not None:
+            raise RecipeError(
+                f"the run is chained already, to {type(self.next).__name__}", "a run hands over to one operation"
+            )
+        self._host.accept(operation)
+        self.next = operation
+
+    def run_program(self, request: "Request", *, interactive: bool, quiet: bool) -> "Completed":
+        """Run a program to its end; unless `quiet`, tell the command and its lines."""
+        if self._over:
+            raise RecipeError("p.sh was called after the run was over", "wait for your threads before run returns")
+        request.argv()  # or there is nothing to announce
+        if not quiet:
+            self.lines.write(f"$ {request.shown}")
+        programs = self._programs_of_run()
+        if interactive:
+            with self._host.terminal_lent():
+                return programs.run_on_terminal(request)
+        hear = _unheard if quiet else self.lines.hear
+        return programs.run(request, tell=hear, warn=self.lines.warn, cut=self.lines.cut)
+
+    @contextmanager
+    def programs_ended(self) -> Iterator[None]:
+        """When the block fails, end what its programs have left in the background; when it succeeds, that stays."""
+        try:
+            yield
+        except BaseException as error:
+            if self._programs is not None and not (isinstance(error, SystemExit) and not error.code):
+                self._programs.end()
+            raise
+        if self._programs is not None and (self.failure is not None or self._interrupts.stopping):
+            self._programs.end()
+
+    def close(self, state: StageState) -> None:
+        """End the loops and leave the blocks that the recipe left open; what comes later goes nowhere."""
+        self.loops.end_inside(0)
+        self.blocks.close(state)
+        self._over = True
+
+    def _programs_of_run(self) -> "Children":
+        from stagerun.programs.children import Children
+
+        with self._host.lock:
+            self._programs = self._programs or Children(self._interrupts, self._run, self._host.hidden)
+            return self._programs
+
+
+def _unheard(lines: list[str], stream: str) -> None:
+    """Take what a program says that nobody wants to hear."""

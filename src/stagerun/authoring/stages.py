@@ -1,0 +1,193 @@
+"""Stages as a recipe uses them: the blocks that are open, and how each is entered and left."""
+
+from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractContextManager
+from types import TracebackType
+
+from msgspec import Struct
+
+from stagerun import events
+from stagerun.authoring.tracking import Loops
+from stagerun.errors import IllegalTransition, Interruption, OperationCancelled, RecipeError
+from stagerun.machine.interrupts import Interrupts, is_limit
+from stagerun.states import StageState
+
+
+class Stage:
+    """One visit to a stage, as a context manager.
+
+    Attributes:
+        name: the stage.
+        index: its declared position, None for a block that is not declared.
+        done_before: True if the run that is being resumed had finished this stage.
+
+    """
+
+    def __init__(self, blocks: "Blocks", name: str, index: int | None, *, done_before: bool) -> None:
+        self.name = name
+        self.index = index
+        self.done_before = done_before
+        self._blocks = blocks
+
+    def __enter__(self) -> "Stage":
+        self._blocks.enter(self)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._blocks.leave(self, value)
+
+
+class _Visit(Struct):
+    """A block that is open."""
+
+    stage: Stage
+    limit: AbstractContextManager[None]
+    entered: float
+    loops_around: int
+
+
+class Blocks:
+    """The blocks of one run.
+
+    Args:
+        declared: the declared stages, name -> position.
+        done_before: those that the run that is being resumed had finished.
+        emit: tells what happens.
+        check: raises if a block may not be entered now.
+        interrupts: holds signals back while a block is entered or left.
+        monotonic: for how long, in seconds.
+        loops: the loops of the run; those that began in a block end with it.
+
+    Attributes:
+        broken: the error that last cut a block short, or None.
+        broken_stage: the innermost block that `broken` cut short.
+        entered: how many were entered so far.
+        entered_on: when the last one was entered, or the run began; by `monotonic`.
+
+    """
+
+    def __init__(
+        self,
+        declared: Mapping[str, int],
+        done_before: Collection[str],
+        *,
+        emit: Callable[[events.Event], None],
+        check: Callable[[], None],
+        interrupts: Interrupts,
+        monotonic: Callable[[], float],
+        loops: Loops,
+    ) -> None:
+        self.broken: BaseException | None = None
+        self.broken_stage: str | None = None
+        self.entered = 0
+        self.entered_on = monotonic()
+        self._declared = declared
+        self._done_before = done_before
+        self._emit = emit
+        self._check = check
+        self._interrupts = interrupts
+        self._monotonic = monotonic
+        self._loops = loops
+        self._visits: list[_Visit] = []
+        self._limits: dict[Stage, float] = {}
+        self._warned: set[str] = set()
+
+    @property
+    def stage(self) -> str | None:
+        """The declared stage that is open, None outside any."""
+        return next((visit.stage.name for visit in self._visits if visit.stage.index is not None), None)
+
+    def make(self, name: str, timeout: float | None, mask: Callable[[str], str]) -> Stage:
+        """Return a visit to come; RecipeError if there can't be one. `mask` takes secrets out of a name."""
+        if timeout is not None and not is_limit(timeout):
+            raise RecipeError(f"p.stage: timeout must be a number of seconds above 0, not {timeout!r}")
+        name = str(name)
+        if not name.strip():
+            raise RecipeError("p.stage needs a name")
+        if name not in self._declared:
+            name = mask(name)
+        stage = Stage(self, name, self._declared.get(name), done_before=name in self._done_before)
+        if timeout is not None:
+            self._limits[stage] = timeout
+        return stage
+
+    def enter(self, stage: Stage) -> None:
+        self._check()
+        visit: _Visit | None = None
+        try:
+            with self._interrupts:
+                self._allow(stage)
+                visit = _Visit(
+                    stage=stage,
+                    limit=self._interrupts.limit(self._limits.get(stage), f"stage {stage.name!r}"),
+                    entered=self._monotonic(),
+                    loops_around=self._loops.depth,
+                )
+                self._visits.append(visit)
+                self.entered, self.entered_on = self.entered + 1, visit.entered
+                visit.limit.__enter__()
+        except Interruption as interruption:
+            # It waited until the stage was recorded, and no with block will ever leave it.
+            if visit is not None:
+                self._leave(visit, state_after(interruption))
+            raise
+
+    def leave(self, stage: Stage, error: BaseException | None) -> None:
+        """Record that a block was left, by `error` or at its end."""
+        if error is not None and error is not self.broken:
+            self.broken, self.broken_stage = error, stage.name
+        for visit in self._visits:
+            if visit.stage is stage:
+                self._leave(visit, state_after(error))
+                return
+        # The end of the run has left it already.
+
+    def close(self, state: StageState) -> None:
+        """Leave the blocks that are still open."""
+        for visit in reversed(self._visits.copy()):
+            self._leave(visit, state)
+
+    def _leave(self, visit: _Visit, state: StageState) -> None:
+        with self._interrupts:
+            visit.limit.__exit__(None, None, None)
+            # An error that is being handled keeps the loop it left alive for longer than the stage.
+            self._loops.end_inside(visit.loops_around)
+            seconds = self._monotonic() - visit.entered
+            self._visits.remove(visit)
+            stage = visit.stage
+            self._emit(events.StageLeft(stage=stage.name, index=stage.index, state=state, seconds=seconds))
+
+    def _allow(self, stage: Stage) -> None:
+        """Record that a block is entered; RecipeError if it can't be here."""
+        around = self.stage
+        if stage.index is not None and around is not None:
+            raise RecipeError(
+                f"stage {stage.name!r} was entered inside stage {around!r}", "stages are flat: leave one first"
+            )
+        if stage.index is None:
+            self._warn_of_near_miss(stage.name)
+        try:
+            self._emit(events.StageEntered(stage=stage.name, index=stage.index))
+        except IllegalTransition as error:
+            raise RecipeError(str(error), "it was cancelled: let the cancel through") from None
+
+    def _warn_of_near_miss(self, name: str) -> None:
+        from difflib import get_close_matches
+
+        near = get_close_matches(name, self._declared, 1, 0.75)
+        if near and name not in self._warned:
+            self._warned.add(name)
+            self._emit(events.Log(f"stage {name!r} is not declared; did you mean {near[0]!r}?", "warning"))
+
+
+def state_after(error: BaseException | None) -> StageState:
+    """Return the state of a stage that was left by `error`, or at its end."""
+    match error:
+        case None:
+            return StageState.DONE
+        case OperationCancelled() | KeyboardInterrupt():
+            return StageState.CANCELLED
+        case _:
+            return StageState.FAILED

@@ -1,0 +1,76 @@
+"""How a run ended: decided once, from what the recipe raised, what it said, and what asked it to stop."""
+
+from collections.abc import Callable
+
+from stagerun import events, exit_codes
+from stagerun.authoring.session import Session
+from stagerun.errors import Interruption, OperationCancelled
+from stagerun.machine.interrupts import Interrupts
+from stagerun.states import RunState
+
+
+def ending(
+    error: BaseException | None,
+    session: Session | None,
+    interrupts: Interrupts,
+    *,
+    seconds: float,
+    source: str | None,
+    mask: Callable[[str], str],
+) -> events.RunFinished:
+    """Return the event that ends a run.
+
+    Args:
+        error: what came out of the recipe, or None.
+        session: what the recipe has said, None if it never began.
+        interrupts: what asked it to stop.
+        seconds: what it took.
+        source: the recipe's file.
+        mask: takes the secrets out of a text.
+
+    """
+    blocks = session.blocks if session else None
+    broken = blocks.broken_stage if blocks else None
+    stage = broken if blocks and blocks.broken is error else None
+
+    def failure(error: BaseException) -> events.Failure:
+        from stagerun.text import tracebacks
+
+        return tracebacks.failure(error, stage, source=source, mask=mask)
+
+    if interrupts.expired is not None and interrupts.signal is None:
+        return events.RunFinished(
+            state=RunState.TIMED_OUT,
+            seconds=seconds,
+            exit_code=exit_codes.TIMED_OUT,
+            error=events.Failure(type="", message=interrupts.expired, stage=broken),
+        )
+    if interrupts.stopping or isinstance(error, OperationCancelled | KeyboardInterrupt):
+        signal = interrupts.signal or ("SIGINT" if isinstance(error, KeyboardInterrupt) else None)
+        own = error is not None and not isinstance(error, Interruption | KeyboardInterrupt | SystemExit)
+        return events.RunFinished(
+            state=RunState.CANCELLED,
+            seconds=seconds,
+            exit_code=exit_codes.OF_SIGNAL[signal or "SIGTERM"],
+            signal=signal,
+            error=failure(error) if own and error else None,
+        )
+    code = exit_codes.SUCCEEDED
+    if isinstance(error, SystemExit):
+        code = exit_code(error.code) or (exit_codes.FAILED if blocks and blocks.broken is error else code)
+    elif error is not None:
+        code = exit_codes.FAILED
+    why: events.Failure | None = None
+    if error is not None and code:
+        why = failure(error)
+    elif session is not None and session.failure is not None:
+        code, why = exit_codes.FAILED, events.Failure(type="", message=session.failure)
+    state = RunState.FAILED if code else RunState.SUCCEEDED
+    return events.RunFinished(state=state, seconds=seconds, exit_code=code, error=why)
+
+
+def exit_code(code: object) -> int:
+    """Return what a SystemExit asks for, inside the range that a recipe may use."""
+    if code is None or code == 0:
+        return exit_codes.SUCCEEDED
+    return max(1, min(exit_codes.LARGEST_OF_A_RECIPE, code)) if isinstance(code, int) else exit_codes.FAILED

@@ -1,0 +1,52 @@
+"""Watching a recipe that was asked to stop: its clean-up takes as long as it takes, but nobody should wonder."""
+
+import sys
+import threading
+from pathlib import Path
+from typing import Final
+
+from stagerun.machine.clock import Clock
+from stagerun.machine.interrupts import Interrupts
+
+
+_FIRST: Final = 2.0  # seconds until a line says that the clean-up goes on
+_AGAIN: Final = 30.0
+
+
+class CleanUp:
+    """Says, now and then, where the clean-up of a recipe is.
+
+    Args:
+        source: the recipe's file.
+        interrupts: what asks the run to stop.
+        clock: where time comes from.
+
+    """
+
+    def __init__(self, source: str | None, interrupts: Interrupts, clock: Clock) -> None:
+        self._source = source
+        self._interrupts = interrupts
+        self._clock = clock
+        self._thread = threading.get_ident()
+        self._due: float | None = None
+
+    def line(self) -> str | None:
+        """Return a line to show, None if none is due. Called a few times a second, from any thread."""
+        if not self._interrupts.stopping:
+            return None
+        now = self._clock.monotonic()
+        if self._due is None:
+            self._due = now + _FIRST
+        if now < self._due:
+            return None
+        self._due = now + _AGAIN
+        why = self._interrupts.signal or "the time limit"
+        hint = "" if self._interrupts.hurried else "; a second Ctrl-C cuts it short"
+        return f"stopping for {why}: the clean-up goes on{self._place()}{hint}"
+
+    def _place(self) -> str:
+        """Return where the recipe is, "" if it is not in its own file."""
+        frame = sys._current_frames().get(self._thread)
+        while frame is not None and frame.f_code.co_filename != self._source:
+            frame = frame.f_back
+        return "" if frame is None else f" in {Path(frame.f_code.co_filename).name}, line {frame.f_lineno}"
