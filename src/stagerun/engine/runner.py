@@ -92,10 +92,12 @@ class Runner:
             with self._ticking(), self._interrupts.limit(timeout, "the run"):
                 while (following := self._run_one(found, operation)) is not None:
                     found, operation = following
-            self._interrupts.close()
+            last = self.emitter.view
+            assert last is not None
+            assert last.exit_code is not None
+            self._interrupts.close(last.exit_code)
         self.emitter.close()
-        assert self.emitter.view is not None
-        return self.emitter.view
+        return last
 
     def _run_one(self, found: finding.Found, operation: LiveOperation) -> tuple[finding.Found, LiveOperation] | None:
         """Run one link and record its end; return the next link, which is recorded with it."""
