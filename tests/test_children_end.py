@@ -182,6 +182,7 @@ HEAD = (
     GATE
     + """
 import subprocess, sys, threading
+from stagerun.programs.process_tree import Kin
 
 def script(name, *arguments):
     return [sys.executable, f"{name}.py", *arguments]
@@ -202,8 +203,7 @@ def when(function, act, calls=1):
     # A moment that nobody can hit from outside: that call of a function that looks after processes.
     def look(frame, event, argument):
         nonlocal calls
-        code = frame.f_code
-        if event == "call" and code.co_name == function and code.co_filename.endswith("stagerun/processes.py"):
+        if event == "call" and frame.f_code is getattr(Kin, function).__code__:
             calls -= 1
             if not calls:
                 sys.setprofile(None)
