@@ -602,6 +602,18 @@ def test_a_cancel_from_elsewhere_ends_an_interactive_program(terminal: Opener, p
     assert (code, left) == (-signal.SIGTERM, False)
 
 
+@on_linux
+def test_when_stagerun_is_killed_a_program_that_has_the_terminal_gets_sigterm(
+    terminal: Opener, project: Project
+) -> None:
+    with terminal("p.sh(script('slow'), interactive=True)", under=SHELL) as screen:
+        until((project.root / "slow.pid").exists)
+        os.kill(look(project, 1).process.pid, signal.SIGKILL)
+        screen.wait_for("code 137")
+
+        until((project.root / "told").exists)
+
+
 # --- known faults
 
 
