@@ -52,7 +52,7 @@ def main(rounds: int, folder: Path) -> dict[str, int]:
         report["open"] += connection.in_transaction
         assert emitter.view is not None
         report["ambiguous"] += reader.find(str(run)).result_context != emitter.view.result_context
-    interrupts.close()
+    interrupts.close(0)
     interrupts.restore()
     return report
 

@@ -182,6 +182,7 @@ HEAD = (
     GATE
     + """
 import subprocess, sys, threading
+from stagerun.programs.process_tree import Kin
 
 def script(name, *arguments):
     return [sys.executable, f"{name}.py", *arguments]
@@ -202,8 +203,7 @@ def when(function, act, calls=1):
     # A moment that nobody can hit from outside: that call of a function that looks after processes.
     def look(frame, event, argument):
         nonlocal calls
-        code = frame.f_code
-        if event == "call" and code.co_name == function and code.co_filename.endswith("stagerun/processes.py"):
+        if event == "call" and frame.f_code is getattr(Kin, function).__code__:
             calls -= 1
             if not calls:
                 sys.setprofile(None)
@@ -600,6 +600,18 @@ def test_a_cancel_from_elsewhere_ends_an_interactive_program(terminal: Opener, p
         left = is_alive(pid_of(project, "own"))
 
     assert (code, left) == (-signal.SIGTERM, False)
+
+
+@on_linux
+def test_when_stagerun_is_killed_a_program_that_has_the_terminal_gets_sigterm(
+    terminal: Opener, project: Project
+) -> None:
+    with terminal("p.sh(script('slow'), interactive=True)", under=SHELL) as screen:
+        until((project.root / "slow.pid").exists)
+        os.kill(look(project, 1).process.pid, signal.SIGKILL)
+        screen.wait_for("code 137")
+
+        until((project.root / "told").exists)
 
 
 # --- known faults

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from msgspec.structs import replace
@@ -23,7 +24,7 @@ from stagerun.journal.sqlite.store import SqliteStore
 from stagerun.machine import identity
 from stagerun.states import RunState
 from tests import rebuild
-from tests.conftest import Bench, Project
+from tests.conftest import Bench, HandClock, Project
 
 
 WRITERS = 50
@@ -205,6 +206,22 @@ def test_a_lock_that_is_given_up_in_time_is_waited_for(bench: Bench) -> None:
 
     assert view.stage_states == {"Before": "done", "After": "done"}
     assert view.state is RunState.SUCCEEDED
+
+
+def test_the_patience_that_a_cancel_shortens_is_counted_from_the_cancel(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = HandClock()
+    monkeypatch.setattr(database, "time", SimpleNamespace(monotonic=lambda: clock.now, sleep=lambda _: None))
+    busy = sqlite3.OperationalError("locked")
+    busy.sqlite_errorcode = sqlite3.SQLITE_BUSY
+
+    def try_for_a_second() -> None:
+        clock.move(1)
+        raise busy
+
+    with pytest.raises(sqlite3.OperationalError):
+        database.patiently(try_for_a_second, lambda: 30.0 if clock.now < 10 else 2.0)
+
+    assert clock.now == 13  # the first look that finds more than 2 s gone
 
 
 @pytest.mark.soak

@@ -2,7 +2,7 @@
 
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,17 +14,6 @@ from tests.conftest import STAGERUN, Done, Project, timeless
 
 WaitUntil = Callable[[Callable[[], object]], None]
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
-
-
-@pytest.fixture(autouse=True)
-def _signals_as_a_terminal_gives_them() -> Iterator[None]:
-    """Give children the default signals, also when the tests themselves run under nohup or in the background."""
-    ignored = [number for number in SIGNALS if signal.getsignal(number) is signal.SIG_IGN]
-    for number in ignored:
-        signal.signal(number, signal.SIG_DFL)
-    yield
-    for number in ignored:
-        signal.signal(number, signal.SIG_IGN)
 
 
 def _last(project: Project) -> RunView:
@@ -501,6 +490,56 @@ def test_a_signal_after_the_end_changes_nothing(project: Project) -> None:
         "",
     )
     assert _last(project).state is RunState.SUCCEEDED
+
+
+# What a recipe leaves behind runs after the end is recorded: in a thread, when Python ends, when its modules go.
+LEFT_BEHIND = """
+import atexit, os, signal, threading, time
+
+def send(times=1, kill=os.kill, me=os.getpid(), number=signal.SIGTERM):
+    for _ in range(times):
+        kill(me, number)
+
+def after_the_end():
+    threading.main_thread().join()
+    send()
+
+class Rest:
+    def __del__(self, send=send):
+        send()
+
+class Op(LiveOperation):
+    def run(self, p: Progress) -> None:
+        {left}
+        raise SystemExit({code})
+"""
+
+
+@pytest.mark.parametrize("code", [0, 7])
+@pytest.mark.parametrize(
+    "left",
+    ["threading.Thread(target=after_the_end).start()", "atexit.register(send, 2)", "Op.rest = Rest()"],
+    ids=["thread", "atexit", "module"],
+)
+def test_a_signal_while_python_ends_does_not_change_the_exit_code(project: Project, left: str, code: int) -> None:
+    project.recipe("jobs", LEFT_BEHIND.format(left=left, code=code))
+
+    done = project.stagerun("run", "jobs:Op", "--progress", "quiet")
+
+    assert (done.code, done.err) == (code, "")
+
+
+@pytest.mark.parametrize("code", [0, 7])
+def test_a_third_signal_after_the_end_breaks_off_what_is_left_and_does_not_change_the_exit_code(
+    project: Project, code: int
+) -> None:
+    project.recipe(
+        "jobs", LEFT_BEHIND.format(left="atexit.register(time.sleep, 600); atexit.register(send, 3)", code=code)
+    )
+
+    done = project.stagerun("run", "jobs:Op", "--progress", "quiet")
+
+    assert (done.code, done.err) == (code, "")
 
 
 def test_a_signal_between_two_links_cancels_the_second_before_it_starts(project: Project) -> None:

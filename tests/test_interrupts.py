@@ -174,7 +174,7 @@ def test_a_request_without_a_signal_is_met_at_the_next_check(interrupts: Interru
 
 
 def test_a_signal_after_the_end_changes_nothing(interrupts: Interrupts) -> None:
-    interrupts.close()
+    interrupts.close(0)
 
     for name in ("SIGINT", "SIGTERM"):
         send(name)
@@ -321,6 +321,22 @@ with interrupts:
     print("never", flush=True)
 """
     assert _python(body) == (-15, "0\n1\n2\n")
+
+
+@pytest.mark.parametrize(("exit_code", "status"), [(0, 0), (7, 7), (130, -2)])
+def test_the_third_signal_after_the_end_ends_the_process_as_the_run_has_ended(exit_code: int, status: int) -> None:
+    body = f"""
+try:
+    signal.raise_signal(signal.SIGHUP)
+except OperationCancelled:
+    pass
+interrupts.close({exit_code})
+for n in range(3):
+    print(n, flush=True)
+    signal.raise_signal(signal.SIGTERM)
+print("never", flush=True)
+"""
+    assert _python(body) == (status, "0\n1\n2\n")
 
 
 def test_a_signal_breaks_a_sleep() -> None:

@@ -14,6 +14,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from uuid import UUID
 
 import pytest
+from msgspec import Meta
 
 from stagerun import LiveOperation, Secret, events
 from stagerun.authoring.params import MISSING, Parameter
@@ -282,6 +283,119 @@ def test_the_journal_is_told_json_values_and_no_secret() -> None:
         "mode": "safe",
         "token": "***",
     }
+
+
+SOME_MOMENT = dt.datetime(2026, 1, 2)  # noqa: DTZ001
+
+
+@pytest.mark.parametrize(
+    ("annotation", "fits", "does_not", "reason"),
+    [
+        (Annotated[int, Meta(ge=1)], [1, "1", 10**30], [0, "0", -(10**30)], "be at least 1"),
+        (Annotated[int, Meta(gt=1)], [2], [1, "1"], "be more than 1"),
+        (Annotated[int, Meta(le=5)], [5, -(10**30)], [6, 10**30], "be at most 5"),
+        (Annotated[int, Meta(lt=5)], [4], [5], "be less than 5"),
+        (Annotated[int, Meta(multiple_of=5)], [0, 10, "-5"], [7, "7"], "be a multiple of 5"),
+        (Annotated[float, Meta(ge=0.5)], [0.5, 1, "1"], [0, "0.4", 0.4], "be at least 0.5"),
+        (Annotated[str, Meta(pattern="^v[0-9]+$")], ["v1"], ["1", "", "v1x"], "match '^v[0-9]+$'"),
+        (Annotated[str, Meta(min_length=1)], ["a", "\udc80"], [""], "have at least 1 character"),
+        (Annotated[str, Meta(max_length=2)], ["", "ab"], ["abc"], "have at most 2 characters"),
+        (Annotated[list[int], Meta(min_length=1)], [[1], ("1",)], [[], ()], "have at least 1 item"),
+        (Annotated[list[Path], Meta(max_length=1)], [[], ["a"]], [["a", "b"]], "have at most 1 item"),
+        (list[Annotated[int, Meta(ge=1)]], [[], ["1", 2]], [[0], ["1", "0"]], "be at least 1"),
+        (Annotated[int, Meta(ge=1), Meta(le=5)], [1, 5], [6], "be at most 5"),
+        (Annotated[int | None, "help", Meta(ge=1)], [1, None], [0], "be at least 1"),
+        (Annotated[int, Meta(ge=1)] | None, [1, None], [0], "be at least 1"),
+        (Annotated[dt.datetime, Meta(tz=True)], ["2026-01-02T03:04Z"], [SOME_MOMENT], "have a time zone"),
+        (Annotated[dt.datetime, Meta(tz=False)], [SOME_MOMENT], ["2026-01-02T03:04Z"], "have no time zone"),
+    ],
+    ids=str,
+)
+def test_a_value_must_be_within_the_bounds_of_its_parameter(
+    annotation: Any, fits: list[Any], does_not: list[Any], reason: str
+) -> None:
+    bounded = _declare(annotation)
+
+    for value in fits:
+        bounded(x=value)
+    for value in does_not:
+        with pytest.raises(UsageError) as caught:
+            bounded(x=value)
+        assert caught.value.message.startswith("parameter 'x' can't be ")
+        assert caught.value.message.endswith(f": it must {reason}")
+
+
+def test_a_value_out_of_bounds_is_named_as_it_was_understood() -> None:
+    told = []
+    for annotation, value in (
+        (Annotated[int, Meta(ge=1)], "0"),
+        (Annotated[list[int], Meta(max_length=1)], ("1", "2")),
+        (list[Annotated[int, Meta(ge=1)]], ["1", "0"]),
+        (Annotated[dt.datetime, Meta(tz=False)], "2026-01-02T03:04Z"),
+    ):
+        with pytest.raises(UsageError) as caught:
+            _declare(annotation)(x=value)
+        told.append(caught.value.message)
+
+    assert told == [
+        "parameter 'x' can't be 0: it must be at least 1",
+        "parameter 'x' can't be [1, 2]: it must have at most 1 item",
+        "parameter 'x' can't be 0: it must be at least 1",
+        "parameter 'x' can't be '2026-01-02T03:04:00Z': it must have no time zone",
+    ]
+
+
+def test_what_was_changed_after_it_was_checked_is_checked_again() -> None:
+    operation = _declare(Annotated[int, Meta(ge=1)])(x=1)
+    operation.x = 0  # type: ignore[attr-defined]
+
+    with pytest.raises(UsageError, match=r"^parameter 'x' can't be 0: it must be at least 1$"):
+        operation.checked()
+
+
+@pytest.mark.parametrize(
+    ("annotation", "bound"),
+    [
+        (Annotated[Path, Meta(pattern="a")], "Path can't have: pattern='a'"),
+        (Annotated[str, Meta(ge=1)], "str can't have: ge=1"),
+        (Annotated[bool, Meta(ge=1)], "bool can't have: ge=1"),
+        (Annotated[Decimal, Meta(ge=1)], "Decimal can't have: ge=1"),
+        (Annotated[Secret, Meta(min_length=8)], "Secret can't have: min_length=8"),
+        (Annotated[Colour, Meta(min_length=8)], "Colour can't have: min_length=8"),
+        (Annotated[Literal["a"], Meta(min_length=8)], "Literal can't have: min_length=8"),
+        (Annotated[int, Meta(ge=0.5)], "int can't have: ge=0.5"),
+        (Annotated[int, Meta(le=2**64)], f"int can't have: le={2**64}"),
+        (Annotated[list[int], Meta(ge=1)], "list can't have: ge=1"),
+        (list[Annotated[int, Meta(min_length=1)]], "int can't have: min_length=1"),
+    ],
+    ids=str,
+)
+def test_a_bound_that_can_not_hold_for_its_type_is_refused_when_the_class_is_made(annotation: Any, bound: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        _declare(annotation)
+
+    assert caught.value.message == f"Import: parameter 'x' has a bound that {bound}"
+    assert caught.value.hint is not None
+
+
+@pytest.mark.parametrize(
+    ("annotation", "default", "reason"),
+    [
+        (Annotated[int, Meta(ge=1)], 0, "0: it must be at least 1"),
+        (Annotated[list[int], Meta(min_length=1)], (), "[]: it must have at least 1 item"),
+        (list[Annotated[int, Meta(ge=1)]], (1, 0), "0: it must be at least 1"),
+    ],
+    ids=str,
+)
+def test_a_default_out_of_bounds_is_refused_when_the_class_is_made(annotation: Any, default: Any, reason: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        _declare(annotation, x=default)
+
+    assert caught.value.message == f"Import: the default of parameter 'x' can't be {reason}"
+
+
+def test_none_is_the_default_of_a_bounded_parameter_that_may_be_left_out() -> None:
+    assert getattr(_declare(Annotated[int, Meta(ge=1)], x=None)(), "x") is None  # noqa: B009
 
 
 class Deploy(LiveOperation):

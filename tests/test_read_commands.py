@@ -747,6 +747,7 @@ def test_show_as_json_tells_the_same(project: Project) -> None:
     expected = told.pop("expected_seconds")
     assert list(expected) == ["Load", "Save"]
     assert all(seconds >= 0 for seconds in expected.values())
+    assert [(each.pop("bounds"), each.pop("item_bounds")) for each in told["parameters"]] == [({}, {})] * 6
     assert told == {
         "target": "orders:Import",
         "help": "Load the orders, clean them, save them.\n\nIn two stages.",
@@ -775,6 +776,52 @@ def test_show_as_json_tells_the_same(project: Project) -> None:
         ],
         "source": str(file.resolve()),
     }
+
+
+BOUNDED = """
+from typing import Annotated
+from msgspec import Meta
+
+class Bounded(LiveOperation):
+    workers: Annotated[int, Meta(ge=1, lt=65), "how many at once"] = 4
+    pages: Annotated[list[Annotated[int, Meta(multiple_of=2)]], Meta(min_length=1)]
+
+    def run(self, p: Progress) -> None:
+        p.log("never")
+"""
+
+
+def test_show_tells_the_bounds_of_a_parameter(project: Project) -> None:
+    project.recipe("bounded", BOUNDED)
+
+    shown = project.stagerun("show", "bounded").out.splitlines()
+    told = {each["name"]: each for each in _json(project, "show", "bounded")["parameters"]}
+    helped = " ".join(project.stagerun("run", "bounded", "--help").out.split())
+
+    assert shown[1:4] == [
+        "parameters:",
+        "  --workers  int          how many at once; must be at least 1 and be less than 65; default 4",
+        "  --pages    list of int  must have at least 1 item; each must be a multiple of 2; required",
+    ]
+    assert (told["workers"]["bounds"], told["workers"]["item_bounds"]) == ({"ge": 1, "lt": 65}, {})
+    assert (told["pages"]["bounds"], told["pages"]["item_bounds"]) == ({"min_length": 1}, {"multiple_of": 2})
+    assert "how many at once [default: 4] [must be at least 1 and be less than 65]" in helped
+
+
+def test_a_value_out_of_bounds_is_refused_wherever_it_comes_from(project: Project) -> None:
+    project.recipe("bounded", BOUNDED)
+    line = "stagerun: parameter 'workers' can't be 0: it must be at least 1\n"
+
+    argument = project.stagerun("run", "bounded", "--pages", "2", "--workers", "0")
+    variable = project.stagerun("run", "bounded", "--pages", "2", environ={"STAGERUN_WORKERS": "0"})
+    item = project.stagerun("run", "bounded", "--pages", "2", "--pages", "3")
+
+    assert [(each.code, each.out, each.err) for each in (argument, variable, item)] == [
+        (2, "", line),
+        (2, "", line),
+        (2, "", "stagerun: parameter 'pages' can't be 3: it must be a multiple of 2\n"),
+    ]
+    assert not project.journal.exists()
 
 
 def test_a_read_command_does_not_change_the_journal(runs: Project) -> None:

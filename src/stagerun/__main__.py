@@ -1,5 +1,6 @@
 """The console script. What needs no command line parser is answered before one is loaded."""
 
+import atexit
 import gc
 import os
 import sys
@@ -12,6 +13,7 @@ def main() -> int:
     if sys.argv[1:] == ["--version"]:
         sys.stdout.write(f"stagerun {__version__}\n")
         return 0
+    atexit.register(_let_no_signal_in)  # the first in is the last out: what a recipe leaves to do can be broken off
     _open_standard_streams()
     gc.disable()  # until the command is loaded: modules are not garbage, and looking for some takes as long as a commit
     from stagerun.cli import main as run_cli
@@ -26,6 +28,18 @@ def _open_standard_streams() -> None:
             os.fstat(descriptor)
         except OSError:
             os.open(os.devnull, os.O_RDWR)
+
+
+def _let_no_signal_in() -> None:
+    """Ignore the signals that a run has taken over: Python gives them back before it ends, and one would be its end."""
+    signal = sys.modules.get("signal")
+    if signal is None:
+        return
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        handler = None if number is None else signal.getsignal(number)
+        if callable(handler) and handler is not signal.default_int_handler:
+            signal.signal(number, signal.SIG_IGN)
 
 
 if __name__ == "__main__":

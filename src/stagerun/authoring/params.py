@@ -21,6 +21,8 @@ from typing import Any, Final, Literal, NoReturn, get_args, get_origin
 import msgspec
 from msgspec import Struct
 
+from stagerun.authoring import bounds
+from stagerun.authoring.bounds import Bound
 from stagerun.errors import RecipeError, UsageError
 from stagerun.text.secrets import Secret
 
@@ -37,8 +39,11 @@ _SPOKEN: Final = {int: "whole number", float: "number", bool: "true or false", d
 _UNITS: Final = {"d": "days", "h": "hours", "m": "minutes", "s": "seconds", "ms": "milliseconds"}
 _DURATION: Final = r"(?:\d+(?:\.\d+)?(?:ms|[dhms]))+"
 _DURATION_PART: Final = r"(\d+(?:\.\d+)?)(ms|[dhms])"
-
-
+_WAYS_TO_BOUND: Final = (
+    "int (whole numbers of 64 bits) and float take gt, ge, lt, le, multiple_of; str takes pattern, min_length, "
+    "max_length; datetime takes tz; a list takes min_length, max_length, and its items what stands inside it: "
+    "list[Annotated[int, Meta(ge=1)]]"
+)
 _IMMUTABLE: Final = (*_SCALARS, tuple, type(None), enum.Enum, Secret)
 
 
@@ -52,6 +57,8 @@ class Parameter(Struct, frozen=True, kw_only=True):
         optional: True if None is allowed.
         default: the declared default, or MISSING.
         help: the text of `Annotated[type, "text"]`, or "".
+        bounds: what bounds the value beyond its type; of a list, its length.
+        item_bounds: what bounds each item of a list.
 
     """
 
@@ -61,6 +68,8 @@ class Parameter(Struct, frozen=True, kw_only=True):
     optional: bool = False
     default: Any = MISSING
     help: str = ""
+    bounds: tuple[Bound, ...] = ()
+    item_bounds: tuple[Bound, ...] = ()
 
     @property
     def required(self) -> bool:
@@ -84,15 +93,22 @@ class Parameter(Struct, frozen=True, kw_only=True):
         name = "literal" if get_origin(self.type) is Literal else self.type.__name__.lower()
         return f"list of {name}" if self.many else name
 
+    @property
+    def rules(self) -> str:
+        """Return what bounds the value, "must be at least 1", or ""."""
+        told = (("must", self.bounds), ("each must", self.item_bounds))
+        return "; ".join(f"{subject} {bounds.told(limits)}" for subject, limits in told if limits)
+
     def convert(self, value: Any) -> Any:
         """Return `value` as the declared type; UsageError names the parameter and what does not fit."""
         if value is None and self.optional:
             return None
         if not self.many:
-            return self._convert_one(value)
+            return self._within(self._convert_one(value), self.bounds)
         if isinstance(value, str) or not hasattr(value, "__iter__"):
             self._refuse(value, "a list is expected")
-        return [self._convert_one(each) for each in value]
+        items = [self._within(self._convert_one(each), self.item_bounds) for each in value]
+        return self._within(items, self.bounds)
 
     def to_json(self, value: Any) -> Any:
         """Return `value` as what JSON holds, so that `convert` gives it back; a secret becomes `***`."""
@@ -141,6 +157,12 @@ class Parameter(Struct, frozen=True, kw_only=True):
         if isinstance(converted, float) and not math.isfinite(converted):
             self._refuse(value, "a finite number is expected")
         return converted
+
+    def _within(self, value: Any, limits: tuple[Bound, ...]) -> Any:
+        for each in limits:
+            if not each.holds(value):
+                self._refuse(self.to_json(value), f"it must {each.words}")
+        return value
 
     def _refuse(self, value: Any, reason: str) -> NoReturn:
         shown = "***" if self.secret else repr(value)
@@ -207,13 +229,14 @@ def _hints(owner: type, ignored: frozenset[str]) -> dict[str, Any]:
 
 def _parameter(owner: type, name: str, hint: Any, default: Any) -> Parameter:
     where = f"{owner.__name__}: parameter {name!r}"
-    hint, text = _without_help(hint)
+    hint, outer = _without_notes(hint)
     hint, optional = _without_none(hint)
-    if not text:
-        hint, text = _without_help(hint)
+    hint, inner = _without_notes(hint)
+    notes, item_notes = [*outer, *inner], list[object]()
     many = get_origin(hint) is list
     if many:
         (hint,) = get_args(hint)
+        hint, item_notes = _without_notes(hint)
     if not _is_supported(hint) or (many and hint is Secret):
         raise RecipeError(
             f"{where} has a type that can't be a parameter: {getattr(hint, '__name__', hint)}",
@@ -221,8 +244,22 @@ def _parameter(owner: type, name: str, hint: Any, default: Any) -> Parameter:
             "a list of one of these, or X | None",
         )
     parameter = Parameter(
-        name=name, type=hint, many=many, optional=optional or default is None, default=default, help=text
+        name=name,
+        type=hint,
+        many=many,
+        optional=optional or default is None,
+        default=default,
+        help=next((each for each in (*notes, *item_notes) if isinstance(each, str)), ""),
+        bounds=bounds.declared(list if many else hint, notes),
+        item_bounds=bounds.declared(hint, item_notes),
     )
+    unfit = bounds.unfit((*parameter.bounds, *parameter.item_bounds))
+    if unfit is not None:
+        raise RecipeError(
+            f"{where} has a bound that {getattr(unfit.type, '__name__', unfit.type)} can't have: "
+            f"{unfit.name}={unfit.limit!r}",
+            _WAYS_TO_BOUND,
+        )
     if default is MISSING:
         return parameter
     if not isinstance(default, _IMMUTABLE):
@@ -237,11 +274,12 @@ def _parameter(owner: type, name: str, hint: Any, default: Any) -> Parameter:
     return parameter
 
 
-def _without_help(hint: Any) -> tuple[Any, str]:
+def _without_notes(hint: Any) -> tuple[Any, list[object]]:
+    """Return the type that an Annotated is about, and what it says of it."""
     if get_origin(hint) is not typing.Annotated:
-        return hint, ""
-    kind, *extra = get_args(hint)
-    return kind, next((each for each in extra if isinstance(each, str)), "")
+        return hint, []
+    kind, *notes = get_args(hint)
+    return kind, notes
 
 
 def _without_none(hint: Any) -> tuple[Any, bool]:

@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from stagerun import render
+from stagerun import exit_codes, render
 from stagerun.authoring import finding
 from stagerun.authoring.operation import LiveOperation
 from stagerun.commands import common
@@ -138,7 +138,7 @@ def execute(
                 created=lambda run: _write_id(run_id_file, run),
             )
         finally:
-            interrupts.close()
+            interrupts.close(exit_codes.NOT_STARTED)
             display.close()
             store.close()
     for broken, error in emitter.broken_sinks:

@@ -154,6 +154,8 @@ def _options(parameter: params.Parameter) -> list[click.Option]:
     default = None if parameter.required else parameter.to_json(parameter.default)
     if default not in (None, [], ()):
         about += f"  [default: {default}]"
+    if parameter.rules:
+        about += f"  [{parameter.rules}]"
     return [
         click.Option(
             [operations.option(parameter), parameter.name],

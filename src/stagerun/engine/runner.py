@@ -106,9 +106,11 @@ class Runner:
                 link: _Link | None = (found, operation)
                 while link is not None:
                     link = self._run_one(*link)
-            self._interrupts.close()
+            last = self._view()
+            assert last.exit_code is not None
+            self._interrupts.close(last.exit_code)
         self._outlet.close()
-        return self._view()
+        return last
 
     def _run_one(self, found: finding.Found, operation: LiveOperation) -> _Link | None:
         """Run one link and record its end; return the next link, which is recorded with it."""

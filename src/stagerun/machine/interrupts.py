@@ -22,6 +22,7 @@ from stagerun.errors import Interruption, OperationCancelled, TimeLimitExceeded
 _SIGNALS: Final = ("SIGINT", "SIGTERM", "SIGHUP")
 _LONGEST: Final = 1e8  # seconds; not every system's timer holds more
 _ABANDON_AT: Final = 3  # the third signal ends the process at once
+_DEATHS: Final = 128  # above it an exit code stands for a signal
 
 
 def is_limit(seconds: object) -> bool:
@@ -54,7 +55,7 @@ class Interrupts:
         self._depth = 0
         self._covered = 0
         self._owed = False
-        self._over = False
+        self._exit_code: int | None = None
         self._keyboard_lent = False
         self._thread = threading.get_ident()
         self._previous: dict[int, Any] = {}
@@ -88,9 +89,13 @@ class Interrupts:
         else:
             self.signal, self.stopping = name, True
 
-    def close(self) -> None:
-        """From now on a signal changes nothing: the work is over and its end is recorded."""
-        self._over, self._owed = True, False
+    def close(self, exit_code: int) -> None:
+        """From now on a signal changes nothing: the work is over, and that is what it came to. The first call counts.
+
+        Only impatience is heard: a third signal from now on ends at once what still holds the process.
+        """
+        if self._exit_code is None:
+            self._exit_code, self._owed, self._count = exit_code, False, 0
 
     def check(self) -> None:
         """Raise what stops the run, if anything does, except while that is being handled already."""
@@ -170,19 +175,28 @@ class Interrupts:
         if self._keyboard_lent and number == signal.SIGINT:
             return
         self._count += 1
-        if not self._over:
+        if self._exit_code is None:
             self.signal, self.stopping = signal.Signals(number).name, True
         if self._count >= _ABANDON_AT:
             self.farewell()
-            self._die(number)
-        if not self._over:
+            self._abandon(number)
+        if self._exit_code is None:
             self._raise_or_owe()
+
+    def _abandon(self, number: int) -> None:
+        """End the process as the run has ended, by the signal if it has not."""
+        if self._exit_code is None:
+            self._die(number)
+        elif self._exit_code > _DEATHS:
+            self._die(self._exit_code - _DEATHS)
+        else:
+            os._exit(self._exit_code)
 
     def _die(self, number: int) -> None:
         """End this process by the signal, as if nobody had taken it over."""
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
-        os._exit(128 + number)  # where the first process of a container ignores it
+        os._exit(_DEATHS + number)  # where the first process of a container ignores it
 
     def _expire(self, number: int, frame: FrameType | None) -> None:
         expired = self._look_at_the_clock()
@@ -195,7 +209,7 @@ class Interrupts:
         now = time.monotonic()
         over = [told for moment, told in self._deadlines if moment <= now]
         self._deadlines = [deadline for deadline in self._deadlines if deadline[0] > now]
-        if not over or self._over or self.stopping:
+        if not over or self._exit_code is not None or self.stopping:
             return False
         self.expired, self.stopping = over[0], True
         return True

@@ -192,7 +192,7 @@ class Children:
             try:
                 with self._interrupts.keyboard_lent():
                     with self._interrupts:
-                        process = _start(request, env=environ)
+                        process = _start(request, env=environ, preexec_fn=dies_with(os.getpid()))
                     code = process.wait()
             except BaseException:
                 if process is not None and process.poll() is None:

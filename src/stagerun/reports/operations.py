@@ -66,6 +66,8 @@ def _about(parameter: Parameter) -> str:
     parts = [neutralise(parameter.help)] if parameter.help else []
     if parameter.choices:
         parts.append("one of " + neutralise(", ".join(map(str, parameter.choices))))
+    if parameter.rules:
+        parts.append(neutralise(parameter.rules))
     if parameter.default is MISSING:
         parts.append("required")
     elif parameter.default not in (None, ()):
@@ -104,4 +106,6 @@ def parameters(declared: Iterable[Parameter]) -> Iterable[dict[str, Any]]:
             "default": None if each.default is MISSING else each.to_json(each.default),
             "choices": list(each.choices),
             "help": each.help,
+            "bounds": {bound.name: bound.limit for bound in each.bounds},
+            "item_bounds": {bound.name: bound.limit for bound in each.item_bounds},
         }

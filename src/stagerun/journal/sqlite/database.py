@@ -59,14 +59,19 @@ def connect(path: Path, *, readonly: bool = False) -> sqlite3.Connection:
 def patiently(action: Callable[[], _T], patience: Callable[[], float] = lambda: PATIENCE) -> _T:
     """Return what `action` returns, trying again while another process holds the file.
 
-    `patience` is asked again and again for the seconds that may be waited in all: a cancel makes it shorter.
+    `patience` is asked again and again for the seconds that may be waited. When a cancel makes it shorter, they count
+    from then: the holder gets that long to let the cancel be recorded, and who is impatient to cancel once more.
     """
-    begun = time.monotonic()
+    allowed = patience()
+    deadline = time.monotonic() + allowed
     while True:
         try:
             return action()
         except sqlite3.OperationalError as error:
-            if not _is_busy(error) or time.monotonic() - begun > patience():
+            now, still = time.monotonic(), patience()
+            if still < allowed:
+                allowed, deadline = still, min(deadline, now + still)
+            if not _is_busy(error) or now > deadline:
                 raise
             # Some locks answer at once instead of waiting.
             time.sleep(0.005)
