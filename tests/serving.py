@@ -53,7 +53,6 @@ class Command:
         self.stdout.close()
         self.stderr.close()
         self.wait()
-        self._end.close()
 
     def poll(self) -> int | None:
         with suppress(TimeoutError, BlockingIOError):
@@ -64,6 +63,7 @@ class Command:
         if self.returncode is None:
             self._end.settimeout(timeout)
             self.returncode = os.waitstatus_to_exitcode(int.from_bytes(_receive(self._end, _WORD)))
+            self._end.close()
         return self.returncode
 
     def communicate(self, timeout: float | None = None) -> tuple[str, str]:
@@ -75,6 +75,8 @@ class Command:
         except TimeoutError:
             self.kill()
             raise
+        self.stdout.close()
+        self.stderr.close()
         out, err = (io.TextIOWrapper(io.BytesIO(text), "utf-8").read() for text in texts)
         return out, err
 
