@@ -12,7 +12,8 @@ from msgspec import structs
 
 from stagerun import LiveOperation, events
 from stagerun.authoring import finding
-from stagerun.journal.sqlite.reading import Records, Resumption
+from stagerun.journal.reading import Records
+from stagerun.journal.rules import Resumption
 from stagerun.machine.clock import Clock
 from stagerun.machine.interrupts import Interrupts
 from stagerun.render.output import Output

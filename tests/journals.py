@@ -3,14 +3,15 @@
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 
 from stagerun.engine.emitter import Emitter
 from stagerun.engine.runner import Runner
-from stagerun.journal.sqlite import schema
-from stagerun.journal.sqlite.reading import Records
-from stagerun.journal.sqlite.writing import Journal
+from stagerun.journal.reading import Records
+from stagerun.journal.sqlite import database, schema
+from stagerun.journal.sqlite.store import SqliteStore
+from stagerun.journal.writing import Journal
 from stagerun.machine.clock import Clock
 from stagerun.machine.interrupts import Interrupts
 from stagerun.sinks import Sink
@@ -29,8 +30,12 @@ class Opened:
         through: Callable[[sqlite3.Connection], sqlite3.Connection] = lambda connection: connection,
     ) -> None:
         self.connection = schema.open_for_writing(path, durable=durable)
-        self.journal = Journal(through(self.connection), path)
-        self.records = Records(self.connection, path, now=now)
+        self.journal = Journal(SqliteStore(through(self.connection), path, now=now))
+        self.records = Records(SqliteStore(self.connection, path, now=now))
+
+    def transaction(self) -> AbstractContextManager[None]:
+        """Write all that the block writes at once."""
+        return database.transaction(self.connection)
 
     def runner(
         self, *, interrupts: Interrupts | None = None, sinks: Iterable[Sink] = (), clock: Clock | None = None
@@ -51,7 +56,7 @@ class Opened:
 
 
 def records_of(path: Path, *, now: Callable[[], float] = time.time) -> Records:
-    return Records(schema.open_for_reading(path), path, now=now)
+    return Records(SqliteStore(schema.open_for_reading(path), path, now=now))
 
 
 @contextmanager
@@ -61,9 +66,9 @@ def reading(path: Path, *, now: Callable[[], float] = time.time) -> Iterator[Rec
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[Journal]:
+def writing(path: Path) -> Iterator[Opened]:
     with closing(Opened(path)) as opened:
-        yield opened.journal
+        yield opened
 
 
 def make(path: Path) -> None:

@@ -23,7 +23,7 @@ import sqlite_utils  # noqa: F401 - so that no fork has to
 from stagerun import LiveOperation, Progress
 from stagerun.authoring import finding
 from stagerun.errors import JournalError
-from stagerun.journal.sqlite.reading import Records
+from stagerun.journal.reading import Records
 from stagerun.machine.clock import Clock
 from stagerun.states import RESUMABLE, RunState
 from stagerun.view import RunView
@@ -150,7 +150,7 @@ def live(operation: type[LiveOperation], path: Path, moment: int) -> None:
     opened = Opened(path, through=lambda connection: cast("sqlite3.Connection", Mortal(connection, moment)))
     records = opened.records
     for crashed in records.unrecorded_crashes():
-        opened.journal.bury(crashed)
+        opened.journal.record_crash(crashed)
     before = records.newest_resumable()
     if before is None and records.history(limit=1):
         return  # the life before died after its last word

@@ -16,8 +16,6 @@ from msgspec.structs import replace
 
 from stagerun import LiveOperation, Progress, cli
 from stagerun.errors import JournalError
-from stagerun.journal.opening import open_journal
-from stagerun.journal.reading import Records
 from stagerun.journal.sqlite import database, schema
 from stagerun.machine import identity
 from stagerun.states import RunState

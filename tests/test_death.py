@@ -13,7 +13,7 @@ import pytest
 from msgspec.structs import replace
 
 from stagerun import events
-from stagerun.journal.sqlite.reading import SILENCE
+from stagerun.journal.rules import SILENCE
 from stagerun.machine import identity
 from stagerun.machine.identity import Process, current_process
 from stagerun.states import RunState, StageState
@@ -207,10 +207,10 @@ def test_a_crash_that_two_have_seen_is_recorded_by_the_first(project: Project) -
     _kill_victim(project)
     seen = look(project, 1)
 
-    with writing(project.journal) as journal:
-        journal.bury(seen)
+    with writing(project.journal) as opened:
+        opened.journal.record_crash(seen)
         once = everything(project)
-        journal.record_crash(seen)
+        opened.journal.record_crash(seen)
 
     assert everything(project) == once
     assert len(rows(project, "SELECT seq FROM events WHERE kind = 'run_finished'")) == 1
@@ -248,8 +248,8 @@ def test_a_frozen_process_that_was_recorded_as_crashed_can_not_write_any_more(pr
         until(lambda: logged(project, 1) == ["loaded", "half way"])
         run.send_signal(signal.SIGSTOP)
         view = look(project, 1)
-        with writing(project.journal) as journal:
-            journal.bury(fold(view, events.Entry(1, 0, view.created_on + 1.0, _crash_of(view))))
+        with writing(project.journal) as opened:
+            opened.journal.record_crash(fold(view, events.Entry(1, 0, view.created_on + 1.0, _crash_of(view))))
         buried = everything(project)
         open_gate(project, "go")
         run.send_signal(signal.SIGCONT)
@@ -366,13 +366,14 @@ def _begin_elsewhere(path: Path) -> None:
         pid=process.pid,
         process_started=process.started,
     )
-    with writing(path) as journal:
-        with journal.transaction():
+    with writing(path) as opened:
+        journal = opened.journal
+        with opened.transaction():
             view = journal.create(events.Entry(0, 1, START, plan))
         begun = events.Entry(1, 2, START, events.RunStarted())
         entered = events.Entry(1, 3, START + 2, events.StageEntered(stage="Load", index=0))
         running = fold(fold(view, begun), entered)
-        with database.transaction(connection):
+        with opened.transaction():
             journal.append([begun], fold(view, begun), view.state)
             journal.append([entered], running, running.state)
         journal.beat(running, START + 5)

@@ -27,7 +27,7 @@ from stagerun.authoring import finding
 from stagerun.authoring.progress import Stage
 from stagerun.engine.runner import Runner
 from stagerun.errors import HeldError, JournalError, OperationCancelled, RecipeError
-from stagerun.journal.sqlite.reading import Resumption
+from stagerun.journal.rules import Resumption
 from stagerun.machine import identity
 from stagerun.machine.interrupts import Interrupts
 from stagerun.states import RESUMABLE, RunState, StageState
@@ -264,7 +264,7 @@ class Histories(RuleBasedStateMachine):
     @rule(data=st.data())
     def resume_a_second_time(self, data: st.DataObject) -> None:
         taken = data.draw(st.sampled_from([run for run, model in self.runs.items() if model.successor]))
-        with closing(self.opened()) as opened, pytest.raises(HeldError):
+        with closing(self.open()) as opened, pytest.raises(HeldError):
             self.runner(opened).run(self.found(Plain), Plain(owner="demo"), resumption=self.resumption(taken, None))
 
     # How a run of the recipe and the model go side by side.
@@ -283,7 +283,7 @@ class Histories(RuleBasedStateMachine):
         assert set(found.dropped) == {key for key, kept in model.kept.items() if kept.stage in redone}
         return found
 
-    def opened(self) -> Opened:
+    def open(self) -> Opened:
         return Opened(self.path, durable=False, now=lambda: self.now)
 
     def runner(self, opened: Opened, interrupts: Interrupts | None = None) -> Runner:
@@ -301,7 +301,7 @@ class Histories(RuleBasedStateMachine):
         stillborn: bool = False,
     ) -> None:
         self.clock.move(1)
-        self.journal = self.opened()
+        self.opened = self.open()
         self.interrupts = Interrupts()
         if cancelled_by:
             self.interrupts.request(cancelled_by)
@@ -330,8 +330,8 @@ class Histories(RuleBasedStateMachine):
             if stillborn:
                 self.die()
 
-        runner = self.runner(self.journal, self.interrupts)
-        with closing(self.journal), suppress(JournalError):
+        runner = self.runner(self.opened, self.interrupts)
+        with closing(self.opened), suppress(JournalError):
             view = runner.run(self.found(Scripted), Scripted(owner="demo"), resumption=resumption, created=created)
             for error in broken:
                 raise error
@@ -345,9 +345,9 @@ class Histories(RuleBasedStateMachine):
         self.living.pop(self.model.view.process.pid, None)
         self.happened[self.model.view.state] += 1
 
-    def bury(self) -> None:
-        for crashed in self.journal.records.unrecorded_crashes():
-            self.journal.journal.bury(crashed)
+    def record_crashes(self) -> None:
+        for crashed in self.opened.records.unrecorded_crashes():
+            self.opened.journal.record_crash(crashed)
 
     def create(self, run: int, resumption: Resumption | None) -> None:
         before = self.runs[resumption.view.id] if resumption else None
@@ -382,7 +382,7 @@ class Histories(RuleBasedStateMachine):
         self.happened["resumed"] += before is not None
 
     def die(self) -> None:
-        self.journal.close()
+        self.opened.close()
         self.living.pop(self.model.view.process.pid)
         self.model.die()
 

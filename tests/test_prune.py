@@ -80,8 +80,9 @@ def _record(
         root=resumed_from.root if resumed_from else None,
         attempt=resumed_from.plan.attempt + 1 if resumed_from else 1,
     )
-    with writing(project.journal) as journal:
-        with journal.transaction():
+    with writing(project.journal) as opened:
+        journal = opened.journal
+        with opened.transaction():
             view = journal.create(events.Entry(0, 1, time, plan))
         steps: list[events.Event] = []
         if state is not RunState.PENDING:
@@ -91,7 +92,7 @@ def _record(
         for seq, event in enumerate(steps, 2):
             entry = events.Entry(view.id, seq, time, event)
             old, view = view, fold(view, entry)
-            with database.transaction(connection):
+            with opened.transaction():
                 journal.append([entry], view, old.state)
     return view
 

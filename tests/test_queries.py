@@ -13,9 +13,9 @@ from msgspec.structs import replace
 
 from stagerun import events
 from stagerun.errors import UsageError
-from stagerun.journal.sqlite import reading
-from stagerun.journal.sqlite.reading import Records
-from stagerun.journal.sqlite.writing import Journal
+from stagerun.journal import reading
+from stagerun.journal.reading import Records
+from stagerun.journal.writing import Journal
 from stagerun.machine.identity import current_process
 from stagerun.states import RESUMABLE, RunState, StageState
 from stagerun.view import RunView, fold
@@ -45,9 +45,10 @@ def _record(journal: Journal, plan: events.RunCreated, time: float, *happened: e
 def _make(path: Path, size: int, *, jumps: bool = False) -> Path:
     """Make a journal whose newest runs are alike for every `size`; with `jumps` somebody has set the clock at times."""
     process = current_process()
-    with writing(path) as journal:
+    with writing(path) as opened:
+        journal = opened.journal
         failed: RunView | None = None
-        with database.transaction(connection):
+        with opened.transaction():
             for age in range(size - 1, -1, -1):
                 kind = SPECIAL.get(age, "")
                 oldest = age == size - 1
@@ -108,7 +109,7 @@ class _Far:
     def __init__(self, path: Path) -> None:
         opened = Opened(path, now=lambda: NOW)
         self.connection: Any = opened.connection
-        self.records, self.journal = opened.records, opened.journal
+        self.records, self.journal, self.transaction = opened.records, opened.journal, opened.transaction
 
     def newest(self) -> RunView:
         return self.records.find("last")
@@ -343,7 +344,7 @@ def test_the_newest_resumable_run_is_the_one_that_a_look_at_every_run_finds(
     again = replace(PLAN, target="site:Again", operation="Again", stages=())
     with closing(Opened(path, now=lambda: NOW)) as opened:
         journal, reader = opened.journal, opened.records
-        with journal.transaction():
+        with opened.transaction():
             for state, resumed_from in ((RunState.FAILED, None), (RunState.FAILED, None), (RunState.SUCCEEDED, 122)):
                 finished = events.RunFinished(state=state, seconds=1.0, exit_code=0)
                 _record(journal, replace(again, resumed_from=resumed_from), NOW - 100, events.RunStarted(), finished)
@@ -361,7 +362,7 @@ def test_many_runs_that_died_without_a_word_hide_no_run_that_goes_on(tmp_path: P
     dead = replace(PLAN, host=SILENT, boot_id="another")
     with closing(Opened(path, now=lambda: NOW)) as opened:
         journal, reader = opened.journal, opened.records
-        with journal.transaction():
+        with opened.transaction():
             for _ in range(1500):
                 _record(journal, dead, NOW - 100, events.RunStarted())
 
@@ -379,11 +380,11 @@ def test_a_stage_is_entered_with_five_statements_and_touches_no_index(
     started = events.Entry(view.id, 2, NOW, events.RunStarted())
     entered = events.Entry(view.id, 3, NOW, events.StageEntered(stage="Only", index=0))
     running = fold(view, started)
-    with database.transaction(far.connection):
+    with far.transaction():
         far.journal.append([started], running, view.state)
     far.connection.statements.clear()
 
-    with database.transaction(far.connection):
+    with far.transaction():
         far.journal.append([entered], fold(running, entered), running.state)
 
     statements = list(far.connection.statements)
