@@ -1,4 +1,4 @@
-"""Signals at random moments inside journal code: `python -m tests.storm ROUNDS FOLDER`.
+"""Signals at random moments inside journal code: `python -m tests.storm ROUNDS FOLDER SEED`.
 
 After each one the process's own view of the run must be the journal's, and no transaction may be open.
 """
@@ -12,29 +12,22 @@ import time
 from pathlib import Path
 
 from stagerun import events
-from stagerun.engine.emitter import Emitter
 from stagerun.errors import OperationCancelled
-from stagerun.journal.opening import open_journal
-from stagerun.journal.reading import Records
-from stagerun.journal.sqlite import schema
-from stagerun.journal.sqlite.store import SqliteStore
-from stagerun.journal.writing import Journal
-from stagerun.machine.clock import Clock
 from stagerun.machine.interrupts import Interrupts
-from stagerun.text.masking import Masker
+from tests.journals import Opened, records_of
 
 
-def main(rounds: int, folder: Path) -> dict[str, int]:
+def main(rounds: int, folder: Path, seed: int) -> dict[str, int]:
     path = folder / "journal.db"
-    connection = schema.open_for_writing(path)
-    reader = Records(open_journal(path))
+    opened = Opened(path)
+    reader = records_of(path)
     interrupts = Interrupts()
     interrupts.install()
-    emitter = Emitter(Journal(SqliteStore(connection, path)), [], Clock(), interrupts, Masker())
+    emitter = opened.emitter(interrupts=interrupts)
     plan = events.RunCreated(target="demo:Storm", recipe="demo", operation="Storm", stages=(), owner="demo")
     run = emitter.create(plan, exclusive=False).id
     emitter.emit(events.RunStarted())
-    chance, report = random.Random(7), {"rounds": rounds, "raised": 0, "inside": 0, "ambiguous": 0, "open": 0}
+    chance, report = random.Random(seed), {"rounds": rounds, "raised": 0, "inside": 0, "ambiguous": 0, "open": 0}
     for number in range(rounds):
         interrupts._count = 0
         before = emitter.view
@@ -49,7 +42,7 @@ def main(rounds: int, folder: Path) -> dict[str, int]:
             report["raised"] += 1
         _join(sender)
         report["inside"] += emitter.view is not before
-        report["open"] += connection.in_transaction
+        report["open"] += opened.connection.in_transaction
         assert emitter.view is not None
         report["ambiguous"] += reader.find(str(run)).result_context != emitter.view.result_context
     interrupts.close(0)
@@ -71,4 +64,4 @@ def _join(sender: threading.Thread) -> None:
 
 
 if __name__ == "__main__":
-    print(json.dumps(main(int(sys.argv[1]), Path(sys.argv[2]))))
+    print(json.dumps(main(int(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))))

@@ -158,7 +158,7 @@ def _die_of_signal(code: int) -> None:
 
     number = signal.Signals[name]
     if (util := sys.modules.get("multiprocessing.util")) is not None:
-        util._run_finalizers()  # it would be the end of the interpreter that does it
+        util._run_finalizers()  # noqa: SLF001 - it would be the end of the interpreter that does it
     _flush()
     signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)

@@ -46,7 +46,7 @@ class CleanUp:
 
     def _place(self) -> str:
         """Return where the recipe is, "" if it is not in its own file."""
-        frame = sys._current_frames().get(self._thread)
+        frame = sys._current_frames().get(self._thread)  # noqa: SLF001 - the one way to see another thread
         while frame is not None and frame.f_code.co_filename != self._source:
             frame = frame.f_back
         return "" if frame is None else f" in {Path(frame.f_code.co_filename).name}, line {frame.f_lineno}"
