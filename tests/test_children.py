@@ -19,7 +19,7 @@ import pytest
 
 from stagerun import ChildFailed, LiveOperation, Progress, Secret, events
 from stagerun.errors import RecipeError
-from stagerun.programs.children import Completed
+from stagerun.programs.request import Completed
 from stagerun.sinks import Sink
 from stagerun.states import RunState
 from stagerun.view import RunView

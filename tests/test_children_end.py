@@ -200,8 +200,8 @@ def interrupt():
 
 def when(function, act, calls=1):
     # A moment that nobody can hit from outside: that call of a function that looks after processes.
-    from stagerun.programs.process_tree import Kin
-    looked_for = getattr(Kin, function).__code__
+    from stagerun.programs.process_tree import ProcessTree
+    looked_for = getattr(ProcessTree, function).__code__
     def look(frame, event, argument):
         nonlocal calls
         if event == "call" and frame.f_code is looked_for:

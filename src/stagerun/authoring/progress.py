@@ -14,7 +14,7 @@ from stagerun.errors import RecipeError
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
-    from stagerun.programs.children import Completed
+    from stagerun.programs.request import Completed
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
@@ -153,7 +153,7 @@ class Progress:
             quiet: True to write neither the command nor its lines.
 
         """
-        from stagerun.programs.children import Request
+        from stagerun.programs.request import Request
 
         self._session.check()
         request = Request(

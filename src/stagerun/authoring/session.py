@@ -23,7 +23,8 @@ from stagerun.view import RunView
 
 
 if TYPE_CHECKING:
-    from stagerun.programs.children import Children, Completed, Request
+    from stagerun.programs.children import Children
+    from stagerun.programs.request import Completed, Request
 
 
 class Host(Protocol):

@@ -27,7 +27,7 @@ _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
 Wait = Callable[[float], object]
 
 
-class Kin:
+class ProcessTree:
     """The processes that descend from some of our programs.
 
     Args:

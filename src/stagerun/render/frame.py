@@ -43,8 +43,8 @@ def finished(view: RunView, width: int, *, unicode: bool) -> list[Text]:
     told += [Text(line, style="red") for line in sentences.error(view)]
     told += [Text(line) for line in sentences.result(view)]
     told.append(Text(sentences.ending(view), style=wording.COLOURS[view.state]))
-    if way_on := sentences.way_on(view):
-        told.append(Text(way_on, style="bold"))
+    if hint := sentences.resume_hint(view):
+        told.append(Text(hint, style="bold"))
     return told
 
 

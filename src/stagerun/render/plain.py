@@ -174,8 +174,8 @@ class Plain(Sink):
         self._blocks = 0
         ending = self._paint(sentences.ending(view), wording.COLOURS[view.state])
         self._fold(self._dialect.ended(view, (*sentences.error(view), *sentences.result(view)), ending))
-        if way_on := sentences.way_on(view):
-            self._write([self._dialect.own(way_on)])
+        if hint := sentences.resume_hint(view):
+            self._write([self._dialect.own(hint)])
 
     def _say(self, told: Iterable[str]) -> None:
         self._write(map(self._dialect.recipe, told))

@@ -77,7 +77,7 @@ def _rest(view: RunView) -> Iterator[str]:
     for what, told in (("Error", error[-_TRACEBACK_LINES:]), ("Result", result[:_TRACEBACK_LINES])):
         if told:
             yield from (f"{what} of run {view.id}:", "", *_fenced(told), "")
-    if sentences.way_on(view):
+    if sentences.resume_hint(view):
         yield from (f"Resume with: `stagerun resume {view.id}`", "")
 
 

@@ -42,8 +42,8 @@ class Report:
             yield _GAP + line
         if last_line is not None:
             yield f"{_GAP}last line: {neutralise(last_line)}"
-        if way_on := sentences.way_on(view):
-            yield self._paint(way_on, "bold")
+        if hint := sentences.resume_hint(view):
+            yield self._paint(hint, "bold")
 
     def history(self, views: Sequence[RunView]) -> Iterator[str]:
         """Yield a table of runs."""

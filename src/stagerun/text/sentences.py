@@ -129,6 +129,6 @@ def ended_in(view: RunView) -> str | None:
     return None
 
 
-def way_on(view: RunView) -> str | None:
+def resume_hint(view: RunView) -> str | None:
     """`resume with: stagerun resume 42`, None for a run that needs no resuming."""
     return f"resume with: stagerun resume {view.id}" if view.state in RESUMABLE else None

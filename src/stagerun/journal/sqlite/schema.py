@@ -26,96 +26,103 @@ _MAGIC: Final = b"SQLite format 3\0"
 APPLICATION_ID: Final = 0x73746772  # "stgr", in the file's header (sqlite.org/fileformat2.html, offset 68)
 
 
-def first(db: "Database") -> None:
-    """Tables of the first release: the events, which are the truth, and their projections."""
-    db.execute("""
-        CREATE TABLE runs (
-            id INTEGER PRIMARY KEY AUTOINCREMENT,
-            target TEXT NOT NULL,
-            recipe TEXT NOT NULL,
-            operation TEXT NOT NULL,
-            source TEXT,
-            source_hash TEXT,
-            state TEXT NOT NULL,
-            owner TEXT NOT NULL,
-            params TEXT NOT NULL,         -- JSON object
-            stages TEXT NOT NULL,         -- JSON array of names
-            current_stage INTEGER NOT NULL,
-            stage_states TEXT NOT NULL,   -- JSON object: name -> state
-            percent REAL,
-            progress TEXT,                -- JSON object
-            status_text TEXT,
-            status_level TEXT,
-            result_context TEXT,          -- JSON object
-            error TEXT,                   -- JSON object
-            created_on REAL NOT NULL,     -- all times in seconds since 1970
-            started_on REAL,
-            finished_on REAL,
-            seconds REAL,
-            exit_code INTEGER,
-            signal TEXT,
-            chained_from INTEGER,
-            chained_to INTEGER,
-            resumed_from INTEGER,
-            root INTEGER NOT NULL,
-            attempt INTEGER NOT NULL,
-            expected TEXT NOT NULL,       -- JSON object: stage -> seconds
-            done_before TEXT NOT NULL,    -- JSON array of names
-            host TEXT NOT NULL,
-            boot_id TEXT NOT NULL,
-            pid_namespace TEXT NOT NULL,
-            pid INTEGER NOT NULL,
-            process_started REAL NOT NULL,
-            seen_on REAL NOT NULL         -- the last sign of life
-        ) STRICT
-    """)
+# Tables of the first release: the events, which are the truth, and their projections.
+_FIRST: Final = (
+    """
+    CREATE TABLE runs (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        target TEXT NOT NULL,
+        recipe TEXT NOT NULL,
+        operation TEXT NOT NULL,
+        source TEXT,
+        source_hash TEXT,
+        state TEXT NOT NULL,
+        owner TEXT NOT NULL,
+        params TEXT NOT NULL,         -- JSON object
+        stages TEXT NOT NULL,         -- JSON array of names
+        current_stage INTEGER NOT NULL,
+        stage_states TEXT NOT NULL,   -- JSON object: name -> state
+        percent REAL,
+        progress TEXT,                -- JSON object
+        status_text TEXT,
+        status_level TEXT,
+        result_context TEXT,          -- JSON object
+        error TEXT,                   -- JSON object
+        created_on REAL NOT NULL,     -- all times in seconds since 1970
+        started_on REAL,
+        finished_on REAL,
+        seconds REAL,
+        exit_code INTEGER,
+        signal TEXT,
+        chained_from INTEGER,
+        chained_to INTEGER,
+        resumed_from INTEGER,
+        root INTEGER NOT NULL,
+        attempt INTEGER NOT NULL,
+        expected TEXT NOT NULL,       -- JSON object: stage -> seconds
+        done_before TEXT NOT NULL,    -- JSON array of names
+        host TEXT NOT NULL,
+        boot_id TEXT NOT NULL,
+        pid_namespace TEXT NOT NULL,
+        pid INTEGER NOT NULL,
+        process_started REAL NOT NULL,
+        seen_on REAL NOT NULL         -- the last sign of life
+    ) STRICT
+    """,
     # One run at the most goes on from another: of two resumes at once, one wins.
-    db.execute("CREATE UNIQUE INDEX runs_by_resumed_from ON runs (resumed_from) WHERE resumed_from IS NOT NULL")
+    "CREATE UNIQUE INDEX runs_by_resumed_from ON runs (resumed_from) WHERE resumed_from IS NOT NULL",
     # Runs are asked for newest first, which is the order within an index that is equal in all its columns.
-    db.execute("CREATE INDEX runs_by_state ON runs (state)")
-    db.execute("CREATE INDEX runs_by_operation ON runs (operation, state)")
-    db.execute("CREATE INDEX runs_by_target ON runs (target, state)")
-    db.execute("CREATE INDEX runs_by_owner ON runs (owner, state)")
-    db.execute("CREATE INDEX runs_by_created_on ON runs (created_on)")
-    db.execute("""
-        CREATE TABLE stages (
-            run_id INTEGER NOT NULL,
-            position INTEGER NOT NULL,
-            name TEXT NOT NULL,
-            state TEXT NOT NULL,
-            seconds REAL NOT NULL,
-            entered_on REAL,
-            visits INTEGER NOT NULL,
-            PRIMARY KEY (run_id, position)
-        ) STRICT, WITHOUT ROWID
-    """)
-    db.execute("""
-        CREATE TABLE events (
-            run_id INTEGER NOT NULL,
-            seq INTEGER NOT NULL,         -- strictly rising along a run, and on along its chain
-            time REAL NOT NULL,
-            kind TEXT NOT NULL,
-            data TEXT NOT NULL,           -- JSON object
-            PRIMARY KEY (run_id, seq)
-        ) STRICT, WITHOUT ROWID
-    """)
-    db.execute("""
-        CREATE TABLE checkpoints (
-            run_id INTEGER NOT NULL,
-            key TEXT NOT NULL,
-            stage TEXT,
-            event_run_id INTEGER NOT NULL, -- the event that holds the value, of this run or of one before it
-            event_seq INTEGER NOT NULL,
-            PRIMARY KEY (run_id, key)
-        ) STRICT, WITHOUT ROWID
-    """)
-    db.execute("""
-        CREATE TABLE cancel_requests (
-            run_id INTEGER PRIMARY KEY,
-            requested_on REAL NOT NULL,
-            requested_by TEXT NOT NULL
-        ) STRICT
-    """)
+    "CREATE INDEX runs_by_state ON runs (state)",
+    "CREATE INDEX runs_by_operation ON runs (operation, state)",
+    "CREATE INDEX runs_by_target ON runs (target, state)",
+    "CREATE INDEX runs_by_owner ON runs (owner, state)",
+    "CREATE INDEX runs_by_created_on ON runs (created_on)",
+    """
+    CREATE TABLE stages (
+        run_id INTEGER NOT NULL,
+        position INTEGER NOT NULL,
+        name TEXT NOT NULL,
+        state TEXT NOT NULL,
+        seconds REAL NOT NULL,
+        entered_on REAL,
+        visits INTEGER NOT NULL,
+        PRIMARY KEY (run_id, position)
+    ) STRICT, WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE events (
+        run_id INTEGER NOT NULL,
+        seq INTEGER NOT NULL,         -- strictly rising along a run, and on along its chain
+        time REAL NOT NULL,
+        kind TEXT NOT NULL,
+        data TEXT NOT NULL,           -- JSON object
+        PRIMARY KEY (run_id, seq)
+    ) STRICT, WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE checkpoints (
+        run_id INTEGER NOT NULL,
+        key TEXT NOT NULL,
+        stage TEXT,
+        event_run_id INTEGER NOT NULL, -- the event that holds the value, of this run or of one before it
+        event_seq INTEGER NOT NULL,
+        PRIMARY KEY (run_id, key)
+    ) STRICT, WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE cancel_requests (
+        run_id INTEGER PRIMARY KEY,
+        requested_on REAL NOT NULL,
+        requested_by TEXT NOT NULL
+    ) STRICT
+    """,
+)
+
+
+def first(db: "Database") -> None:
+    """The first release."""
+    for statement in _FIRST:
+        db.execute(statement)
 
 
 MIGRATIONS: Final[tuple[Callable[["Database"], None], ...]] = (first,)
