@@ -10,8 +10,10 @@ from contextlib import suppress
 import pytest
 
 from stagerun import LiveOperation, OperationCancelled, Progress
+from stagerun.engine.watching import CleanUp
+from stagerun.machine.interrupts import Interrupts
 from stagerun.states import RunState, StageState
-from tests.conftest import STAGERUN, Bench, Project
+from tests.conftest import STAGERUN, Bench, HandClock, Project
 from tests.journals import change
 from tests.processes import (
     GATE,
@@ -274,6 +276,49 @@ def test_a_second_signal_cuts_the_clean_up_short(project: Project) -> None:
         "SIGINT",
         {"Load": StageState.CANCELLED},
     )
+
+
+def test_a_clean_up_that_takes_long_says_where_it_is(project: Project) -> None:
+    project.recipe(
+        "cleanup",
+        """
+import time
+
+class CleanUp(LiveOperation):
+    def run(self, p):
+        try:
+            p.log("ready")
+            time.sleep(600)
+        finally:
+            time.sleep(600)
+""",
+    )
+
+    with running(project, "run", "cleanup") as run:
+        read_until(run, "ready")
+        run.send_signal(signal.SIGINT)
+        read_until(
+            run, "stopping for SIGINT: the clean-up goes on in cleanup.py, line 11; a second Ctrl-C cuts it short"
+        )
+        run.send_signal(signal.SIGINT)
+        ended = finish(run)
+
+    assert ended.code == -signal.SIGINT
+
+
+def test_the_place_of_a_clean_up_is_told_after_two_seconds_and_then_every_thirty() -> None:
+    clock, interrupts = HandClock(), Interrupts()
+    clean_up = CleanUp(__file__, interrupts, clock.as_clock())
+
+    def told_after(seconds: float) -> bool:
+        clock.move(seconds)
+        return clean_up.line() is not None
+
+    before = told_after(60)
+    interrupts.request("SIGTERM")
+    times = [told_after(seconds) for seconds in (0, 1.9, 0.2, 29.9, 0.2)]
+
+    assert (before, times) == (False, [False, False, True, False, True])
 
 
 def test_a_third_signal_ends_the_process_at_once(project: Project) -> None:

@@ -262,6 +262,35 @@ def test_a_frozen_process_that_was_recorded_as_crashed_can_not_write_any_more(pr
     assert everything(project) == buried
 
 
+def test_a_run_that_was_recorded_as_crashed_while_it_is_quiet_stops_by_itself(project: Project) -> None:
+    project.recipe(
+        "quiet",
+        """
+import time
+from pathlib import Path
+
+class Quiet(LiveOperation):
+    def run(self, p):
+        p.log("ready")
+        try:
+            time.sleep(600)
+        finally:
+            Path("cleaned").touch()
+""",
+    )
+
+    with running(project, "run", "quiet") as run:
+        read_until(run, "ready")
+        view = look(project, 1)
+        with writing(project.journal) as opened:
+            opened.journal.record_crash(fold(view, events.Entry(1, 0, view.created_on + 1.0, _crash_of(view))))
+        ended = finish(run)
+
+    told = "run 1 is not this process's any more: another one has recorded its end"
+    assert (ended.code, ended.err) == (3, f"stagerun: {told}\n  see 'stagerun status 1'\n")
+    assert (project.root / "cleaned").exists()
+
+
 def test_a_recipe_that_leaves_by_the_back_door_is_shown_as_crashed(project: Project) -> None:
     project.recipe(
         "leaver",
