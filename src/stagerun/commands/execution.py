@@ -1,6 +1,5 @@
 """Running an operation from a command: the display, the journal, the signals, and what comes of it."""
 
-import os
 import sys
 from collections.abc import Callable
 from functools import wraps
@@ -27,6 +26,7 @@ from stagerun.journal.writing import Journal
 from stagerun.machine import ci
 from stagerun.machine.clock import Clock
 from stagerun.machine.interrupts import Interrupts, is_limit
+from stagerun.machine.parents import die_with_parent
 from stagerun.render.output import Output
 from stagerun.text.masking import Masker
 
@@ -93,7 +93,8 @@ def execute(
     clock = Clock()
     emitter = Emitter(Journal(store), [display], clock, interrupts, masker)
     runner = Runner(outlet=emitter, memory=Records(store), interrupts=interrupts, masker=masker, clock=clock)
-    _die_with_parent(here.system)
+    if here.system in ci.SIGNALS_THE_SHELL:
+        die_with_parent()
     with interrupts:
         # The handlers stay: a signal that arrives after the end must change nothing.
         interrupts.install()
@@ -123,20 +124,3 @@ def _write_id(file: Path | None, run: int | None) -> None:
             file.write_text("" if run is None else f"{run}\n")
         except OSError as error:
             raise UsageError(f"the run id can't be written to {file}: {error.strerror}") from None
-
-
-def _die_with_parent(system: ci.System) -> None:
-    """Ask the kernel for SIGTERM when the shell above dies, where only that shell is signalled."""
-    # With `exec` the parent is the system itself, and the signal would come when the thread that started us ends.
-    if sys.platform == "linux" and system in ci.SIGNALS_THE_SHELL and _threads_of(os.getppid()) == 1:
-        import ctypes
-        import signal
-
-        ctypes.CDLL(None).prctl(1, signal.SIGTERM)
-
-
-def _threads_of(pid: int) -> int:
-    try:
-        return len(list(Path(f"/proc/{pid}/task").iterdir()))
-    except OSError:
-        return 0

@@ -18,7 +18,8 @@ from typing import IO, Any, Final
 
 from stagerun.errors import ChildFailed, Interruption, RecipeError
 from stagerun.machine.interrupts import Interrupts, is_limit
-from stagerun.programs.process_tree import Kin, adopt_orphans, dies_with
+from stagerun.machine.parents import adopt_orphans, dies_with
+from stagerun.programs.process_tree import Kin
 from stagerun.programs.streams import Cut, Lines
 from stagerun.text.secrets import Secret
 
