@@ -463,15 +463,30 @@ def test_wait_for_a_run_that_crashes_meanwhile_returns_1(project: Project) -> No
     assert project.stagerun("wait", "1").code == 1
 
 
-def test_wait_for_a_cancelled_run_ends_by_the_same_signal(project: Project) -> None:
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM])
+def test_a_run_dies_of_its_signal_and_who_only_tells_of_it_exits_with_its_code(
+    project: Project, number: signal.Signals
+) -> None:
     project.recipe("sleeper", SLEEPER)
 
     with running(project, "run", "sleeper") as run:
         read_until(run, "ready")
-        run.send_signal(signal.SIGINT)
-        run.wait(60)
+        run.send_signal(number)
+        died = run.wait(60)
+    told = [project.stagerun(*command).code for command in (["wait"], ["watch", "--progress", "quiet"])]
 
-    assert shell_code(project.stagerun("wait", "1").code) == 130
+    assert (died, told) == (-number, [128 + number] * 2)
+
+
+def test_a_resumed_run_dies_of_its_signal_too(project: Project) -> None:
+    project.recipe("sleeper", SLEEPER)
+
+    for command in ("run", "sleeper"), ("resume",):
+        with running(project, *command) as run:
+            read_until(run, "ready")
+            run.send_signal(signal.SIGTERM)
+
+            assert run.wait(60) == -signal.SIGTERM
 
 
 def test_logs_follow_prints_lines_as_they_come_and_ends_with_the_run_and_its_chain(project: Project) -> None:
@@ -636,7 +651,7 @@ def test_an_interrupt_ends_the_watching_and_not_the_run(project: Project) -> Non
         open_gate(project, "third")
         ended = finish(run)
 
-    assert (shell_code(watched.code), watched.out, watched.err.strip()) == (130, "", "")
+    assert (watched.code, watched.out, watched.err.strip()) == (-signal.SIGINT, "", "")
     assert ended.code == 7
 
 

@@ -360,6 +360,22 @@ def test_an_unknown_system_is_refused_with_the_names_of_all(project: Project) ->
         )
 
 
+def test_the_system_that_an_option_names_reads_the_errors_too_and_the_recipe_is_not_told(project: Project) -> None:
+    project.recipe(
+        "demo",
+        "import os\nclass Op(LiveOperation):\n    def run(self, p): p.log(os.environ.get('STAGERUN_CI', 'unset'))\n",
+    )
+
+    refused = project.stagerun("run", "demo", "--ci", "azure", "--run-id-file", "##vso[x]/file")
+    ran = project.stagerun("run", "demo", "--ci", "other", environ=VARIABLES["github"])
+
+    assert (refused.code, refused.err) == (
+        2,
+        "stagerun: the run id can't be written to ##\\vso[x]/file: No such file or directory\n",
+    )
+    assert ran.out.splitlines()[1] == "unset"
+
+
 WAITS = """
 import time
 from pathlib import Path

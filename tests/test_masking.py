@@ -294,6 +294,34 @@ def test_of_several_secrets_none_stays(secrets: list[str], places: list[int], be
     assert [secret for secret in secrets if secret in masked] == []
 
 
+@st.composite
+def _in_url(draw: st.DrawFn, secret: str) -> str:
+    """Return `secret` with some of its characters written as in a URL."""
+    safe = draw(st.sampled_from(["", " "]))
+    return "".join(draw(st.sampled_from([each, quote_plus(each), quote(each, safe)])) for each in secret)
+
+
+@given(st.lists(_SECRETS | st.text(st.sampled_from("ab "), min_size=4), min_size=1, max_size=3), st.data())
+def test_the_quick_look_sees_a_secret_exactly_where_the_search_for_every_form_does(
+    secrets: list[str], data: st.DataObject
+) -> None:
+    masker = knowing(*secrets)
+    secret = data.draw(st.sampled_from(secrets))
+    pieces = _TEXTS | _in_url(secret) | st.sampled_from(_every_form(secret))
+    text = "".join(data.draw(st.lists(pieces, max_size=4)))
+
+    assert masker._is_in(text) == bool(list(masker._places(text)))
+    assert masker.mask(text) == _masked_plainly(masker, text)
+
+
+def _masked_plainly(masker: Masker, text: str) -> str:
+    """Mask by the search for every form alone."""
+    while places := list(masker._places(text)):
+        for start, stop in reversed(places):
+            text = text[:start] + MASK + text[stop:]
+    return text
+
+
 def _every_form(secret: str) -> list[str]:
     data = secret.encode()
     return [

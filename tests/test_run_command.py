@@ -774,3 +774,15 @@ def test_the_module_form_of_the_command_is_the_command(project: Project) -> None
     )
 
     assert terminal == (b"text=nothing\r\n", 0)
+
+
+def test_an_unknown_option_is_refused_with_those_that_there_are_also_if_there_are_none(project: Project) -> None:
+    project.recipe("bare", "class Bare(LiveOperation):\n    def run(self, p): ...\n")
+    project.recipe("rich", "class Rich(LiveOperation):\n    rows: int = 1\n    def run(self, p): ...\n")
+
+    refused = [project.stagerun("run", recipe, "--xyz") for recipe in ("bare", "rich")]
+
+    assert [(each.code, each.out, each.err) for each in refused] == [
+        (2, "", "stagerun: bare has no parameter --xyz\n  its parameters: none\n"),
+        (2, "", "stagerun: rich has no parameter --xyz\n  its parameters: --rows\n"),
+    ]

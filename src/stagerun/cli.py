@@ -11,6 +11,7 @@ from typing import Any, Final
 import click
 
 from stagerun import __version__, exit_codes
+from stagerun.commands.surroundings import Surroundings, surroundings_of
 from stagerun.errors import StagerunError, UsageError
 
 
@@ -53,12 +54,10 @@ class _Commands(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and args[0] not in _COMMANDS and not args[0].startswith("-"):
-            from difflib import get_close_matches
+            from stagerun.text import suggestions
 
-            near = get_close_matches(args[0], _COMMANDS, 1)
-            hint = f"did you mean '{near[0]}'?" if near else "commands: " + ", ".join(_COMMANDS)
-            if ":" in args[0]:
-                hint = f"to run it: stagerun run {args[0]}"
+            run = f"to run it: stagerun run {args[0]}" if ":" in args[0] else None
+            hint = run or suggestions.way_out(args[0], _COMMANDS, "commands")
             raise UsageError(f"there is no command {args[0]!r}", hint)
         return super().resolve_command(ctx, args)
 
@@ -72,30 +71,23 @@ class _Commands(click.Group):
 @click.pass_context
 def cli(ctx: click.Context) -> None:
     """Run operations in stages; every run is journaled."""
-    from pathlib import Path
-
-    from stagerun.machine import settings
-
-    try:
-        here = Path.cwd()
-    except FileNotFoundError:
-        raise UsageError("the current folder does not exist any more", "change to another one") from None
-    ctx.obj = settings.find(here)
-    given = ctx.obj.settings
+    given = surroundings_of(ctx).project.settings
     defaults = {name: given[name] for name in ("progress", "timestamps", "owner") if name in given}
     ctx.default_map = dict.fromkeys(("run", "resume", "watch", "logs"), defaults)
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run one command and return its exit code; a run that a signal ended makes this process die of it."""
+    """Run one command and return its exit code; what a signal has ended in this process makes it die of that."""
+    here = Surroundings()
     try:
-        with _errors_as_sentences() as outcome:
-            result: Any = cli.main(args=list(arguments), prog_name="stagerun", standalone_mode=False)
-            outcome["code"] = result if isinstance(result, int) else 0
+        with _errors_as_sentences(here) as outcome:
+            result: Any = cli.main(args=list(arguments), prog_name="stagerun", standalone_mode=False, obj=here)
+            outcome["code"] = result if isinstance(result, int) else exit_codes.SUCCEEDED
         code = outcome["code"]
     except KeyboardInterrupt:
-        code = exit_codes.OF_SIGNAL["SIGINT"]
-    _die_of_signal(code)
+        code = exit_codes.INTERRUPTED
+    if isinstance(code, exit_codes.OwnCode):
+        _die_of_signal(code)
     _abandon_threads(code)
     return code
 
@@ -109,14 +101,14 @@ def _abandon_threads(code: int) -> None:
 
 
 @contextmanager
-def _errors_as_sentences() -> Iterator[dict[str, int]]:
+def _errors_as_sentences(here: Surroundings) -> Iterator[dict[str, int]]:
     """Turn every expected error into a sentence with its way out on stderr, and into an exit code."""
-    outcome = {"code": 0}
+    outcome = {"code": exit_codes.SUCCEEDED}
 
     def say(message: str, hint: str | None = None) -> None:
-        from stagerun.commands.say import say
+        from stagerun.commands import printing
 
-        say(message, hint)
+        printing.say(here, message, hint)
 
     try:
         yield outcome
@@ -136,7 +128,7 @@ def _errors_as_sentences() -> Iterator[dict[str, int]]:
     except click.exceptions.Exit as leaving:
         outcome["code"] = leaving.exit_code
     except click.Abort:
-        outcome["code"] = exit_codes.OF_SIGNAL["SIGINT"]
+        outcome["code"] = exit_codes.INTERRUPTED
     except OSError as error:
         # A reader that has seen enough is no error. Nothing may be left to flush when Python ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

@@ -22,6 +22,16 @@ OF_ERROR: Final[Mapping[type[StagerunError], int]] = {
 }
 
 
+class OwnCode(int):
+    """The exit code of what this process did itself: it dies of the signal that the code stands for, if of one.
+
+    A command that only tells of another process's end exits with the same number.
+    """
+
+
+INTERRUPTED: Final = OwnCode(OF_SIGNAL["SIGINT"])  # a command by Ctrl-C
+
+
 def of_error(error: StagerunError) -> int:
     """Return the exit code of a command that ends with `error`."""
     return next(code for kind, code in OF_ERROR.items() if isinstance(error, kind))

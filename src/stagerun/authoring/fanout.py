@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 
 from stagerun.authoring.capture import Capture
 from stagerun.errors import Interruption, RecipeError
+from stagerun.machine.parents import dies_with
 from stagerun.machine.settings import PRIVATE
-from stagerun.programs.process_tree import dies_with
 from stagerun.text import tracebacks
 from stagerun.text.masking import Masker
 

@@ -19,6 +19,7 @@ from msgspec import Struct
 from stagerun.authoring.operation import LiveOperation
 from stagerun.errors import RecipeError, StagerunError, UsageError
 from stagerun.machine.settings import PRIVATE
+from stagerun.text import suggestions
 
 
 _MODULE: Final = r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*"
@@ -263,10 +264,7 @@ def _unknown(recipe: str, folder: Path) -> UsageError:
 
 
 def _not_there(message: str, name: str, legal: list[str]) -> UsageError:
-    from difflib import get_close_matches
-
-    near = get_close_matches(name, legal, 1)
-    return UsageError(message, f"did you mean {near[0]!r}?" if near else "there are: " + (", ".join(legal) or "none"))
+    return UsageError(message, suggestions.way_out(name, legal, "there are"))
 
 
 def _read(file: Path) -> Iterator[Listed]:

@@ -24,6 +24,7 @@ from msgspec import Struct
 from stagerun.authoring import bounds
 from stagerun.authoring.bounds import Bound
 from stagerun.errors import RecipeError, UsageError
+from stagerun.text import suggestions
 from stagerun.text.secrets import Secret
 
 
@@ -74,6 +75,11 @@ class Parameter(Struct, frozen=True, kw_only=True):
     @property
     def required(self) -> bool:
         return self.default is MISSING
+
+    @property
+    def variable(self) -> str:
+        """Return the environment variable that sets it."""
+        return f"STAGERUN_{self.name.upper()}"
 
     @property
     def secret(self) -> bool:
@@ -192,16 +198,12 @@ def check(owner: str, parameters: Mapping[str, Parameter], given: Mapping[str, A
     """Return a typed value for every parameter, from `given` or its default; UsageError names what is wrong."""
     for name in given:
         if name not in parameters:
-            from difflib import get_close_matches
-
-            near = get_close_matches(name, parameters, 1)
-            legal = ", ".join(parameters) or "none"
-            hint = f"did you mean {near[0]!r}?" if near else f"its parameters: {legal}"
+            hint = suggestions.way_out(name, parameters, "its parameters")
             raise UsageError(f"{owner} has no parameter {name!r}", hint)
-    missing = [each.name for each in parameters.values() if each.required and each.name not in given]
+    missing = [each for each in parameters.values() if each.required and each.name not in given]
     if missing:
-        ways = ", ".join(f"--{name.replace('_', '-')} or STAGERUN_{name.upper()}" for name in missing)
-        raise UsageError(f"{owner} needs a value for {', '.join(map(repr, missing))}", f"give {ways}")
+        ways = ", ".join(f"--{each.name.replace('_', '-')} or {each.variable}" for each in missing)
+        raise UsageError(f"{owner} needs a value for {', '.join(repr(each.name) for each in missing)}", f"give {ways}")
     return {name: each.convert(given.get(name, each.default)) for name, each in parameters.items()}
 
 

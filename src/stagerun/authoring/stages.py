@@ -11,6 +11,7 @@ from stagerun.authoring.tracking import Loops
 from stagerun.errors import IllegalTransition, Interruption, OperationCancelled, RecipeError
 from stagerun.machine.interrupts import Interrupts, is_limit
 from stagerun.states import StageState
+from stagerun.text import suggestions
 
 
 class Stage:
@@ -174,12 +175,10 @@ class Blocks:
             raise RecipeError(str(error), "it was cancelled: let the cancel through") from None
 
     def _warn_of_near_miss(self, name: str) -> None:
-        from difflib import get_close_matches
-
-        near = get_close_matches(name, self._declared, 1, 0.75)
+        near = suggestions.nearest(name, self._declared, 0.75)
         if near and name not in self._warned:
             self._warned.add(name)
-            self._emit(events.Log(f"stage {name!r} is not declared; did you mean {near[0]!r}?", "warning"))
+            self._emit(events.Log(f"stage {name!r} is not declared; did you mean {near!r}?", "warning"))
 
 
 def state_after(error: BaseException | None) -> StageState:

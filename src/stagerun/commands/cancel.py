@@ -3,14 +3,15 @@
 import os
 import signal
 import time
-from pathlib import Path
 from typing import Final
 
 import click
 
 from stagerun import exit_codes
-from stagerun.commands import common
-from stagerun.commands.say import say
+from stagerun.commands.options import ENVIRONMENT, journal_option, operation_option, option
+from stagerun.commands.printing import say
+from stagerun.commands.records import open_records
+from stagerun.commands.surroundings import Surroundings, pass_surroundings
 from stagerun.commands.types import Ref
 from stagerun.journal import opening
 from stagerun.journal.following import until_changed
@@ -25,20 +26,19 @@ from stagerun.view import RunView
 DEADLINE: Final = 10.0  # seconds that a run has for its clean-up
 
 
-@click.command("cancel", epilog=common.ENVIRONMENT)
+@click.command("cancel", epilog=ENVIRONMENT)
 @click.argument("ref", type=Ref())
-@common.option("--force", is_flag=True, help=f"Kill it if it has not stopped after {DEADLINE:.0f} s.")
-@common.operation_option
-@common.journal_option
-@click.pass_context
-def command(ctx: click.Context, /, *, ref: str, force: bool, operation: str | None, journal: Path | None) -> int:
+@option("--force", is_flag=True, help=f"Kill it if it has not stopped after {DEADLINE:.0f} s.")
+@operation_option
+@journal_option
+@pass_surroundings
+def command(here: Surroundings, *, ref: str, force: bool, operation: str | None) -> int:
     """Stop a run: its clean-up runs, then it ends as cancelled.
 
     REF is a run's id, last, last~1, …
     """
-    view = common.open_records(ctx, journal).find(ref, operation)
-    path = common.journal_file(ctx, journal)
-    store = opening.open_journal(path, write=True, durable=common.project_of(ctx).durable)
+    view = open_records(here).find(ref, operation)
+    store = opening.open_journal(here.journal, write=True, durable=here.project.durable)
     writing, records = Journal(store), Records(store)
     if view.state in TERMINAL:
         if view.state is RunState.CRASHED:
@@ -51,10 +51,18 @@ def command(ctx: click.Context, /, *, ref: str, force: bool, operation: str | No
     if _wait(records, view.id, DEADLINE):
         return _tell(records, writing, view.id)
     if not force:
-        say(f"run {view.id} has not stopped after {DEADLINE:.0f} s", f"to kill it: stagerun cancel --force {view.id}")
+        say(
+            here,
+            f"run {view.id} has not stopped after {DEADLINE:.0f} s",
+            f"to kill it: stagerun cancel --force {view.id}",
+        )
         return exit_codes.FAILED
     if not _signal(view, signal.SIGKILL):
-        say(f"run {view.id} can't be killed from here", f"it runs as process {view.process.pid} on {view.process.host}")
+        say(
+            here,
+            f"run {view.id} can't be killed from here",
+            f"it runs as process {view.process.pid} on {view.process.host}",
+        )
         return exit_codes.FAILED
     _wait(records, view.id, DEADLINE)
     return _tell(records, writing, view.id)

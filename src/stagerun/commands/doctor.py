@@ -13,10 +13,11 @@ from typing import Final, Literal
 import click
 
 from stagerun import __version__, exit_codes
-from stagerun.commands import common
+from stagerun.commands.options import ENVIRONMENT, journal_option, json_option
+from stagerun.commands.printing import paint, print_json, print_lines
+from stagerun.commands.surroundings import Surroundings, pass_surroundings
 from stagerun.journal import opening
 from stagerun.machine import ci
-from stagerun.machine.settings import Project
 from stagerun.render.output import Output
 from stagerun.text import wording
 from stagerun.text.untrusted import neutralise
@@ -37,24 +38,24 @@ class Finding:
     text: str
 
 
-@click.command("doctor", epilog=common.ENVIRONMENT)
-@common.journal_option
-@common.json_option
-@click.pass_context
-def command(ctx: click.Context, /, *, journal: Path | None, as_json: bool) -> int:
+@click.command("doctor", epilog=ENVIRONMENT)
+@journal_option
+@json_option
+@pass_surroundings
+def command(here: Surroundings, *, as_json: bool) -> int:
     """Say what is wrong with this machine, the journal or the recipes folder; exit with 1 if something is."""
-    project = common.project_of(ctx)
-    findings = [*_machine(), *_recipes(project), *_journal(common.journal_file(ctx, journal)), *_terminal()]
+    findings = [*_machine(), *_recipes(here.project.recipes), *_journal(here.journal), *_output(here.system)]
     if as_json:
-        common.print_json([{"grade": each.grade, "what": each.what, "text": each.text} for each in findings])
+        print_json([{"grade": each.grade, "what": each.what, "text": each.text} for each in findings])
     else:
-        paint = common.paint()
+        colour = paint(here)
         colours = {"ok": "green", "note": "yellow", "bad": "red"}
         width = max(len(each.what) for each in findings)
-        common.print_lines(
-            f"{paint(f'{each.grade:4}', colours[each.grade])}  {each.what:{width}}  {neutralise(each.text)}"
+        lines = (
+            f"{colour(f'{each.grade:4}', colours[each.grade])}  {each.what:{width}}  {neutralise(each.text)}"
             for each in findings
         )
+        print_lines(here, lines)
     return exit_codes.FAILED if any(each.grade == "bad" for each in findings) else exit_codes.SUCCEEDED
 
 
@@ -69,8 +70,7 @@ def _machine() -> Iterator[Finding]:
         yield Finding("note", "SQLite", text)
 
 
-def _recipes(project: Project) -> Iterator[Finding]:
-    folder = project.recipes
+def _recipes(folder: Path) -> Iterator[Finding]:
     if not folder.is_dir():
         yield Finding("note", "recipes", f"there is no folder {folder}")
         return
@@ -109,9 +109,8 @@ def _journal(path: Path) -> Iterator[Finding]:
         yield Finding("bad", "journal", f"{path} can't be written")
 
 
-def _terminal() -> Iterator[Finding]:
+def _output(system: ci.System) -> Iterator[Finding]:
     output = Output(sys.stdout)
-    system = ci.detect(os.environ)
     told = "no CI machine" if system is ci.System.NONE else f"a CI machine ({system})"
     if output.isatty():
         symbols = "Unicode" if output.unicode else f"ASCII symbols ({output.encoding})"

@@ -1,34 +1,36 @@
 """`stagerun export REF --format FORMAT`: a run and its chain, in a format that other tools read."""
 
 import time
-from pathlib import Path
 from typing import Final
 
 import click
 
 from stagerun import events
-from stagerun.commands import common
+from stagerun.commands.options import ENVIRONMENT, journal_option, operation_option, option
+from stagerun.commands.printing import print_json, print_lines
+from stagerun.commands.records import open_records
+from stagerun.commands.surroundings import Surroundings, pass_surroundings
 from stagerun.commands.types import Ref
 
 
 _FORMATS: Final = ("junit", "markdown", "trace")
 
 
-@click.command("export", epilog=common.ENVIRONMENT)
+@click.command("export", epilog=ENVIRONMENT)
 @click.argument("ref", type=Ref(), default="last")
-@common.option(
+@option(
     "--format", "kind", type=click.Choice(_FORMATS), metavar="FORMAT", required=True, help="junit, markdown or trace."
 )
-@common.operation_option
-@common.journal_option
-@click.pass_context
-def command(ctx: click.Context, *, ref: str, kind: str, operation: str | None, journal: Path | None) -> None:
+@operation_option
+@journal_option
+@pass_surroundings
+def command(here: Surroundings, *, ref: str, kind: str, operation: str | None) -> None:
     """Write a run and its chain to standard output, for other tools.
 
     junit is XML with a test case for each stage, markdown a table for people, trace a timeline for ui.perfetto.dev.
     REF is a run's id, last (the default), last~1, last~2, …
     """
-    records = common.open_records(ctx, journal)
+    records = open_records(here)
     views, now = list(records.chain(records.find(ref, operation))), time.time()
     if kind == "junit":
         from stagerun.reports.junit import report
@@ -37,9 +39,9 @@ def command(ctx: click.Context, *, ref: str, kind: str, operation: str | None, j
     elif kind == "markdown":
         from stagerun.reports.markdown import report
 
-        common.print_lines(report(views, now).rstrip("\n").split("\n"))
+        print_lines(here, report(views, now).rstrip("\n").split("\n"))
     else:
         from stagerun.reports.trace import document
 
         kinds = (events.StageEntered.kind, events.StageLeft.kind, events.CheckpointStored.kind)
-        common.print_json(document(((view, records.entries(view.id, kinds=kinds)) for view in views), now))
+        print_json(document(((view, records.entries(view.id, kinds=kinds)) for view in views), now))

@@ -3,21 +3,23 @@
 import click
 
 from stagerun.authoring import finding
-from stagerun.commands import common
+from stagerun.commands.options import json_option
+from stagerun.commands.printing import print_json, print_lines
+from stagerun.commands.surroundings import Surroundings, pass_surroundings
 from stagerun.reports import operations
 from stagerun.text.untrusted import neutralise
 
 
 @click.command("list")
-@common.json_option
-@click.pass_context
-def command(ctx: click.Context, *, as_json: bool) -> None:
+@json_option
+@pass_surroundings
+def command(here: Surroundings, *, as_json: bool) -> None:
     """List the operations of this project."""
-    folder = common.project_of(ctx).recipes
+    folder = here.project.recipes
     listed = finding.listing(folder)
     if as_json:
-        common.print_json([operations.listed_document(each) for each in listed])
+        print_json([operations.listed_document(each) for each in listed])
     elif listed:
-        common.print_lines(operations.listing(listed))
+        print_lines(here, operations.listing(listed))
     else:
         click.echo(f"no operations in {neutralise(str(folder))}", err=True)

@@ -1,10 +1,9 @@
 """`stagerun prune`: delete old runs. It only shows what it would delete, unless it is told to."""
 
-from pathlib import Path
-
 import click
 
-from stagerun.commands import common
+from stagerun.commands.options import ENVIRONMENT, journal_option, option
+from stagerun.commands.surroundings import Surroundings, pass_surroundings
 from stagerun.commands.types import Moment, State
 from stagerun.errors import UsageError
 from stagerun.journal import opening
@@ -14,24 +13,22 @@ from stagerun.states import RunState
 from stagerun.text import wording
 
 
-@click.command("prune", epilog=common.ENVIRONMENT)
-@common.option("--keep", type=click.IntRange(0), metavar="N", help="Keep the newest N runs.")
-@common.option("--before", type=Moment(), help="Only runs that began before a date, or 90m, 2h, 7d ago.")
-@common.option("--state", type=State(), help="Only runs that ended in this state.")
-@common.option("--delete", is_flag=True, help="Really delete them.")
-@common.option("--vacuum", is_flag=True, help="Give the freed space back to the disk.")
-@common.journal_option
-@click.pass_context
+@click.command("prune", epilog=ENVIRONMENT)
+@option("--keep", type=click.IntRange(0), metavar="N", help="Keep the newest N runs.")
+@option("--before", type=Moment(), help="Only runs that began before a date, or 90m, 2h, 7d ago.")
+@option("--state", type=State(), help="Only runs that ended in this state.")
+@option("--delete", is_flag=True, help="Really delete them.")
+@option("--vacuum", is_flag=True, help="Give the freed space back to the disk.")
+@journal_option
+@pass_surroundings
 def command(
-    ctx: click.Context,
-    /,
+    here: Surroundings,
     *,
     keep: int | None,
     before: float | None,
     state: RunState | None,
     delete: bool,
     vacuum: bool,
-    journal: Path | None,
 ) -> None:
     """Delete old runs with their events.
 
@@ -40,8 +37,7 @@ def command(
     """
     if keep is None and before is None and state is None and not vacuum:
         raise UsageError("say which runs: --keep, --before or --state", "see 'stagerun prune --help'")
-    path = common.journal_file(ctx, journal)
-    store = opening.open_existing(path, write=True, durable=common.project_of(ctx).durable)
+    store = opening.open_existing(here.journal, write=True, durable=here.project.durable)
     writing, records = Journal(store), Records(store)
     for crashed in records.unrecorded_crashes():
         writing.record_crash(crashed)

@@ -1,7 +1,5 @@
 """`stagerun resume [REF]`: go on where a run stopped, as a new run that takes over what is finished."""
 
-import os
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -11,14 +9,19 @@ from typing import Any, Final
 import click
 from msgspec.structs import replace
 
-from stagerun.authoring import finding, params
+from stagerun.authoring import finding
 from stagerun.authoring.operation import LiveOperation
-from stagerun.commands import common, execution
+from stagerun.authoring.params import Parameter
+from stagerun.commands import parameters
+from stagerun.commands.execution import RunSettings, execute, run_options
+from stagerun.commands.options import ENVIRONMENT, journal_option, operation_option, option
+from stagerun.commands.printing import print_lines
+from stagerun.commands.records import open_records
+from stagerun.commands.surroundings import Surroundings, pass_surroundings
 from stagerun.commands.types import Ref
 from stagerun.errors import HeldError, UsageError
 from stagerun.journal.reading import Records
 from stagerun.journal.rules import Resumption
-from stagerun.machine.ci import System
 from stagerun.states import TERMINAL, RunState
 from stagerun.text import sentences, wording
 from stagerun.text.masking import MASK
@@ -30,42 +33,37 @@ from stagerun.view import RunView
 MOST_ATTEMPTS: Final = 20
 
 
-@click.command("resume", epilog=common.ENVIRONMENT)
+@click.command("resume", epilog=ENVIRONMENT)
 @click.argument("ref", type=Ref(), required=False)
-@common.option("--from", "from_stage", metavar="STAGE", help="Do this stage and the later ones again.")
-@common.option("--set", "settings", metavar="NAME=VALUE", multiple=True, help="Change a parameter.")
-@common.option("--set-file", "files", metavar="NAME=PATH", multiple=True, help="Read a parameter from a file.")
-@common.option("--force", is_flag=True, help=f"Resume also after {MOST_ATTEMPTS} attempts.")
-@common.option("--dry-run", is_flag=True, help="Show the plan; start nothing.")
-@execution.options
-@common.operation_option
-@common.journal_option
-@click.pass_context
+@option("--from", "from_stage", metavar="STAGE", help="Do this stage and the later ones again.")
+@option("--set", "set_", metavar="NAME=VALUE", multiple=True, help="Change a parameter.")
+@option("--set-file", "files", metavar="NAME=PATH", multiple=True, help="Read a parameter from a file.")
+@option("--force", is_flag=True, help=f"Resume also after {MOST_ATTEMPTS} attempts.")
+@option("--dry-run", is_flag=True, help="Show the plan; start nothing.")
+@run_options
+@operation_option
+@journal_option
+@pass_surroundings
 def command(
-    ctx: click.Context,
-    /,
+    here: Surroundings,
+    settings: RunSettings,
     *,
     ref: str | None,
     from_stage: str | None,
-    settings: tuple[str, ...],
+    set_: tuple[str, ...],
     files: tuple[str, ...],
     force: bool,
     dry_run: bool,
-    progress: str,
-    timestamps: bool,
-    ci: System,
-    timeout: float | None,
-    run_id_file: Path | None,
     operation: str | None,
-    journal: Path | None,
 ) -> int:
     """Go on where a run stopped.
 
     REF is a run's id, last, last~1, …; without it the newest run that did not succeed. It starts a new run: stages
     that were finished and checkpoints that were stored are not lost.
     """
-    records = common.open_records(ctx, journal)
-    view = _place(records, ref, operation, again=from_stage is not None, err=progress == "json")
+    records = open_records(here)
+    on_stderr = settings.display.owns_stdout
+    view = _place(records, ref, operation, again=from_stage is not None, err=on_stderr)
     if view is None:
         return 0
     if view.plan.attempt >= MOST_ATTEMPTS and not force:
@@ -74,30 +72,19 @@ def command(
             "to try once more: --force",
         )
     resumption = records.resumption(view, from_stage)
-    found = _found(view, common.project_of(ctx).recipes)
-    instance = found.operation(owner=view.owner, **_values(found.operation, view, settings, files))
-    plan = list(_plan(resumption, from_stage, found, (*settings, *files)))
+    found = _found(view, here.project.recipes)
+    instance = found.operation(owner=view.owner, **_parameters(found.operation, view, set_, files))
+    plan = list(_plan(resumption, from_stage, found, (*set_, *files)))
     # A plan that nobody can read must not stop what it announces.
     with suppress(OSError):
-        common.print_lines(plan, err=progress == "json")
+        print_lines(here, plan, err=on_stderr)
     records.close()
     if dry_run:
         return 0
     try:
-        return execution.execute(
-            ctx,
-            found,
-            instance,
-            progress=progress,
-            timestamps=timestamps,
-            system=ci,
-            journal=journal,
-            timeout=timeout,
-            run_id_file=run_id_file,
-            resumption=resumption,
-        )
+        return execute(here, found, instance, settings, resumption)
     except HeldError as error:
-        holder = common.open_records(ctx, journal).successor(view)
+        holder = open_records(here).successor(view)
         raise (_held(holder) if holder else error) from None
 
 
@@ -139,16 +126,16 @@ def _found(view: RunView, folder: Path) -> finding.Found:
     return finding.load(view.plan.target, folder)
 
 
-def _values(
-    operation: type[LiveOperation], view: RunView, settings: tuple[str, ...], files: tuple[str, ...]
+def _parameters(
+    operation: type[LiveOperation], view: RunView, set_: tuple[str, ...], files: tuple[str, ...]
 ) -> dict[str, Any]:
     """Return the parameters of the run with the changes; secrets were never written down and are asked for again."""
     values = {name: value for name, value in view.plan.params.items() if name in operation.parameters}
-    changed = dict(_changed(operation, settings, files))
+    changed = dict(_changed(operation, set_, files))
     for name, parameter in operation.parameters.items():
         if parameter.secret:
             values.pop(name, None)
-            if name not in changed and (secret := _secret(parameter, given=view.plan.params.get(name) is not None)):
+            if name not in changed and (secret := _secret(parameter, view)) is not None:
                 values[name] = secret
         elif name not in changed and values.get(name) == MASK:
             raise UsageError(
@@ -159,42 +146,34 @@ def _values(
 
 
 def _changed(
-    operation: type[LiveOperation], settings: tuple[str, ...], files: tuple[str, ...]
+    operation: type[LiveOperation], set_: tuple[str, ...], files: tuple[str, ...]
 ) -> Iterator[tuple[str, Any]]:
     """Yield what `--set` and `--set-file` say."""
-    for option, given in (("--set", settings), ("--set-file", files)):
-        for setting in given:
-            name, equals, value = setting.partition("=")
+    for way, given in (("--set", set_), ("--set-file", files)):
+        for change in given:
+            name, equals, value = change.partition("=")
             if not equals:
-                raise UsageError(f"{option} can't be {setting!r}", f"give it as {option} name=value")
+                raise UsageError(f"{way} can't be {change!r}", f"give it as {way} name=value")
             name = name.strip().replace("-", "_")
             parameter = operation.parameters.get(name)
-            if option == "--set-file":
-                value = common.read_parameter(name, value)
+            if way == "--set-file":
+                value = parameters.read_value(name, value)
             elif parameter and parameter.secret:
-                raise UsageError(
-                    f"{name!r} is a secret and can't be given on the command line",
-                    f"set STAGERUN_{name.upper()}, or give --set-file {name}=PATH",
-                )
+                raise parameters.not_on_command_line(parameter, f"--set-file {name}=PATH")
             yield name, value.split(",") if parameter and parameter.many else value
 
 
-def _secret(parameter: params.Parameter, *, given: bool) -> Secret | None:
-    variable = f"STAGERUN_{parameter.name.upper()}"
-    if variable in os.environ:
-        return Secret(os.environ[variable])
-    if not parameter.required and not given:
-        return None
-    if sys.stdin is not None and sys.stdin.isatty():
-        return Secret(click.prompt(parameter.name, hide_input=True, err=True))
-    raise UsageError(
-        f"the secret {parameter.name!r} is missing: it is never written down",
-        f"set {variable}, or give --set-file {parameter.name}=PATH",
+def _secret(parameter: Parameter, view: RunView) -> Secret | None:
+    return parameters.secret_value(
+        parameter,
+        needed=parameter.required or view.plan.params.get(parameter.name) is not None,
+        by_file=f"--set-file {parameter.name}=PATH",
+        why=": it is never written down",
     )
 
 
 def _plan(
-    resumption: Resumption, from_stage: str | None, found: finding.Found, settings: tuple[str, ...]
+    resumption: Resumption, from_stage: str | None, found: finding.Found, changes: tuple[str, ...]
 ) -> Iterator[str]:
     view = resumption.view
     place = sentences.ended_in(view)
@@ -209,8 +188,8 @@ def _plan(
         yield f"  checkpoints reused: {_names(tuple(resumption.inherited))}"
     if resumption.dropped:
         yield f"  checkpoints dropped: {_names(resumption.dropped)}"
-    if settings:
-        yield f"  parameters changed: {_names(tuple(each.partition('=')[0] for each in settings))}"
+    if changes:
+        yield f"  parameters changed: {_names(tuple(each.partition('=')[0] for each in changes))}"
     if view.plan.source_hash is not None and found.source_hash() not in (None, view.plan.source_hash):
         yield f"  warning: {neutralise(view.plan.source or '')} has changed since"
 

@@ -1,8 +1,6 @@
 """`stagerun run TARGET`: run an operation in this process."""
 
-import os
-import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from inspect import cleandoc
 from pathlib import Path
 from typing import Any, Final
@@ -11,10 +9,14 @@ import click
 
 from stagerun.authoring import finding, params
 from stagerun.authoring.operation import LiveOperation
-from stagerun.commands import common, execution
+from stagerun.commands import parameters
+from stagerun.commands.execution import RunSettings, execute, run_options
+from stagerun.commands.options import ENVIRONMENT, journal_option, option
+from stagerun.commands.printing import print_lines
+from stagerun.commands.records import usual_seconds
+from stagerun.commands.surroundings import Surroundings, pass_surroundings, surroundings_of
 from stagerun.commands.types import Target
 from stagerun.errors import UsageError
-from stagerun.machine.ci import System
 from stagerun.reports import operations
 from stagerun.text.masking import Masker
 from stagerun.text.secrets import Secret
@@ -29,7 +31,7 @@ class _RunCommand(click.Command):
     """A command whose options depend on its argument: the target's parameters become options."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        folder = common.project_of(ctx).recipes
+        folder = surroundings_of(ctx).project.recipes
         target = _target_in(args, super().get_params(ctx), folder)
         if target is not None:
             ctx.meta[_LOADED] = finding.load(target, folder)
@@ -39,9 +41,8 @@ class _RunCommand(click.Command):
             if error.possibilities or target is None:
                 raise
             names = [operations.option(each) for each in ctx.meta[_LOADED].operation.parameters.values()]
-            raise UsageError(
-                f"{target} has no parameter {error.option_name}", "its parameters: " + ", ".join(names)
-            ) from None
+            hint = f"its parameters: {', '.join(names) or 'none'}"
+            raise UsageError(f"{target} has no parameter {error.option_name}", hint) from None
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         found = ctx.meta.get(_LOADED)
@@ -61,26 +62,23 @@ class _RunCommand(click.Command):
                 formatter.write_text(f"{found.target}: {cleandoc(found.operation.__doc__ or '')}")
 
 
-@click.command("run", cls=_RunCommand, epilog=common.ENVIRONMENT)
+@click.command("run", cls=_RunCommand, epilog=ENVIRONMENT)
 @click.argument("target", type=Target())
-@execution.options
-@common.option("--owner", help="Who runs it.  [default: you, or whom the CI names]")
-@common.option("--dry-run", is_flag=True, help="Show stages and parameters; start nothing.")
-@common.journal_option
+@run_options
+@option("--owner", help="Who runs it.  [default: you, or whom the CI names]")
+@option("--dry-run", is_flag=True, help="Show stages and parameters; start nothing.")
+@journal_option
+@pass_surroundings
 @click.pass_context
 def command(
     ctx: click.Context,
+    here: Surroundings,
+    settings: RunSettings,
     /,
     *,
     target: str,
-    progress: str,
-    timestamps: bool,
-    ci: System,
     owner: str | None,
-    timeout: float | None,
-    run_id_file: Path | None,
     dry_run: bool,
-    journal: Path | None,
     **given: Any,
 ) -> int:
     """Run an operation.
@@ -92,23 +90,13 @@ def command(
     found: finding.Found = ctx.meta[_LOADED]
     operation = found.operation(owner=owner, **_given(found.operation, given))
     if dry_run:
-        _print_plan(ctx, found, operation, journal)
+        _print_plan(here, found, operation)
         return 0
-    return execution.execute(
-        ctx,
-        found,
-        operation,
-        progress=progress,
-        timestamps=timestamps,
-        system=ci,
-        journal=journal,
-        timeout=timeout,
-        run_id_file=run_id_file,
-    )
+    return execute(here, found, operation, settings)
 
 
-def _print_plan(ctx: click.Context, found: finding.Found, operation: LiveOperation, journal: Path | None) -> None:
-    expected = common.expected(ctx, journal, found.target)
+def _print_plan(here: Surroundings, found: finding.Found, operation: LiveOperation) -> None:
+    expected = usual_seconds(here, found.target)
     masker = Masker()
     masker.learn(operation.secret_values().values())
     told = [f"would run {neutralise(found.target)} as {neutralise(masker.mask(operation.owner))}"]
@@ -117,7 +105,7 @@ def _print_plan(ctx: click.Context, found: finding.Found, operation: LiveOperati
     if values:
         told.append("parameters:")
     told += [f"  {name}={neutralise(masker.mask(str(value)))}" for name, value in values.items()]
-    common.print_lines(told)
+    print_lines(here, told)
 
 
 def _target_in(args: list[str], own: Iterable[click.Parameter], folder: Path) -> str | None:
@@ -145,10 +133,9 @@ def _target_in(args: list[str], own: Iterable[click.Parameter], folder: Path) ->
 
 def _options(parameter: params.Parameter) -> list[click.Option]:
     """Return the options that set `parameter`. Conversion is left to the parameter itself."""
-    variable = f"STAGERUN_{parameter.name.upper()}"
     about = parameter.help
     if parameter.secret:
-        return _secret_options(parameter, variable)
+        return _secret_options(parameter)
     flag = parameter.type is bool and not parameter.many
     kind = "|".join(map(str, parameter.choices)) if parameter.choices else parameter.type_name.removeprefix("list of ")
     default = None if parameter.required else parameter.to_json(parameter.default)
@@ -166,57 +153,40 @@ def _options(parameter: params.Parameter) -> list[click.Option]:
             default=None,
             metavar=None if flag else f"[{kind}]" if parameter.choices else _METAVARS.get(kind, kind.upper()),
             help=about.strip(),
-            envvar=variable,
+            envvar=parameter.variable,
         )
     ]
 
 
-def _secret_options(parameter: params.Parameter, variable: str) -> list[click.Option]:
+def _secret_options(parameter: params.Parameter) -> list[click.Option]:
     """A secret comes from a file or the environment: a command line can be read by every user of the machine."""
+    by_file = operations.option(parameter)
+
+    def read(ctx: click.Context, option: click.Parameter, value: str | None) -> Secret | None:
+        if value is not None:
+            return Secret(parameters.read_value(parameter.name, value))
+        needed = parameter.required and not ctx.resilient_parsing
+        return parameters.secret_value(parameter, needed=needed, by_file=f"{by_file} PATH")
 
     def refuse(ctx: click.Context, option: click.Parameter, value: object) -> None:
         if value is not None:
-            raise UsageError(
-                f"{parameter.name!r} is a secret and can't be given on the command line",
-                f"set {variable}, or give --{option.opts[0].lstrip('-')}-file PATH",
-            )
+            raise parameters.not_on_command_line(parameter, f"{by_file} PATH")
 
-    dashed = parameter.name.replace("_", "-")
     return [
         click.Option(
-            [f"--{dashed}-file", parameter.name],
+            [by_file, parameter.name],
             metavar="PATH",
-            help=f"{parameter.help}  [or as {variable}]".strip(),
-            callback=_read_secret(parameter, variable),
+            help=f"{parameter.help}  [or as {parameter.variable}]".strip(),
+            callback=read,
         ),
         click.Option(
-            [f"--{dashed}", f"{parameter.name}_refused"],
+            [by_file.removesuffix("-file"), f"{parameter.name}_refused"],
             hidden=True,
             callback=refuse,
             expose_value=False,
             is_eager=True,
         ),
     ]
-
-
-def _read_secret(
-    parameter: params.Parameter, variable: str
-) -> Callable[[click.Context, click.Parameter, str | None], Secret | None]:
-    def read(ctx: click.Context, option: click.Parameter, value: str | None) -> Secret | None:
-        if value is not None:
-            return Secret(common.read_parameter(parameter.name, value))
-        if variable in os.environ:
-            return Secret(os.environ[variable])
-        if not parameter.required or ctx.resilient_parsing:
-            return None
-        if sys.stdin is not None and sys.stdin.isatty():
-            return Secret(click.prompt(parameter.name, hide_input=True, err=True))
-        raise UsageError(
-            f"the secret {parameter.name!r} is missing",
-            f"set {variable}, or give --{option.opts[0].lstrip('-')} PATH",
-        )
-
-    return read
 
 
 def _given(operation: type[LiveOperation], values: dict[str, Any]) -> dict[str, Any]:

@@ -1,25 +1,26 @@
 """`stagerun show TARGET`: one operation in full."""
 
-from pathlib import Path
-
 import click
 
 from stagerun.authoring import finding
-from stagerun.commands import common
+from stagerun.commands.options import ENVIRONMENT, journal_option, json_option
+from stagerun.commands.printing import paint, print_json, print_lines
+from stagerun.commands.records import usual_seconds
+from stagerun.commands.surroundings import Surroundings, pass_surroundings
 from stagerun.commands.types import Target
 from stagerun.reports import operations
 
 
-@click.command("show", epilog=common.ENVIRONMENT)
+@click.command("show", epilog=ENVIRONMENT)
 @click.argument("target", type=Target())
-@common.journal_option
-@common.json_option
-@click.pass_context
-def command(ctx: click.Context, *, target: str, journal: Path | None, as_json: bool) -> None:
+@journal_option
+@json_option
+@pass_surroundings
+def command(here: Surroundings, *, target: str, as_json: bool) -> None:
     """Show one operation: parameters, stages, usual durations."""
-    found = finding.load(target, common.project_of(ctx).recipes)
-    expected = common.expected(ctx, journal, found.target)
+    found = finding.load(target, here.project.recipes)
+    expected = usual_seconds(here, found.target)
     if as_json:
-        common.print_json(operations.document(found, expected))
+        print_json(operations.document(found, expected))
     else:
-        common.print_lines(operations.operation(found, expected, common.paint()))
+        print_lines(here, operations.operation(found, expected, paint(here)))

@@ -1,12 +1,14 @@
 """`stagerun status [REF]`: one run and its chain."""
 
 import time
-from pathlib import Path
 
 import click
 
 from stagerun import events
-from stagerun.commands import common
+from stagerun.commands.options import ENVIRONMENT, journal_option, json_option, operation_option
+from stagerun.commands.printing import paint, print_json, print_lines
+from stagerun.commands.records import open_records
+from stagerun.commands.surroundings import Surroundings, pass_surroundings
 from stagerun.commands.types import Ref
 from stagerun.journal.reading import Records
 from stagerun.reports import documents
@@ -15,25 +17,25 @@ from stagerun.states import RunState
 from stagerun.view import RunView
 
 
-@click.command("status", epilog=common.ENVIRONMENT)
+@click.command("status", epilog=ENVIRONMENT)
 @click.argument("ref", type=Ref(), default="last")
-@common.operation_option
-@common.journal_option
-@common.json_option
-@click.pass_context
-def command(ctx: click.Context, *, ref: str, operation: str | None, journal: Path | None, as_json: bool) -> None:
+@operation_option
+@journal_option
+@json_option
+@pass_surroundings
+def command(here: Surroundings, *, ref: str, operation: str | None, as_json: bool) -> None:
     """Show one run and its chain.
 
     REF is a run's id, last (the default), last~1, last~2, …
     """
-    records = common.open_records(ctx, journal)
+    records = open_records(here)
     view = records.find(ref, operation)
     if as_json:
-        common.print_json(documents.run(view))
+        print_json(documents.run(view))
         return
-    report = Report(now=time.time(), paint=common.paint())
+    report = Report(now=time.time(), paint=paint(here))
     for link in records.chain(view):
-        common.print_lines(report.run(link, _last_line(records, link)))
+        print_lines(here, report.run(link, _last_line(records, link)))
 
 
 def _last_line(records: Records, view: RunView) -> str | None:

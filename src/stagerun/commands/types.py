@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from stagerun.commands.surroundings import surroundings_of
 from stagerun.errors import UsageError
 from stagerun.journal import opening
 from stagerun.journal.reading import Records
@@ -63,7 +64,7 @@ class Ref(click.ParamType[str]):
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
         from click.shell_completion import CompletionItem
 
-        path = settings.find(Path.cwd()).journal
+        path = surroundings_of(ctx).journal
         if not opening.has_runs(path):
             return []
         records = Records(opening.open_journal(path))
@@ -84,5 +85,5 @@ class Target(click.ParamType[str]):
 
         from stagerun.authoring import finding
 
-        listed = finding.listing(settings.find(Path.cwd()).recipes)
+        listed = finding.listing(surroundings_of(ctx).project.recipes)
         return [CompletionItem(each.target, help=each.help) for each in listed if each.target.startswith(incomplete)]

@@ -2,43 +2,34 @@
 
 import sys
 import time
-from pathlib import Path
 
 import click
 
 from stagerun import events
-from stagerun.commands import common, execution
+from stagerun.commands.display import DisplaySettings, choose_display, display_options
+from stagerun.commands.options import ENVIRONMENT, journal_option, operation_option
+from stagerun.commands.records import open_records
+from stagerun.commands.surroundings import Surroundings, pass_surroundings
 from stagerun.commands.types import Ref
 from stagerun.journal.following import follow
-from stagerun.machine.ci import System
 from stagerun.render.output import Output
 from stagerun.view import RunView, begin, fold
 
 
-@click.command("watch", epilog=common.ENVIRONMENT)
+@click.command("watch", epilog=ENVIRONMENT)
 @click.argument("ref", type=Ref(), default="last")
-@execution.display_options
-@common.operation_option
-@common.journal_option
-@click.pass_context
-def command(
-    ctx: click.Context,
-    /,
-    *,
-    ref: str,
-    progress: str,
-    timestamps: bool,
-    ci: System,
-    operation: str | None,
-    journal: Path | None,
-) -> int:
+@display_options
+@operation_option
+@journal_option
+@pass_surroundings
+def command(here: Surroundings, settings: DisplaySettings, *, ref: str, operation: str | None) -> int:
     """Show a run as it goes on, from its start to its end and along its chain.
 
     REF is a run's id, last (the default), last~1, last~2, … Ctrl-C ends the watching, not the run.
     """
-    records = common.open_records(ctx, journal)
+    records = open_records(here)
     run = records.find(ref, operation).id
-    display = execution.choose_display(Output(sys.stdout), progress=progress, timestamps=timestamps, system=ci)
+    display = choose_display(here, Output(sys.stdout), settings)
 
     view: RunView | None = None
     try:

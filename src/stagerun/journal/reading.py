@@ -14,6 +14,7 @@ from stagerun.journal.rows import Row
 from stagerun.journal.rules import Resumption
 from stagerun.journal.store import Store, Values
 from stagerun.states import RESUMABLE, TERMINAL, RunState
+from stagerun.text import suggestions
 from stagerun.view import RunView
 
 
@@ -186,12 +187,9 @@ class Records:
         self._store.close()
 
     def _near_operation(self, operation: str | None) -> str | None:
-        from difflib import get_close_matches
-
         column = "target" if operation and ":" in operation else "operation"
         known = [row["name"] for row in self._rows(self._store.names(column))]
-        near = get_close_matches(operation or "", known, 1)
-        return f"did you mean {near[0]!r}?" if near else None
+        return suggestions.did_you_mean(operation or "", known)
 
     def _conditions(
         self, *, operation: str | None = None, owner: str | None = None, since: float | None = None

@@ -11,7 +11,8 @@ from typing import Any, Final
 
 from stagerun.errors import ChildFailed, Interruption, RecipeError
 from stagerun.machine.interrupts import Interrupts, is_limit
-from stagerun.programs.process_tree import ProcessTree, adopt_orphans, dies_with
+from stagerun.machine.parents import adopt_orphans, dies_with
+from stagerun.programs.process_tree import ProcessTree
 from stagerun.programs.request import Completed, Request, how_it_ended
 from stagerun.programs.running import Running, Tell, start
 from stagerun.programs.streams import Cut

@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from functools import cache
 from typing import TYPE_CHECKING, Final
 
 from stagerun.machine.identity import start_time
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 GRACE: Final = 5.0
 _SWEEP: Final = 1.0
 _LOOK: Final = 0.05
-_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
 
 Wait = Callable[[float], object]
 
@@ -151,43 +149,11 @@ class ProcessTree:
             time.sleep(_LOOK / 5)
 
 
-def adopt_orphans() -> None:
-    """Become the parent of every descendant whose own parent dies, where the system can do that."""
-    with suppress(AttributeError, ValueError):  # no such signal, or not the main thread
-        # Whoever started us may not have wanted to know how children end; we do.
-        if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    if sys.platform == "linux":
-        _prctl()(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-
-
-def dies_with(parent: int, number: signal.Signals = signal.SIGTERM) -> Callable[[], None] | None:
-    """Return what a new process calls before it becomes another program, so that it gets a signal if `parent` dies."""
-    if sys.platform != "linux":
-        return None
-    prctl = _prctl()  # looked up now: between fork and exec a child of a threaded process may import nothing
-
-    def prepare() -> None:
-        prctl(_PR_SET_PDEATHSIG, int(number), 0, 0, 0)
-        if os.getppid() != parent:
-            os._exit(128 + number)
-
-    return prepare
-
-
 def _ticks() -> float:
     """Return now as Linux notes the start of processes (proc_pid_stat(5)); elsewhere no orphan becomes ours."""
     if sys.platform != "linux":
         return 0.0
     return time.clock_gettime(time.CLOCK_BOOTTIME) * os.sysconf("SC_CLK_TCK") // 1
-
-
-@cache
-def _prctl() -> Callable[..., int]:
-    import ctypes
-
-    function: Callable[..., int] = ctypes.CDLL(None).prctl
-    return function
 
 
 def _is_alive(process: "psutil.Process") -> bool:

@@ -15,7 +15,8 @@ from typing import Any, Final
 
 from stagerun.errors import ChildFailed
 from stagerun.machine.interrupts import Interrupts
-from stagerun.programs.process_tree import ProcessTree, dies_with
+from stagerun.machine.parents import dies_with
+from stagerun.programs.process_tree import ProcessTree
 from stagerun.programs.request import Request, input_of
 from stagerun.programs.streams import Cut, Lines
 from stagerun.programs.terminals import open_terminal, with_terminal

@@ -1,0 +1,15 @@
+"""The journal as the commands read it."""
+
+from stagerun.commands.surroundings import Surroundings
+from stagerun.journal import opening
+from stagerun.journal.reading import Records
+
+
+def open_records(here: Surroundings) -> Records:
+    """Open the journal for reading; UsageError if there is none yet."""
+    return Records(opening.open_existing(here.journal))
+
+
+def usual_seconds(here: Surroundings, target: str) -> dict[str, float]:
+    """Return the usual seconds of each stage of `target`, {} when nothing is known."""
+    return open_records(here).expected(target) if opening.has_runs(here.journal) else {}
