@@ -75,7 +75,7 @@ def command(
         )
     resumption = records.resumption(view, from_stage)
     found = _found(view, common.project_of(ctx).recipes)
-    instance = found.operation(owner=view.owner, **_values(found.operation, view, settings, files))
+    instance = found.make(owner=view.owner, **_values(found.operation, view, settings, files))
     plan = list(_plan(resumption, from_stage, found, (*settings, *files)))
     # A plan that nobody can read must not stop what it announces.
     with suppress(OSError):
