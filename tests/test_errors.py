@@ -1,5 +1,6 @@
 """What a person is told who asks for something that is not there, or whose recipe does not load."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -208,7 +209,10 @@ def test_a_recipe_that_does_not_import_is_told_with_its_own_lines_alone(
     what, *told = done.err.splitlines()
     assert (done.code, done.out) == (3, "")
     assert what.startswith(f"stagerun: recipe {name} ")
-    assert told == [line.format(file=file.resolve()) for line in frames]
+    # Python 3.13 marks calls, where older ones mark only parts of a line.
+    assert [line for line in told if not re.fullmatch(r" +~+\^+", line)] == [
+        line.format(file=file.resolve()) for line in frames
+    ]
     assert not project.journal.exists()
 
 

@@ -2,6 +2,9 @@
 
 import subprocess
 import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partialmethod, wraps
+from typing import Any
 
 import pytest
 
@@ -218,6 +221,201 @@ def test_an_operation_without_run_fails_and_says_what_to_write(bench: Bench) -> 
 
     assert view.error is not None
     assert (view.state, view.error.message) == ("failed", "Bare has no run(self, p)")
+
+
+def _line(kind: type[LiveOperation] | Callable[..., object]) -> str:
+    return f"({__file__}, line {kind.__code__.co_firstlineno})"  # type: ignore[union-attr]
+
+
+def bare() -> None: ...
+def with_self(self: object) -> None: ...
+def with_more(self: object, p: object, more: object) -> None: ...
+def by_keyword(self: object, *, p: object) -> None: ...
+def with_p(p: object) -> None: ...
+def with_defaults(self: object, p: object, more: int = 1, *rest: object, **named: object) -> None: ...
+def passed_on(*arguments: object) -> None: ...
+def generating(self: object, p: object) -> Iterator[int]:
+    yield 1
+
+
+async def waiting(self: object, p: object) -> None: ...
+async def waiting_and_generating(self: object, p: object) -> AsyncIterator[int]:
+    yield 1
+
+
+class Called:
+    def __call__(self, p: Progress) -> None: ...
+
+
+TAKE_P = "write def run(self, p)"
+TAKE_YIELD_OUT = "take the yield out: p.log, p.status and p.track say how far it is"
+NOT_YET = "write def run(self, p), and asyncio.run(...) in it"
+
+
+@pytest.mark.parametrize(
+    ("run", "function", "what", "hint"),
+    [
+        (bare, bare, "can't be called with p: too many positional arguments", TAKE_P),
+        (with_self, with_self, "can't be called with p: too many positional arguments", TAKE_P),
+        (with_more, with_more, "can't be called with p: missing a required argument: 'more'", TAKE_P),
+        (by_keyword, by_keyword, "can't be called with p: too many positional arguments", TAKE_P),
+        (classmethod(with_self), with_self, "can't be called with p: too many positional arguments", TAKE_P),
+        (staticmethod(bare), bare, "can't be called with p: too many positional arguments", TAKE_P),
+        (generating, generating, "is a generator, and calling it would do nothing", TAKE_YIELD_OUT),
+        (waiting, waiting, "is async; stagerun can't run it yet", NOT_YET),
+        (waiting_and_generating, waiting_and_generating, "is async; stagerun can't run it yet", NOT_YET),
+    ],
+)
+def test_a_run_that_can_not_work_is_refused_when_the_class_is_made(
+    run: object, function: Callable[..., object], what: str, hint: str
+) -> None:
+    with pytest.raises(RecipeError) as caught:
+        type("Broken", (LiveOperation,), {"run": run})
+
+    assert (caught.value.message, caught.value.hint) == (f"Broken: run {_line(function)} {what}", hint)
+
+
+def test_a_run_that_is_no_method_is_refused_when_the_class_is_made() -> None:
+    with pytest.raises(RecipeError) as caught:
+        type("Broken", (LiveOperation,), {"run": "all"})
+
+    assert (caught.value.message, caught.value.hint) == ("Broken: run is no method, but 'all'", TAKE_P)
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        with_defaults,
+        passed_on,
+        staticmethod(with_p),
+        classmethod(passed_on),
+        partialmethod(with_more, more=1),
+        Called(),
+    ],
+    ids=["defaults", "anything", "static", "of the class", "partial", "callable"],
+)
+def test_every_other_way_to_write_run_is_taken(bench: Bench, run: object) -> None:
+    operation: type[LiveOperation] = type("Fine", (LiveOperation,), {"run": run})
+
+    assert bench.run(operation()).state == "succeeded"
+
+
+def test_a_generator_that_a_decorator_runs_is_taken(bench: Bench) -> None:
+    done = list[int]()
+
+    def exhaust(function: Callable[..., Iterator[int]]) -> Callable[..., None]:
+        @wraps(function)
+        def run(*arguments: object) -> None:
+            done.extend(function(*arguments))
+
+        return run
+
+    operation: type[LiveOperation] = type("Fine", (LiveOperation,), {"run": exhaust(generating)})
+
+    assert (bench.run(operation()).state, done) == ("succeeded", [1])
+
+
+def init_without_owner(self: object, source: str) -> None: ...
+def init_with_more(self: LiveOperation, path: str, **given: Any) -> None:
+    LiveOperation.__init__(self, **given)
+
+
+def init_without_super(self: object, **given: object) -> None: ...
+
+
+HOW_TO_INIT = "write def __init__(self, **given), and call super().__init__(**given) in it before anything else"
+
+
+@pytest.mark.parametrize(
+    ("init", "why"),
+    [
+        (init_without_owner, "missing a required argument: 'source'"),
+        (init_with_more, "missing a required argument: 'path'"),
+        (init_without_super, "it does not call super().__init__"),
+    ],
+)
+def test_an_init_that_breaks_the_fields_is_refused_when_the_class_is_made(init: Callable[..., None], why: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        type("Broken", (LiveOperation,), {"__init__": init})
+
+    assert (caught.value.message, caught.value.hint) == (
+        f"Broken: its own __init__ {_line(init)} leaves it without its fields: {why}",
+        HOW_TO_INIT,
+    )
+
+
+def test_an_init_that_adds_to_the_fields_goes_on_working(bench: Bench) -> None:
+    class Adding(Import):
+        extra: str = "a"
+
+        def __init__(self, **given: Any) -> None:
+            super().__init__(**given)
+            self.seen = [self.limit, self.extra]
+
+    class Changing(Adding):
+        def __init__(self, *, limit: int = 5, **given: Any) -> None:
+            super().__init__(limit=limit * 2, **given)
+
+    operation = Changing(owner="alice", limit=4, extra="b")
+
+    assert (operation.seen, operation.owner, bench.run(operation).state) == ([8, "b"], "alice", "succeeded")
+    assert Changing().checked().seen == [10, "a"]
+
+
+def test_an_init_that_leads_nowhere_is_told_before_the_run_begins(project: Project) -> None:
+    project.recipe(
+        "one",
+        """
+class Rest:
+    def __init__(self, **given): ...
+
+class Lost(Rest, LiveOperation):
+    def __init__(self, **given):
+        super().__init__(**given)
+
+    def run(self, p): ...
+
+class Raising(LiveOperation):
+    def __init__(self, **given):
+        super().__init__(**given)
+        raise ValueError("no good")
+
+    def run(self, p): ...
+""",
+    )
+
+    lost, raising = (project.stagerun("run", f"one:{name}") for name in ("Lost", "Raising"))
+
+    file = project.root / "recipes" / "one.py"
+    why = "LiveOperation.__init__ was not called"
+    frames = f"""\
+Traceback (most recent call last):
+  File "{file}", line 15, in __init__
+    raise ValueError("no good")"""
+    assert (lost.code, lost.out, lost.err) == (
+        3,
+        "",
+        f"stagerun: Lost: its own __init__ ({file}, line 7) leaves it without its fields: {why}\n  {HOW_TO_INIT}\n",
+    )
+    assert (raising.code, raising.out, raising.err) == (
+        3,
+        "",
+        f"stagerun: operation one:Raising can't be made\n{frames}\nValueError: no good\n",
+    )
+    assert not project.journal.exists()
+
+
+def test_a_dataclass_of_an_operation_is_told_before_the_run_begins(project: Project) -> None:
+    project.recipe(
+        "one",
+        "from dataclasses import dataclass\n@dataclass\nclass Data(LiveOperation):\n    limit: int = 1\n"
+        "    def run(self, p): ...\n",
+    )
+
+    done = project.stagerun("run", "one")
+
+    told = "TypeError: Data.__init__() got an unexpected keyword argument 'owner'"
+    assert (done.code, done.err) == (3, f"stagerun: operation one:Data can't be made\n{told}\n  {HOW_TO_INIT}\n")
 
 
 def test_a_value_that_was_set_later_is_checked_before_the_operation_is_chained_to() -> None:

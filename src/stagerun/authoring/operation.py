@@ -1,6 +1,8 @@
 """LiveOperation: what a recipe author derives from. It declares; it never runs anything itself."""
 
+import inspect
 from collections.abc import Mapping
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Self, TypeVar
 
 from stagerun.authoring import params
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from stagerun.authoring.progress import Progress
 
 _STAGE_NAME_LIMIT: Final = 200
+HOW_TO_INIT: Final = "write def __init__(self, **given), and call super().__init__(**given) in it before anything else"
 
 # What the journal knows of a run, and every operation carries.
 _FIELDS: Final = (
@@ -113,6 +116,8 @@ class LiveOperation:
             name: each for base in reversed(cls.__mro__) for name, each in base.__dict__.get("_declared", {}).items()
         }
         _check_secrets(cls.__name__, cls.parameters)
+        _check_run(cls)
+        _check_init(cls)
 
     def __init__(self, *, owner: str | None = None, **given: Any) -> None:
         self.id: int | None = None
@@ -150,6 +155,8 @@ class LiveOperation:
 
     def checked(self) -> Self:
         """Return self when the parameters still hold what they declare; UsageError if not."""
+        if "stage_states" not in vars(self):
+            raise _broken_init(type(self), "LiveOperation.__init__ was not called")
         params.check(type(self).__name__, self.parameters, {name: getattr(self, name) for name in self.parameters})
         return self
 
@@ -157,6 +164,55 @@ class LiveOperation:
         """Take over what the journal knows of this run: the attributes of `record` that have a field here."""
         for name in _FIELDS:
             setattr(self, name, getattr(record, name))
+
+
+def _check_run(owner: type[LiveOperation]) -> None:
+    """Refuse a `run` that would do nothing, or can't be called: without this a run of it succeeds, or fails late."""
+    run = inspect.getattr_static(owner, "run")
+    function = run.__func__ if isinstance(run, staticmethod | classmethod) else run
+    if not isinstance(function, FunctionType):
+        if not callable(function) and not hasattr(function, "__get__"):
+            raise RecipeError(f"{owner.__name__}: run is no method, but {function!r}", "write def run(self, p)")
+        return
+    where = f"{owner.__name__}: run {_place(function)}"
+    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+        raise RecipeError(
+            f"{where} is async; stagerun can't run it yet", "write def run(self, p), and asyncio.run(...) in it"
+        )
+    if inspect.isgeneratorfunction(function):
+        raise RecipeError(
+            f"{where} is a generator, and calling it would do nothing",
+            "take the yield out: p.log, p.status and p.track say how far it is",
+        )
+    given = ("p",) if isinstance(run, staticmethod) else ("self", "p")
+    try:
+        inspect.signature(function, follow_wrapped=False).bind(*given)
+    except TypeError as error:
+        raise RecipeError(f"{where} can't be called with p: {error}", "write def run(self, p)") from None
+
+
+def _check_init(owner: type[LiveOperation]) -> None:
+    """Refuse an own `__init__` that does not take what every run gives it, or that sets no fields."""
+    init = owner.__init__
+    if init is LiveOperation.__init__ or not isinstance(init, FunctionType):
+        return
+    try:
+        inspect.signature(init, follow_wrapped=False).bind("self", owner=None, **owner.parameters)
+    except TypeError as error:
+        raise _broken_init(owner, str(error)) from None
+    if "__init__" not in inspect.unwrap(init).__code__.co_names:
+        raise _broken_init(owner, "it does not call super().__init__")
+
+
+def _broken_init(owner: type[LiveOperation], why: str) -> RecipeError:
+    init = owner.__init__
+    place = f" {_place(init)}" if isinstance(init, FunctionType) else ""
+    return RecipeError(f"{owner.__name__}: its own __init__{place} leaves it without its fields: {why}", HOW_TO_INIT)
+
+
+def _place(function: FunctionType) -> str:
+    code = function.__code__
+    return f"({code.co_filename}, line {code.co_firstlineno})"
 
 
 def _check_secrets(owner: str, parameters: Mapping[str, params.Parameter]) -> None:

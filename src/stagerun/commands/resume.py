@@ -73,7 +73,7 @@ def command(
         )
     resumption = records.resumption(view, from_stage)
     found = _found(view, here.project.recipes)
-    instance = found.operation(owner=view.owner, **_parameters(found.operation, view, set_, files))
+    instance = found.make(owner=view.owner, **_parameters(found.operation, view, set_, files))
     plan = list(_plan(resumption, from_stage, found, (*set_, *files)))
     # A plan that nobody can read must not stop what it announces.
     with suppress(OSError):

@@ -88,7 +88,7 @@ def command(
     see them with 'stagerun run TARGET --help'.
     """
     found: finding.Found = ctx.meta[_LOADED]
-    operation = found.operation(owner=owner, **_given(found.operation, given))
+    operation = found.make(owner=owner, **_given(found.operation, given))
     if dry_run:
         _print_plan(here, found, operation)
         return 0
