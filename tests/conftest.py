@@ -1,9 +1,8 @@
 """The stages of a test: a clock that only a test moves, a journal on disk, a project folder, the real command."""
 
+import functools
 import os
 import re
-import subprocess
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,25 +12,20 @@ from msgspec import structs
 
 from stagerun import LiveOperation, events
 from stagerun.authoring import finding
-from stagerun.engine.emitter import Emitter
-from stagerun.engine.runner import Runner
-from stagerun.journal.opening import open_journal
 from stagerun.journal.reading import Records
 from stagerun.journal.rules import Resumption
-from stagerun.journal.sqlite import schema
-from stagerun.journal.sqlite.store import SqliteStore
-from stagerun.journal.store import Store
-from stagerun.journal.writing import Journal
 from stagerun.machine.clock import Clock
 from stagerun.machine.interrupts import Interrupts
 from stagerun.render.output import Output
 from stagerun.render.plain import Plain
 from stagerun.sinks import Sink
-from stagerun.text.masking import Masker
 from stagerun.view import RunView
+from tests.journals import Opened, records_of
+from tests.serving import SCRIPT, Command, Server
 
 
-STAGERUN = Path(sys.executable).with_name("stagerun")
+REPOSITORY = Path(__file__).parents[1]
+STAGERUN = SCRIPT
 START = 1_800_000_000.0
 
 # What a machine sets that would change what the command prints.
@@ -95,13 +89,6 @@ class Seen(Sink):
         return [entry.event for entry in apart(self.entries)]
 
 
-def runner_on(store: Store, *sinks: Sink, interrupts: Interrupts, clock: Clock) -> Runner:
-    """Return a runner that works on the journal of `store`."""
-    masker = Masker()
-    emitter = Emitter(Journal(store), sinks, clock, interrupts, masker)
-    return Runner(outlet=emitter, memory=Records(store), interrupts=interrupts, masker=masker, clock=clock)
-
-
 @dataclass
 class Bench:
     """Runs operations in this process, on a real journal, with a clock that the test moves."""
@@ -123,18 +110,17 @@ class Bench:
         return (self.folder / "plain.txt").read_text()
 
     def run(self, operation: LiveOperation, *sinks: Sink, resumption: Resumption | None = None) -> RunView:
-        connection = schema.open_for_writing(self.path)
-        connection.set_trace_callback(self.statements.append)
+        opened = Opened(self.path)
+        opened.connection.set_trace_callback(self.statements.append)
         with (self.folder / "plain.txt").open("a") as stream:
             plain = Plain(Output(stream), timestamps=self.timestamps)
-            store, clock = SqliteStore(connection, self.path), self.clock.as_clock()
-            runner = runner_on(store, self.seen, plain, *sinks, interrupts=self.interrupts, clock=clock)
+            runner = opened.runner(self.seen, plain, *sinks, interrupts=self.interrupts, clock=self.clock.as_clock())
             kind = type(operation)
             found = finding.Found(operation=kind, target=f"demo:{kind.__name__}", recipe="demo", source=None)
             try:
                 return runner.run(found, operation, resumption=resumption)
             finally:
-                connection.close()
+                opened.close()
 
     def resume(self, operation: LiveOperation, from_stage: str | None = None) -> RunView:
         """Go on from the newest run, as another process would."""
@@ -145,7 +131,7 @@ class Bench:
         return self.run(operation, resumption=resumption)
 
     def records(self) -> Records:
-        return Records(open_journal(self.path))
+        return records_of(self.path)
 
 
 @pytest.fixture
@@ -162,6 +148,21 @@ class Done:
     err: str
 
 
+def _environ() -> dict[str, str]:
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}
+    return environ | {"LOGNAME": "alice", "TERM": "xterm-256color", "PYTHONUTF8": "1"}
+
+
+@functools.cache
+def _server() -> Server:
+    return Server(_environ())
+
+
+def pytest_sessionfinish() -> None:
+    if _server.cache_info().currsize:
+        _server().close()
+
+
 @dataclass
 class Project:
     """A project folder with recipes, and the real command run in it."""
@@ -174,37 +175,28 @@ class Project:
         file.write_text("from stagerun import LiveOperation, Progress, OperationCancelled, Secret\n" + source)
         return file
 
-    def start(self, *arguments: str, environ: Mapping[str, str] | None = None) -> "subprocess.Popen[str]":
-        return subprocess.Popen(
-            [STAGERUN, *arguments],
-            cwd=self.root,
-            env=self.environ | dict(environ or {}),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            encoding="utf-8",
-        )
+    def start(self, *arguments: str, environ: Mapping[str, str] | None = None, fresh: bool = False) -> Command:
+        """Start the command; with `fresh` in an interpreter that has imported nothing yet."""
+        return _server().start(arguments, cwd=self.root, environ=self.environ | dict(environ or {}), fresh=fresh)
 
     def stagerun(self, *arguments: str, environ: Mapping[str, str] | None = None) -> Done:
         with self.start(*arguments, environ=environ) as process:
             out, err = process.communicate(timeout=60)
-        return Done(process.returncode, out, err)
+        return Done(process.wait(), out, err)
 
     @property
     def journal(self) -> Path:
         return self.root / ".stagerun" / "journal.db"
 
     def records(self) -> Records:
-        return Records(open_journal(self.journal))
+        return records_of(self.journal)
 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
     root = tmp_path / "project"
     (root / "recipes").mkdir(parents=True)
-    environ = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}
-    return Project(root, environ | {"LOGNAME": "alice", "TERM": "xterm-256color", "PYTHONUTF8": "1"})
+    return Project(root, _environ())
 
 
 @pytest.fixture

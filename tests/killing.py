@@ -23,17 +23,12 @@ import sqlite_utils  # noqa: F401 - so that no fork has to
 from stagerun import LiveOperation, Progress
 from stagerun.authoring import finding
 from stagerun.errors import JournalError
-from stagerun.journal.opening import open_journal
 from stagerun.journal.reading import Records
-from stagerun.journal.sqlite import schema
-from stagerun.journal.sqlite.store import SqliteStore
-from stagerun.journal.writing import Journal
 from stagerun.machine.clock import Clock
-from stagerun.machine.interrupts import Interrupts
 from stagerun.states import RESUMABLE, RunState
 from stagerun.view import RunView
 from tests import rebuild
-from tests.conftest import runner_on
+from tests.journals import Opened, make, records_of
 
 
 class Effects:
@@ -152,11 +147,10 @@ class Mortal:
 
 def live(operation: type[LiveOperation], path: Path, moment: int) -> None:
     """Run `operation`, or resume it where an earlier life left it; die at `moment`, or never for 0."""
-    connection = schema.open_for_writing(path)
-    mortal = cast("sqlite3.Connection", Mortal(connection, moment))
-    journal, records = Journal(SqliteStore(mortal, path)), Records(SqliteStore(connection, path))
+    opened = Opened(path, through=lambda connection: cast("sqlite3.Connection", Mortal(connection, moment)))
+    records = opened.records
     for crashed in records.unrecorded_crashes():
-        journal.record_crash(crashed)
+        opened.journal.record_crash(crashed)
     before = records.newest_resumable()
     if before is None and records.history(limit=1):
         return  # the life before died after its last word
@@ -165,8 +159,7 @@ def live(operation: type[LiveOperation], path: Path, moment: int) -> None:
         operation = next(each for each in (*FIXTURES.values(), Second) if each.__name__ == before.plan.operation)
     found = finding.Found(operation=operation, target=f"demo:{operation.__name__}", recipe="demo", source=None)
     # The ticker writes at moments of its own; here only the numbered ones count.
-    runner = runner_on(SqliteStore(mortal, path), interrupts=Interrupts(), clock=Clock(tick=3600))
-    runner.run(found, operation(owner="demo"), resumption=resumption)
+    opened.runner(clock=Clock(tick=3600)).run(found, operation(owner="demo"), resumption=resumption)
 
 
 def in_a_fork(act: Callable[[], None]) -> int:
@@ -201,7 +194,7 @@ def violations(path: Path) -> list[str]:
         found.append(f"integrity: {integrity}")
     if version == 0:
         return found
-    records = Records(open_journal(path))
+    records = records_of(path)
     runs = records.history(limit=1000)
     records.close()
     found += [f"run {run.id} is shown {run.state}" for run in runs if run.state in (RunState.RUNNING, RunState.PENDING)]
@@ -233,7 +226,7 @@ def after_resume(path: Path) -> list[str]:
         first = lines.index(f"left {stage}")
         if f"left {stage}" in lines[first + 1 :] and f"again {stage}" not in lines[first + 1 :]:
             found.append(f"stage {stage} was entered again without being told that it was done before")
-    records = Records(open_journal(path))
+    records = records_of(path)
     newest = records.history(limit=1)
     open_runs = [run.id for run in records.history(limit=1000) if _is_open(records, run)]
     records.close()
@@ -314,7 +307,7 @@ def _short_life(operation: type[LiveOperation], path: Path, seconds: float) -> N
 def main(mode: str, place: str, *more: str) -> int:
     global effects  # noqa: PLW0603 - one process lives one life
     if mode == "prepare":
-        schema.open_for_writing(Path(place)).close()
+        make(Path(place))
     elif mode == "life":
         effects = Effects(Path(more[0]))
         try:

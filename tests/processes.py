@@ -1,16 +1,14 @@
 """Real processes under the eye of a test: started, read line by line, held at a gate, and never left behind."""
 
 import re
-import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 
-from stagerun.journal.reading import Records
-from stagerun.journal.sqlite import schema
-from stagerun.journal.sqlite.store import SqliteStore
 from stagerun.view import RunView
 from tests.conftest import Done, Project
+from tests.journals import reading, select
+from tests.serving import Command
 
 
 # What recipes of these tests start with: a gate holds a run until the test creates the file.
@@ -28,9 +26,7 @@ def open_gate(project: Project, name: str) -> None:
 
 
 @contextmanager
-def running(
-    project: Project, *arguments: str, environ: Mapping[str, str] | None = None
-) -> Iterator["subprocess.Popen[str]"]:
+def running(project: Project, *arguments: str, environ: Mapping[str, str] | None = None) -> Iterator[Command]:
     """Start the command; kill it when the block is left and it still runs."""
     process = project.start(*arguments, environ=environ)
     try:
@@ -40,7 +36,7 @@ def running(
         process.communicate()
 
 
-def read_until(process: "subprocess.Popen[str]", line: str) -> str:
+def read_until(process: Command, line: str) -> str:
     """Return what the process prints up to and with `line`."""
     assert process.stdout is not None
     text = ""
@@ -51,7 +47,7 @@ def read_until(process: "subprocess.Popen[str]", line: str) -> str:
     return text
 
 
-def finish(process: "subprocess.Popen[str]") -> Done:
+def finish(process: Command) -> Done:
     """Return the rest of what the process prints and how it ends."""
     assert process.stdout is not None
     assert process.stderr is not None
@@ -78,13 +74,12 @@ def until(condition: Callable[[], object]) -> None:
 
 
 def look(project: Project, run: int) -> RunView:
-    with closing(schema.open_for_reading(project.journal)) as connection:
-        return Records(SqliteStore(connection, project.journal)).find(str(run))
+    with reading(project.journal) as records:
+        return records.find(str(run))
 
 
 def rows(project: Project, sql: str, *values: object) -> list[tuple[object, ...]]:
-    with closing(schema.open_for_reading(project.journal)) as connection:
-        return connection.execute(sql, values).fetchall()
+    return select(project.journal, sql, *values)
 
 
 def everything(project: Project) -> dict[str, list[tuple[object, ...]]]:

@@ -12,25 +12,18 @@ import time
 from pathlib import Path
 
 from stagerun import events
-from stagerun.engine.emitter import Emitter
 from stagerun.errors import OperationCancelled
-from stagerun.journal.opening import open_journal
-from stagerun.journal.reading import Records
-from stagerun.journal.sqlite import schema
-from stagerun.journal.sqlite.store import SqliteStore
-from stagerun.journal.writing import Journal
-from stagerun.machine.clock import Clock
 from stagerun.machine.interrupts import Interrupts
-from stagerun.text.masking import Masker
+from tests.journals import Opened, records_of
 
 
 def main(rounds: int, folder: Path) -> dict[str, int]:
     path = folder / "journal.db"
-    connection = schema.open_for_writing(path)
-    reader = Records(open_journal(path))
+    opened = Opened(path)
+    reader = records_of(path)
     interrupts = Interrupts()
     interrupts.install()
-    emitter = Emitter(Journal(SqliteStore(connection, path)), [], Clock(), interrupts, Masker())
+    emitter = opened.emitter(interrupts=interrupts)
     plan = events.RunCreated(target="demo:Storm", recipe="demo", operation="Storm", stages=(), owner="demo")
     run = emitter.create(plan, exclusive=False).id
     emitter.emit(events.RunStarted())
@@ -49,7 +42,7 @@ def main(rounds: int, folder: Path) -> dict[str, int]:
             report["raised"] += 1
         _join(sender)
         report["inside"] += emitter.view is not before
-        report["open"] += connection.in_transaction
+        report["open"] += opened.connection.in_transaction
         assert emitter.view is not None
         report["ambiguous"] += reader.find(str(run)).result_context != emitter.view.result_context
     interrupts.close()

@@ -5,14 +5,14 @@ import select
 import signal
 import subprocess
 from collections.abc import Callable, Mapping
-from contextlib import closing, suppress
+from contextlib import suppress
 
 import pytest
 
 from stagerun import LiveOperation, OperationCancelled, Progress
-from stagerun.journal.sqlite import schema
 from stagerun.states import RunState, StageState
 from tests.conftest import STAGERUN, Bench, Project
+from tests.journals import change
 from tests.processes import (
     GATE,
     everything,
@@ -199,8 +199,7 @@ def test_a_request_in_the_journal_alone_stops_a_run_that_no_signal_reaches(proje
 
     with running(project, "run", "sleeper") as run:
         read_until(run, "ready")
-        with closing(schema.open_for_writing(project.journal)) as connection:
-            connection.execute("INSERT INTO cancel_requests VALUES (1, 0.0, 'bob')")
+        change(project.journal, "INSERT INTO cancel_requests VALUES (1, 0.0, 'bob')")
         ended = finish(run)
 
     assert (ended.code, ended.err) == (-signal.SIGTERM, "")
@@ -222,8 +221,7 @@ class Counter(LiveOperation):
 
     with running(project, "run", "counter", "--progress", "quiet") as run:
         until(lambda: _has_run(project) and logged(project, 1))
-        with closing(schema.open_for_writing(project.journal)) as connection:
-            connection.execute("INSERT INTO cancel_requests VALUES (2, 0.0, 'bob')")
+        change(project.journal, "INSERT INTO cancel_requests VALUES (2, 0.0, 'bob')")
         # The owner looks for requests after each batch of lines, so at least once between two batches.
         for _ in range(3):
             known = len(logged(project, 1))

@@ -9,7 +9,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,12 @@ import pytest
 
 from stagerun import ChildFailed, LiveOperation, Progress, Secret, events
 from stagerun.errors import RecipeError
-from stagerun.journal.sqlite import schema
 from stagerun.programs.children import Completed
 from stagerun.sinks import Sink
 from stagerun.states import RunState
 from stagerun.view import RunView
 from tests.conftest import STAGERUN, Bench, Project
+from tests.journals import select
 from tests.processes import logged, rows, running, until
 
 
@@ -60,9 +60,8 @@ def run(bench: Bench, body: Body, *sinks: Sink) -> RunView:
 
 def journaled(bench: Bench) -> list[Line]:
     """Return the lines of all runs as the journal has them."""
-    with closing(schema.open_for_reading(bench.path)) as connection:
-        rows = connection.execute("SELECT data FROM events WHERE kind = 'log' ORDER BY run_id, seq").fetchall()
-    logs = [json.loads(data) for (data,) in rows]
+    rows = select(bench.path, "SELECT data FROM events WHERE kind = 'log' ORDER BY run_id, seq")
+    logs = [json.loads(str(data)) for (data,) in rows]
     return [(line, each["level"], each["stream"]) for each in logs for line in each["text"].split("\n")]
 
 

@@ -3,7 +3,6 @@
 import json
 import signal
 import sqlite3
-import subprocess
 import time
 from collections.abc import Callable
 from typing import Any, Final
@@ -13,6 +12,7 @@ import pytest
 from stagerun.events import Log
 from stagerun.states import RunState, StageState
 from tests.conftest import Project
+from tests.serving import Command
 
 
 PROCESSES: Final = 8
@@ -51,12 +51,12 @@ class Waiting(LiveOperation):
 Wait = Callable[[Callable[[], object]], None]
 
 
-def _finish(processes: "list[subprocess.Popen[str]]") -> list[tuple[int, str, str]]:
+def _finish(processes: list[Command]) -> list[tuple[int, str, str]]:
     ends = []
     for process in processes:
         with process:
             out, err = process.communicate(timeout=90)
-        ends.append((process.returncode, err, out.splitlines()[-1][:15] if out else ""))
+        ends.append((process.wait(), err, out.splitlines()[-1][:15] if out else ""))
     return ends
 
 

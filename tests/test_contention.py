@@ -16,14 +16,13 @@ from msgspec.structs import replace
 
 from stagerun import LiveOperation, Progress, cli
 from stagerun.errors import JournalError
-from stagerun.journal.opening import open_journal
-from stagerun.journal.reading import Records
 from stagerun.journal.sqlite import database, schema
-from stagerun.journal.sqlite.store import SqliteStore
 from stagerun.machine import identity
 from stagerun.states import RunState
 from tests import rebuild
-from tests.conftest import Bench, Project
+from tests.conftest import REPOSITORY, Bench, Project
+from tests.journals import reading, records_of
+from tests.serving import Command
 
 
 WRITERS = 50
@@ -34,28 +33,21 @@ import sys
 from pathlib import Path
 
 from stagerun import events
-from stagerun.journal.sqlite import schema
-from stagerun.machine.interrupts import Interrupts
-from stagerun.journal.writing import Journal
-from stagerun.journal.opening import open_journal
-from stagerun.journal.sqlite.store import SqliteStore
-from stagerun.text.masking import Masker
-from stagerun.engine.emitter import Emitter
-from stagerun.machine.clock import Clock
 from stagerun.states import RunState
+from tests.journals import Opened
 
 path = Path(sys.argv[1])
 print("ready", flush=True)
 sys.stdin.readline()
-connection = schema.open_for_writing(path)
-emitter = Emitter(Journal(SqliteStore(connection, path)), [], Clock(), Interrupts(), Masker())
+opened = Opened(path)
+emitter = opened.emitter()
 plan = events.RunCreated(target="demo:Write", recipe="demo", operation="Write", stages=(), owner=sys.argv[2])
 emitter.create(plan, exclusive=False)
 emitter.emit(events.RunStarted())
 for number in range({TRANSACTIONS - 3}):
     emitter.emit(events.ResultSet(result={{"number": number}}))
 emitter.emit(events.RunFinished(state=RunState.SUCCEEDED, seconds=0.0, exit_code=0))
-connection.close()
+opened.close()
 """
 
 
@@ -64,6 +56,7 @@ def test_fifty_processes_write_twenty_transactions_each_into_a_new_journal_witho
     writers = [
         subprocess.Popen(
             [sys.executable, "-c", WRITER, str(path), f"writer-{number}"],
+            env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -82,9 +75,8 @@ def test_fifty_processes_write_twenty_transactions_each_into_a_new_journal_witho
     ends = [(*writer.communicate(timeout=100), writer.returncode) for writer in writers]
 
     assert ends == [("", "", 0)] * WRITERS
-    records = Records(open_journal(path))
-    runs = records.history(limit=2 * WRITERS)
-    records.close()
+    with reading(path) as records:
+        runs = records.history(limit=2 * WRITERS)
     assert sorted(run.owner for run in runs) == sorted(f"writer-{number}" for number in range(WRITERS))
     assert {run.state for run in runs} == {RunState.SUCCEEDED}
     assert {run.id: run for run in runs} == rebuild.views(path)
@@ -117,7 +109,7 @@ class Meet(LiveOperation):
 """
 
 
-def _any_is_over(rivals: "list[subprocess.Popen[str]]") -> bool:
+def _any_is_over(rivals: list[Command]) -> bool:
     return any(rival.poll() is not None for rival in rivals)
 
 
@@ -444,7 +436,7 @@ def test_a_run_on_a_network_file_system_is_warned_of_once(
         "",
         f"stagerun: warning: journal {path} lies on a network file system\n  one process at a time can use it safely\n",
     )
-    assert Records(open_journal(path)).find("1").state is RunState.SUCCEEDED
+    assert records_of(path).find("1").state is RunState.SUCCEEDED
 
 
 def test_a_run_of_another_container_is_alive_as_long_as_it_gives_signs_of_life(bench: Bench) -> None:
@@ -455,10 +447,8 @@ def test_a_run_of_another_container_is_alive_as_long_as_it_gives_signs_of_life(b
             with closing(sqlite3.connect(bench.path)) as connection, connection:
                 connection.execute("UPDATE runs SET pid_namespace = 'pid:[1]', seen_on = 1000.0")
             for age in (59.0, 61.0):
-                now = partial(float, 1000.0 + age)
-                records = Records(SqliteStore(schema.open_for_reading(bench.path), bench.path, now=now))
-                seen.append(records.find("1").state)
-                records.close()
+                with reading(bench.path, now=partial(float, 1000.0 + age)) as records:
+                    seen.append(records.find("1").state)
 
     bench.run(Elsewhere())
 

@@ -6,23 +6,20 @@ import re
 import signal
 import subprocess
 import sys
-from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 
 from stagerun import events
-from stagerun.journal.reading import Records
 from stagerun.journal.rules import SILENCE
-from stagerun.journal.sqlite import database, schema
-from stagerun.journal.sqlite.store import SqliteStore
-from stagerun.journal.writing import Journal
 from stagerun.machine import identity
 from stagerun.machine.identity import Process, current_process
 from stagerun.states import RunState, StageState
 from stagerun.view import RunView, fold
 from tests.conftest import START, Project
+from tests.journals import reading, writing
 from tests.processes import (
     GATE,
     everything,
@@ -133,11 +130,11 @@ def test_the_duration_of_a_crashed_run_does_not_grow(project: Project) -> None:
     process = look(project, 1).process
 
     views = []
-    with closing(schema.open_for_reading(project.journal)) as connection:
-        for later in (0.0, 100_000.0):
-            now = rows(project, "SELECT seen_on + ? FROM runs", later)[0][0]
-            assert isinstance(now, float)
-            views += [Records(SqliteStore(connection, project.journal, now=lambda now=now: now)).find("1")]  # type: ignore[misc]
+    for later in (0.0, 100_000.0):
+        now = rows(project, "SELECT seen_on + ? FROM runs", later)[0][0]
+        assert isinstance(now, float)
+        with reading(project.journal, now=partial(float, now)) as records:
+            views.append(records.find("1"))
     project.stagerun("cancel", "1")
     recorded = look(project, 1)
 
@@ -151,8 +148,8 @@ def test_a_recorded_crash_is_the_same_in_the_tables_and_in_the_events(project: P
 
     project.stagerun("cancel", "1")
 
-    with closing(schema.open_for_reading(project.journal)) as connection:
-        entries = list(Records(SqliteStore(connection, project.journal)).entries(1))
+    with reading(project.journal) as records:
+        entries = list(records.entries(1))
     view = fold(before, entries[0])
     for entry in entries[1:]:
         view = fold(view, entry)
@@ -210,11 +207,10 @@ def test_a_crash_that_two_have_seen_is_recorded_by_the_first(project: Project) -
     _kill_victim(project)
     seen = look(project, 1)
 
-    with closing(schema.open_for_writing(project.journal)) as connection:
-        journal = Journal(SqliteStore(connection, project.journal))
-        journal.record_crash(seen)
+    with writing(project.journal) as opened:
+        opened.journal.record_crash(seen)
         once = everything(project)
-        journal.record_crash(seen)
+        opened.journal.record_crash(seen)
 
     assert everything(project) == once
     assert len(rows(project, "SELECT seq FROM events WHERE kind = 'run_finished'")) == 1
@@ -252,9 +248,8 @@ def test_a_frozen_process_that_was_recorded_as_crashed_can_not_write_any_more(pr
         until(lambda: logged(project, 1) == ["loaded", "half way"])
         run.send_signal(signal.SIGSTOP)
         view = look(project, 1)
-        with closing(schema.open_for_writing(project.journal)) as connection:
-            crash = events.Entry(1, 0, view.created_on + 1.0, _crash_of(view))
-            Journal(SqliteStore(connection, project.journal)).record_crash(fold(view, crash))
+        with writing(project.journal) as opened:
+            opened.journal.record_crash(fold(view, events.Entry(1, 0, view.created_on + 1.0, _crash_of(view))))
         buried = everything(project)
         open_gate(project, "go")
         run.send_signal(signal.SIGCONT)
@@ -371,13 +366,14 @@ def _begin_elsewhere(path: Path) -> None:
         pid=process.pid,
         process_started=process.started,
     )
-    with closing(schema.open_for_writing(path)) as connection:
-        journal = Journal(SqliteStore(connection, path))
-        view = journal.commit(lambda: journal.create(events.Entry(0, 1, START, plan)))
+    with writing(path) as opened:
+        journal = opened.journal
+        with opened.transaction():
+            view = journal.create(events.Entry(0, 1, START, plan))
         begun = events.Entry(1, 2, START, events.RunStarted())
         entered = events.Entry(1, 3, START + 2, events.StageEntered(stage="Load", index=0))
         running = fold(fold(view, begun), entered)
-        with database.transaction(connection):
+        with opened.transaction():
             journal.append([begun], fold(view, begun), view.state)
             journal.append([entered], running, running.state)
         journal.beat(running, START + 5)
@@ -390,8 +386,8 @@ def test_a_run_on_another_host_is_dead_after_a_minute_of_silence(tmp_path: Path,
     path = tmp_path / "journal.db"
     _begin_elsewhere(path)
 
-    with closing(schema.open_for_reading(path)) as connection:
-        view = Records(SqliteStore(connection, path, now=lambda: START + 5 + age)).find("1")
+    with reading(path, now=lambda: START + 5 + age) as records:
+        view = records.find("1")
 
     assert view.state == state
 
@@ -400,8 +396,8 @@ def test_a_run_that_fell_silent_ended_with_its_last_sign_of_life(tmp_path: Path)
     path = tmp_path / "journal.db"
     _begin_elsewhere(path)
 
-    with closing(schema.open_for_reading(path)) as connection:
-        view = Records(SqliteStore(connection, path, now=lambda: START + 100_000)).find("1")
+    with reading(path, now=lambda: START + 100_000) as records:
+        view = records.find("1")
 
     assert (view.finished_on, view.seconds) == (START + 5, 5.0)
     assert [(stage.state, stage.seconds) for stage in view.stages] == [(StageState.FAILED, 3.0)]

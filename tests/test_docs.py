@@ -12,9 +12,9 @@ from msgspec.structs import fields
 
 from stagerun import LiveOperation, events
 from stagerun.cli import cli
-from stagerun.journal.sqlite import schema
 from stagerun.machine.settings import SETTINGS
 from tests.conftest import Bench, Project
+from tests.journals import make, select
 
 
 ROOT = Path(__file__).parents[1]
@@ -160,9 +160,8 @@ def test_every_key_of_a_log_line_and_of_a_listed_or_shown_operation_is_documente
 
 @pytest.mark.parametrize("table", ["events", "runs", "stages", "checkpoints", "cancel_requests"])
 def test_every_column_of_the_journal_is_documented_with_its_type_and_no_other_is(tmp_path: Path, table: str) -> None:
-    connection = schema.open_for_writing(tmp_path / "journal.db")
-    columns = connection.execute("SELECT name, lower(type) FROM pragma_table_info(?)", (table,)).fetchall()
-    connection.close()
+    make(tmp_path / "journal.db")
+    columns = select(tmp_path / "journal.db", "SELECT name, lower(type) FROM pragma_table_info(?)", table)
 
     documented = [(row[0], row[1]) for row in _tables(_sections("journal.md")[table])[0]]
 

@@ -294,7 +294,7 @@ def _signalled(project: Project, wait_until: WaitUntil, number: signal.Signals) 
         wait_until((project.root / "ready").exists)
         process.send_signal(number)
         out, err = process.communicate(timeout=60)
-    return Done(process.returncode, out, err)
+    return Done(process.wait(), out, err)
 
 
 @pytest.mark.parametrize("number", SIGNALS)

@@ -23,7 +23,7 @@ from stagerun import LiveOperation, Progress, events
 from stagerun.errors import RecipeError
 from stagerun.states import RunState, StageState
 from stagerun.view import RunView
-from tests.conftest import STAGERUN, Bench, Project
+from tests.conftest import REPOSITORY, STAGERUN, Bench, Project
 from tests.processes import (
     GATE,
     everything,
@@ -1602,18 +1602,10 @@ from pathlib import Path
 
 from stagerun import LiveOperation
 from stagerun.authoring import finding
-from stagerun.journal.sqlite import schema
 from stagerun.machine.interrupts import Interrupts
-from stagerun.journal.writing import Journal
-from stagerun.journal.sqlite.store import SqliteStore
-from stagerun.journal.reading import Records
-from stagerun.engine.emitter import Emitter
-from stagerun.engine.runner import Runner
-from stagerun.machine.clock import Clock
-from stagerun.text.masking import Masker
+from tests.journals import Opened
 
-path = Path("storm.db")
-connection = schema.open_for_writing(path)
+opened = Opened(Path("storm.db"))
 
 
 class Demo(LiveOperation):
@@ -1625,10 +1617,7 @@ found = finding.Found(operation=Demo, target="demo:Demo", recipe="demo", source=
 for number in range(200):
     interrupts = Interrupts()
     interrupts.install()
-    store, clock, masker = SqliteStore(connection, path), Clock(), Masker()
-    emitter = Emitter(Journal(store), [], clock, interrupts, masker)
-    runner = Runner(outlet=emitter, memory=Records(store), interrupts=interrupts, masker=masker, clock=clock)
-    view = runner.run(found, Demo(owner="demo"), timeout=random.uniform(0.02, 0.06))
+    view = opened.runner(interrupts=interrupts).run(found, Demo(owner="demo"), timeout=random.uniform(0.02, 0.06))
     interrupts.restore()
     threads = [each for each in threading.enumerate() if each.name.startswith("stagerun-map")]
     for each in threads:
@@ -1642,7 +1631,13 @@ for number in range(200):
 
 def test_a_limit_at_any_moment_of_a_map_leaves_no_thread_behind(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", STORM], cwd=tmp_path, capture_output=True, text=True, timeout=110, check=False
+        [sys.executable, "-c", STORM],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
     )
 
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

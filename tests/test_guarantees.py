@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from stagerun.journal.sqlite import schema
 from tests.conftest import STAGERUN, Project
+from tests.journals import Opened
 
 
 TESTS = Path(__file__).parent
@@ -41,9 +41,10 @@ def test_each_promise_on_the_page_names_what_holds_it() -> None:
 def test_a_commit_survives_a_power_cut_unless_the_configuration_says_otherwise(
     tmp_path: Path, durable: bool, synchronous: int
 ) -> None:
-    with closing(schema.open_for_writing(tmp_path / "journal.db", durable=durable)) as connection:
+    with closing(Opened(tmp_path / "journal.db", durable=durable)) as opened:
         found = [
-            connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous", "fullfsync")
+            opened.connection.execute(f"PRAGMA {name}").fetchone()[0]
+            for name in ("journal_mode", "synchronous", "fullfsync")
         ]
 
     assert found == ["wal", synchronous, 1]

@@ -11,19 +11,13 @@ from typing import Final
 import pytest
 
 from stagerun import LiveOperation, Progress, events
-from stagerun.engine.emitter import Emitter
 from stagerun.errors import JournalError
-from stagerun.journal.opening import open_journal
-from stagerun.journal.reading import Records
-from stagerun.journal.sqlite import schema
-from stagerun.journal.writing import Journal
-from stagerun.machine.interrupts import Interrupts
 from stagerun.sinks import Sink
 from stagerun.states import RunState, StageState
-from stagerun.text.masking import Masker
 from stagerun.view import RunView
 from tests import rebuild
 from tests.conftest import START, Bench, HandClock, Project, apart
+from tests.journals import Opened, change, records_of
 
 
 PLAN: Final = events.RunCreated(target="demo:Op", recipe="demo", operation="Op", stages=("Only",), owner="alice")
@@ -39,7 +33,7 @@ class SecondReader(Sink):
     written: list[int] = field(default_factory=list)
 
     def update(self, entry: events.Entry, view: RunView) -> None:
-        records = Records(open_journal(self.path))
+        records = records_of(self.path)
         entries = list(records.entries(view.id))
         if isinstance(entry.event, events.Fact):
             self.told.append((entry, view))
@@ -122,7 +116,7 @@ def test_pulses_wait_and_are_written_before_the_next_fact(bench: Bench) -> None:
 
 def test_256_kib_are_written_without_waiting_for_a_fact(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
-    emitter = Emitter(Journal(open_journal(path, write=True)), [], HandClock().as_clock(), Interrupts(), Masker())
+    emitter = Opened(path).emitter(clock=HandClock().as_clock())
     emitter.create(PLAN, exclusive=False)
     for _ in range(3):
         emitter.emit(events.Log("x" * 65_536))
@@ -137,7 +131,7 @@ def test_log_lines_of_one_kind_that_came_within_ten_milliseconds_share_a_row_and
     tmp_path: Path,
 ) -> None:
     path, clock = tmp_path / "journal.db", HandClock()
-    emitter = Emitter(Journal(open_journal(path, write=True)), [], clock.as_clock(), Interrupts(), Masker())
+    emitter = Opened(path).emitter(clock=clock.as_clock())
     emitter.create(PLAN, exclusive=False)
     for text, level, stream, after in (
         ("one", "info", None, 0.0),
@@ -151,7 +145,7 @@ def test_log_lines_of_one_kind_that_came_within_ten_milliseconds_share_a_row_and
         emitter.emit(events.Log(text, level, stream))
     emitter.settle()
 
-    records = Records(open_journal(path))
+    records = records_of(path)
     assert [(entry.seq, round(entry.time - START, 3), entry.event) for entry in records.entries(1, after=1)] == [
         (2, 0.0, events.Log("one\ntwo\nthree")),
         (5, 0.004, events.Log("four", "warning")),
@@ -162,7 +156,7 @@ def test_log_lines_of_one_kind_that_came_within_ten_milliseconds_share_a_row_and
 
 def test_lines_wait_no_longer_than_a_fifth_of_a_second(tmp_path: Path) -> None:
     path, clock = tmp_path / "journal.db", HandClock()
-    emitter = Emitter(Journal(open_journal(path, write=True)), [], clock.as_clock(), Interrupts(), Masker())
+    emitter = Opened(path).emitter(clock=clock.as_clock())
     emitter.create(PLAN, exclusive=False)
     emitter.emit(events.Log("first"))
     clock.move(0.19)
@@ -177,7 +171,7 @@ def test_lines_wait_no_longer_than_a_fifth_of_a_second(tmp_path: Path) -> None:
 
 def test_a_commit_that_raises_leaves_nothing_and_the_waiting_lines_go_along_with_the_next(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
-    journal = Journal(open_journal(path, write=True))
+    journal = Opened(path).journal
     created = events.Entry(0, 1, 0.0, PLAN)
     view = journal.commit(lambda: journal.create(created))
     line = events.Entry(1, 2, 0.0, events.Log("a line"))
@@ -193,12 +187,12 @@ def test_a_commit_that_raises_leaves_nothing_and_the_waiting_lines_go_along_with
     after_failure = {table: _count(path, table) for table in ("runs", "stages", "events")}
     journal.flush()
     assert after_failure == {"runs": 1, "stages": 1, "events": 1}
-    assert list(Records(open_journal(path)).entries(1)) == [created._replace(run=1), line]
+    assert list(records_of(path).entries(1)) == [created._replace(run=1), line]
 
 
 def _record_a_crash(path: Path) -> events.Entry:
     """Do what another process does that takes run 1 for dead: record its end behind its newest event."""
-    connection = schema.open_for_writing(path)
+    connection = sqlite3.connect(path, isolation_level=None)
     (newest,) = connection.execute("SELECT max(seq) FROM events WHERE run_id = 1").fetchone()
     finished = events.RunFinished(state=RunState.CRASHED, seconds=0.0, exit_code=1)
     entry = events.Entry(1, newest + 1, 0.0, finished)
@@ -363,10 +357,8 @@ class Slow(LiveOperation):
 def test_an_id_is_never_given_twice_even_when_runs_were_deleted(bench: Bench) -> None:
     bench.run(Publish(owner="alice"))
     bench.run(Publish(owner="alice"))
-    connection = schema.open_for_writing(bench.path)
     for table, column in (("events", "run_id"), ("stages", "run_id"), ("runs", "id")):
-        connection.execute(f"DELETE FROM {table} WHERE {column} IN (1, 2)")
-    connection.close()
+        change(bench.path, f"DELETE FROM {table} WHERE {column} IN (1, 2)")
 
     view = bench.run(Publish(owner="alice"))
 

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import subprocess
 
 import pytest
 
@@ -11,6 +10,7 @@ from stagerun.errors import RecipeError
 from stagerun.states import RunState, StageState
 from tests.conftest import Bench, Project
 from tests.processes import GATE, finish, logged, look, open_gate, read_until, rows, running, untimed
+from tests.serving import Command
 
 
 WAYS_TO_BE_SLOW = {"sleep": "time.sleep(600)", "busy loop": "while True: pass"}
@@ -297,7 +297,7 @@ class Before(LiveOperation):
 )
 
 
-def _held_by(holder: "subprocess.Popen[str]") -> str:
+def _held_by(holder: Command) -> str:
     return f"solo:Solo is exclusive, and run 1 is going on (process {holder.pid} on {os.uname().nodename})"
 
 

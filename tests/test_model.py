@@ -2,7 +2,6 @@
 
 import itertools
 import shutil
-import sqlite3
 import tempfile
 from collections import Counter
 from contextlib import closing, suppress
@@ -28,17 +27,14 @@ from stagerun.authoring import finding
 from stagerun.authoring.stages import Stage
 from stagerun.engine.runner import Runner
 from stagerun.errors import HeldError, JournalError, OperationCancelled, RecipeError
-from stagerun.journal.reading import Records
 from stagerun.journal.rules import Resumption
-from stagerun.journal.sqlite import schema
-from stagerun.journal.sqlite.store import SqliteStore
-from stagerun.journal.writing import Journal
 from stagerun.machine import identity
 from stagerun.machine.interrupts import Interrupts
 from stagerun.states import RESUMABLE, RunState, StageState
 from stagerun.view import RunView, StageView, fold
 from tests import rebuild
-from tests.conftest import START, HandClock, runner_on
+from tests.conftest import START, HandClock
+from tests.journals import Opened, make, records_of
 
 
 STAGES = ("Load", "Work", "Save")
@@ -201,7 +197,7 @@ class Histories(RuleBasedStateMachine):
         self.pids = itertools.count(1000)
         self.patch.setattr(identity, "start_time", self.living.get)
         self.patch.setattr(identity, "current_process", self.new_process)
-        self.reader = Records(SqliteStore(schema.open_for_reading(self.path), self.path, now=lambda: self.now))
+        self.reader = records_of(self.path, now=lambda: self.now)
 
     def teardown(self) -> None:
         if hasattr(self, "patch"):
@@ -268,9 +264,8 @@ class Histories(RuleBasedStateMachine):
     @rule(data=st.data())
     def resume_a_second_time(self, data: st.DataObject) -> None:
         taken = data.draw(st.sampled_from([run for run, model in self.runs.items() if model.successor]))
-        connection = schema.open_for_writing(self.path, durable=False)
-        with closing(connection), pytest.raises(HeldError):
-            self.runner(connection).run(self.found(Plain), Plain(owner="demo"), resumption=self.resumption(taken, None))
+        with closing(self.open()) as opened, pytest.raises(HeldError):
+            self.runner(opened).run(self.found(Plain), Plain(owner="demo"), resumption=self.resumption(taken, None))
 
     # How a run of the recipe and the model go side by side.
 
@@ -288,9 +283,11 @@ class Histories(RuleBasedStateMachine):
         assert set(found.dropped) == {key for key, kept in model.kept.items() if kept.stage in redone}
         return found
 
-    def runner(self, connection: sqlite3.Connection, interrupts: Interrupts | None = None) -> Runner:
-        store = SqliteStore(connection, self.path, now=lambda: self.now)
-        return runner_on(store, interrupts=interrupts or Interrupts(), clock=self.clock.as_clock())
+    def open(self) -> Opened:
+        return Opened(self.path, durable=False, now=lambda: self.now)
+
+    def runner(self, opened: Opened, interrupts: Interrupts | None = None) -> Runner:
+        return opened.runner(interrupts=interrupts, clock=self.clock.as_clock())
 
     def found(self, operation: type[LiveOperation]) -> finding.Found:
         return finding.Found(operation=operation, target="demo:Scripted", recipe="demo", source=None)
@@ -304,7 +301,7 @@ class Histories(RuleBasedStateMachine):
         stillborn: bool = False,
     ) -> None:
         self.clock.move(1)
-        self.connection = schema.open_for_writing(self.path, durable=False)
+        self.opened = self.open()
         self.interrupts = Interrupts()
         if cancelled_by:
             self.interrupts.request(cancelled_by)
@@ -333,8 +330,8 @@ class Histories(RuleBasedStateMachine):
             if stillborn:
                 self.die()
 
-        runner = self.runner(self.connection, self.interrupts)
-        with closing(self.connection), suppress(JournalError):
+        runner = self.runner(self.opened, self.interrupts)
+        with closing(self.opened), suppress(JournalError):
             view = runner.run(self.found(Scripted), Scripted(owner="demo"), resumption=resumption, created=created)
             for error in broken:
                 raise error
@@ -349,8 +346,8 @@ class Histories(RuleBasedStateMachine):
         self.happened[self.model.view.state] += 1
 
     def record_crashes(self) -> None:
-        for crashed in Records(SqliteStore(self.connection, self.path, now=lambda: self.now)).unrecorded_crashes():
-            Journal(SqliteStore(self.connection, self.path)).record_crash(crashed)
+        for crashed in self.opened.records.unrecorded_crashes():
+            self.opened.journal.record_crash(crashed)
 
     def create(self, run: int, resumption: Resumption | None) -> None:
         before = self.runs[resumption.view.id] if resumption else None
@@ -385,7 +382,7 @@ class Histories(RuleBasedStateMachine):
         self.happened["resumed"] += before is not None
 
     def die(self) -> None:
-        self.connection.close()
+        self.opened.close()
         self.living.pop(self.model.view.process.pid)
         self.model.die()
 
@@ -563,7 +560,7 @@ def _plain(view: RunView) -> RunView:
 @pytest.mark.timeout(400)
 def test_the_journal_says_what_a_model_says_through_any_history_of_runs_crashes_and_resumes(tmp_path: Path) -> None:
     Histories.template = tmp_path / "template.db"
-    schema.open_for_writing(Histories.template).close()
+    make(Histories.template)
     Histories.happened = Counter()
 
     run_state_machine_as_test(

@@ -1,18 +1,17 @@
 """What `stagerun prune` deletes, and what it never does."""
 
+import sqlite3
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from stagerun import events
-from stagerun.journal.sqlite import database, schema
-from stagerun.journal.sqlite.store import SqliteStore
-from stagerun.journal.writing import Journal
 from stagerun.machine.identity import current_process
 from stagerun.states import RunState
 from stagerun.view import RunView, fold
 from tests.conftest import Project
+from tests.journals import change, writing
 from tests.processes import GATE, everything, look, open_gate, read_until, rows, running
 
 
@@ -81,9 +80,10 @@ def _record(
         root=resumed_from.root if resumed_from else None,
         attempt=resumed_from.plan.attempt + 1 if resumed_from else 1,
     )
-    with closing(schema.open_for_writing(project.journal)) as connection:
-        journal = Journal(SqliteStore(connection, project.journal))
-        view = journal.commit(lambda: journal.create(events.Entry(0, 1, time, plan)))
+    with writing(project.journal) as opened:
+        journal = opened.journal
+        with opened.transaction():
+            view = journal.create(events.Entry(0, 1, time, plan))
         steps: list[events.Event] = []
         if state is not RunState.PENDING:
             steps += [events.RunStarted()]
@@ -92,7 +92,7 @@ def _record(
         for seq, event in enumerate(steps, 2):
             entry = events.Entry(view.id, seq, time, event)
             old, view = view, fold(view, entry)
-            with database.transaction(connection):
+            with opened.transaction():
                 journal.append([entry], view, old.state)
     return view
 
@@ -118,8 +118,7 @@ def test_with_delete_a_run_goes_with_all_that_is_recorded_of_it(project: Project
     project.recipe("demo", QUICK)
     for _ in range(2):
         project.stagerun("run", "demo:Quick")
-    with closing(schema.open_for_writing(project.journal)) as connection:
-        connection.execute("INSERT INTO cancel_requests VALUES (1, 0.0, 'bob'), (2, 0.0, 'bob')")
+    change(project.journal, "INSERT INTO cancel_requests VALUES (1, 0.0, 'bob'), (2, 0.0, 'bob')")
     before = everything(project)
 
     prune = project.stagerun("prune", "--keep", "1", "--delete")
@@ -321,7 +320,7 @@ def test_a_crash_that_nobody_has_recorded_yet_can_be_pruned(project: Project) ->
 
 def test_vacuum_shrinks_the_file(project: Project) -> None:
     run = _record(project, RunState.SUCCEEDED)
-    with closing(schema.open_for_writing(project.journal)) as connection, connection:
+    with closing(sqlite3.connect(project.journal)) as connection, connection:
         line = '{"line": "' + "x" * 1000 + '"}'
         lines = [(run.id, seq, 0.0, "log", line) for seq in range(100, 2100)]
         connection.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?)", lines)

@@ -15,13 +15,12 @@ from stagerun import events
 from stagerun.errors import UsageError
 from stagerun.journal import reading
 from stagerun.journal.reading import Records
-from stagerun.journal.sqlite import database, schema
-from stagerun.journal.sqlite.store import SqliteStore
 from stagerun.journal.writing import Journal
 from stagerun.machine.identity import current_process
 from stagerun.states import RESUMABLE, RunState, StageState
 from stagerun.view import RunView, fold
 from tests.conftest import START
+from tests.journals import Opened, records_of, select, writing
 
 
 NOW: Final = START + 1e6
@@ -46,10 +45,10 @@ def _record(journal: Journal, plan: events.RunCreated, time: float, *happened: e
 def _make(path: Path, size: int, *, jumps: bool = False) -> Path:
     """Make a journal whose newest runs are alike for every `size`; with `jumps` somebody has set the clock at times."""
     process = current_process()
-    with closing(schema.open_for_writing(path)) as connection:
-        journal = Journal(SqliteStore(connection, path))
+    with writing(path) as opened:
+        journal = opened.journal
         failed: RunView | None = None
-        with database.transaction(connection):
+        with opened.transaction():
             for age in range(size - 1, -1, -1):
                 kind = SPECIAL.get(age, "")
                 oldest = age == size - 1
@@ -108,9 +107,9 @@ class _Far:
     """A journal, open for everything, and what was asked of it."""
 
     def __init__(self, path: Path) -> None:
-        self.connection: Any = schema.open_for_writing(path)
-        self.records = Records(SqliteStore(self.connection, path, now=lambda: NOW))
-        self.journal = Journal(SqliteStore(self.connection, path))
+        opened = Opened(path, now=lambda: NOW)
+        self.connection: Any = opened.connection
+        self.records, self.journal, self.transaction = opened.records, opened.journal, opened.transaction
 
     def newest(self) -> RunView:
         return self.records.find("last")
@@ -281,8 +280,7 @@ def plans(tmp_path: Path, open_far: Callable[[Path], _Far]) -> dict[str, list[st
 
 def test_every_index_is_used(plans: dict[str, list[str]], tmp_path: Path) -> None:
     made = "SELECT name FROM sqlite_schema WHERE type = 'index' AND tbl_name = 'runs'"
-    with closing(schema.open_for_reading(tmp_path / "journal.db")) as connection:
-        indexes = {name for (name,) in connection.execute(made)}
+    indexes = {name for (name,) in select(tmp_path / "journal.db", made)}
 
     lines = "\n".join(line for plan in plans.values() for line in plan)
     assert set(re.findall(r"\b(runs_by_\w+)", lines)) == indexes
@@ -315,8 +313,7 @@ def test_the_history_tells_the_runs_that_a_look_at_every_run_tells(
 ) -> None:
     monkeypatch.setattr(reading, "_FEW", few)
     path = _make(tmp_path / "journal.db", 120, jumps=True)
-    with closing(schema.open_for_reading(path)) as connection:
-        reader = Records(SqliteStore(connection, path, now=lambda: NOW))
+    with closing(records_of(path, now=lambda: NOW)) as reader:
         everything = reader.history(limit=1000)
 
         def agrees(view: RunView, **wanted: Any) -> bool:
@@ -345,13 +342,12 @@ def test_the_newest_resumable_run_is_the_one_that_a_look_at_every_run_finds(
 ) -> None:
     path = _make(tmp_path / "journal.db", 120)
     again = replace(PLAN, target="site:Again", operation="Again", stages=())
-    with closing(schema.open_for_writing(path)) as connection:
-        journal = Journal(SqliteStore(connection, path))
-        with database.transaction(connection):
+    with closing(Opened(path, now=lambda: NOW)) as opened:
+        journal, reader = opened.journal, opened.records
+        with opened.transaction():
             for state, resumed_from in ((RunState.FAILED, None), (RunState.FAILED, None), (RunState.SUCCEEDED, 122)):
                 finished = events.RunFinished(state=state, seconds=1.0, exit_code=0)
                 _record(journal, replace(again, resumed_from=resumed_from), NOW - 100, events.RunStarted(), finished)
-        reader = Records(SqliteStore(connection, path, now=lambda: NOW))
         resumable = [
             view
             for view in reader.history(limit=1000, operation=operation)
@@ -364,12 +360,11 @@ def test_the_newest_resumable_run_is_the_one_that_a_look_at_every_run_finds(
 def test_many_runs_that_died_without_a_word_hide_no_run_that_goes_on(tmp_path: Path) -> None:
     path = _make(tmp_path / "journal.db", 40)
     dead = replace(PLAN, host=SILENT, boot_id="another")
-    with closing(schema.open_for_writing(path)) as connection:
-        journal = Journal(SqliteStore(connection, path))
-        with database.transaction(connection):
+    with closing(Opened(path, now=lambda: NOW)) as opened:
+        journal, reader = opened.journal, opened.records
+        with opened.transaction():
             for _ in range(1500):
                 _record(journal, dead, NOW - 100, events.RunStarted())
-        reader = Records(SqliteStore(connection, path, now=lambda: NOW))
 
         assert [view.id for view in reader.history(limit=9, state=RunState.RUNNING)] == [36, 7]
         assert [view.id for view in reader.history(limit=9, state=RunState.PENDING)] == [26]
@@ -385,11 +380,11 @@ def test_a_stage_is_entered_with_five_statements_and_touches_no_index(
     started = events.Entry(view.id, 2, NOW, events.RunStarted())
     entered = events.Entry(view.id, 3, NOW, events.StageEntered(stage="Only", index=0))
     running = fold(view, started)
-    with database.transaction(far.connection):
+    with far.transaction():
         far.journal.append([started], running, view.state)
     far.connection.statements.clear()
 
-    with database.transaction(far.connection):
+    with far.transaction():
         far.journal.append([entered], fold(running, entered), running.state)
 
     statements = list(far.connection.statements)

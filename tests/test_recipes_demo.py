@@ -9,9 +9,8 @@ from typing import Final
 import pytest
 from sqlite_utils import Database
 
-from stagerun.journal.opening import open_journal
-from stagerun.journal.reading import Records
 from tests.conftest import Done, Project
+from tests.journals import reading
 
 
 REPOSITORY: Final = Path(__file__).parents[1]
@@ -60,9 +59,8 @@ def test_index_reads_the_standard_library_and_hands_over_to_its_report(demo: Pro
     done = demo.stagerun("run", "stdlib:Index", "--limit", "20", "--output", str(output), "--journal", str(path))
 
     modules = list(Database(output, execute_plugins=False)["modules"].rows)
-    records = Records(open_journal(path))
-    index, told = records.find("1"), records.find("2")
-    records.close()
+    with reading(path) as records:
+        index, told = records.find("1"), records.find("2")
     counts = {name: sum(module[name] for module in modules) for name in ("lines", "classes", "functions")}
     assert (done.code, done.err) == (0, "")
     assert index.result_context == {"files": 20, "broken": 0} | counts

@@ -3,7 +3,6 @@
 import json
 import sys
 from collections.abc import Iterable, Sequence
-from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,10 +11,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from stagerun import LiveOperation, Progress
-from stagerun.journal.sqlite import schema
 from stagerun.programs.streams import LINE_LIMIT, Lines
 from stagerun.states import RunState
 from tests.conftest import Bench
+from tests.journals import select
 
 
 # Line ends, parts of characters, and what only looks like a line end to Python.
@@ -123,7 +122,6 @@ def test_what_a_program_writes_stands_in_the_journal_as_the_model_has_it(
 
 
 def _from_stdout(journal: Path) -> list[str]:
-    with closing(schema.open_for_reading(journal)) as connection:
-        rows = connection.execute("SELECT data FROM events WHERE kind = 'log' ORDER BY seq").fetchall()
-    logs = [json.loads(data) for (data,) in rows]
+    rows = select(journal, "SELECT data FROM events WHERE kind = 'log' ORDER BY seq")
+    logs = [json.loads(str(data)) for (data,) in rows]
     return [line for each in logs if each["stream"] == "stdout" for line in each["text"].split("\n")]

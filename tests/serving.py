@@ -1,0 +1,270 @@
+"""The real command without the start of an interpreter: each is a fork of one process that has imported everything.
+
+`Server` and `Command` are the tests' end. The other end is `python -m tests.serving DESCRIPTOR`: it has one thread, so
+that forking is safe. A fork has a process id, descriptors, signals and an end of its own, and what it does to its
+modules, its path or its collector is gone with it.
+"""
+
+import atexit
+import gc
+import importlib
+import io
+import json
+import os
+import pkgutil
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import types
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import NoReturn, Self
+
+
+SCRIPT = Path(sys.executable).with_name("stagerun")
+_WORD = 8  # bytes of each number on a socket
+
+
+def with_default_signals() -> None:
+    """Undo what `nohup` and a shell's `&` have set, which all that is started inherits. To be called in the child."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGTSTP):
+        signal.signal(number, signal.SIG_DFL)
+
+
+class Command:
+    """A command that was started: what `subprocess.Popen` would say of it, as text."""
+
+    def __init__(self, pid: int, out: int, err: int, end: socket.socket) -> None:
+        self.pid = pid
+        self.stdout = os.fdopen(out, encoding="utf-8")
+        self.stderr = os.fdopen(err, encoding="utf-8")
+        self.returncode: int | None = None
+        self._end = end
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.stdout.close()
+        self.stderr.close()
+        self.wait()
+
+    def poll(self) -> int | None:
+        with suppress(TimeoutError, BlockingIOError):
+            self.wait(0)
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        if self.returncode is None:
+            self._end.settimeout(timeout)
+            self.returncode = os.waitstatus_to_exitcode(int.from_bytes(_receive(self._end, _WORD)))
+            self._end.close()
+        return self.returncode
+
+    def communicate(self, timeout: float | None = None) -> tuple[str, str]:
+        """Return the rest of what it writes. It has to end within `timeout` seconds."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        try:
+            texts = _read([self.stdout.fileno(), self.stderr.fileno()], deadline)
+            self.wait(timeout)
+        except TimeoutError:
+            self.kill()
+            raise
+        self.stdout.close()
+        self.stderr.close()
+        out, err = (io.TextIOWrapper(io.BytesIO(text), "utf-8").read() for text in texts)
+        return out, err
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+
+class Server:
+    """Starts commands with the environment `environ`, of which a command may change all but how Python starts."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._interpreter = _of_python(environ)
+        self._socket, other = socket.socketpair()
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.serving", str(other.fileno())],
+            cwd=Path(__file__).parents[1],
+            env=dict(environ),
+            pass_fds=[other.fileno()],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            preexec_fn=with_default_signals,  # noqa: PLW1509 - it takes no lock
+        )
+        other.close()
+
+    def start(self, arguments: Sequence[str], *, cwd: Path, environ: Mapping[str, str], fresh: bool = False) -> Command:
+        """Start the command; with `fresh`, or where the environment asks for it, in an interpreter of its own."""
+        fresh = fresh or _of_python(environ) != self._interpreter
+        request = json.dumps({"arguments": arguments, "cwd": str(cwd), "environ": dict(environ), "fresh": fresh})
+        end, other_end = socket.socketpair()
+        out, other_out = os.pipe()
+        err, other_err = os.pipe()
+        socket.send_fds(
+            self._socket, [len(request.encode()).to_bytes(_WORD)], [other_out, other_err, other_end.fileno()]
+        )
+        self._socket.sendall(request.encode())
+        for descriptor in (other_out, other_err):
+            os.close(descriptor)
+        other_end.close()
+        return Command(int.from_bytes(_receive(end, _WORD)), out, err, end)
+
+    def close(self) -> None:
+        self._socket.close()
+        self._process.wait()
+
+
+def _of_python(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return what an interpreter reads before it runs any code."""
+    return {name: value for name, value in environ.items() if name.startswith(("PYTHON", "LC_", "LANG"))}
+
+
+def _read(descriptors: Sequence[int], deadline: float | None) -> list[bytes]:
+    """Return what is written to each until all are closed."""
+    texts = dict.fromkeys(descriptors, b"")
+    with selectors.DefaultSelector() as selector:
+        for descriptor in descriptors:
+            selector.register(descriptor, selectors.EVENT_READ)
+        while selector.get_map():
+            ready = selector.select(None if deadline is None else max(0.0, deadline - time.monotonic()))
+            if not ready:
+                raise TimeoutError(f"the command did not end, but wrote {list(texts.values())}")
+            for key, _ in ready:
+                data = os.read(key.fd, 65536)
+                texts[key.fd] += data
+                if not data:
+                    selector.unregister(key.fd)
+    return list(texts.values())
+
+
+def _receive(connection: socket.socket, count: int) -> bytes:
+    data = b""
+    while len(data) < count:
+        more = connection.recv(count - len(data))
+        if not more:
+            raise EOFError
+        data += more
+    return data
+
+
+class _Forks:
+    """The server's end: the forks that live, each with the socket on which its end is told."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._ends: dict[int, socket.socket] = {}
+        # An end of a fork is news like a request; the number that Python writes here says no more than that.
+        self._bell, other = socket.socketpair()
+        self._bell.setblocking(False)
+        other.setblocking(False)
+        signal.signal(signal.SIGCHLD, lambda number, frame: None)
+        signal.set_wakeup_fd(other.fileno(), warn_on_full_buffer=False)
+        self._other = other
+
+    def until_forked(self) -> None:
+        """Answer requests; return in a fork that has become what was asked for."""
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._connection, selectors.EVENT_READ)
+            selector.register(self._bell, selectors.EVENT_READ)
+            while True:
+                ready = {key.fileobj for key, _ in selector.select()}
+                if self._bell in ready:
+                    self._bell.recv(4096)
+                    self._tell_ends()
+                if self._connection in ready and self._answer():
+                    return
+
+    def _answer(self) -> bool:
+        length, descriptors, _, _ = socket.recv_fds(self._connection, _WORD, 3)
+        if not length:
+            sys.exit()
+        request = json.loads(_receive(self._connection, int.from_bytes(length)))
+        *outputs, end = descriptors
+        if (pid := os.fork()) == 0:
+            os.close(end)
+            self._leave()
+            _become(outputs, **request)
+            return True
+        for descriptor in outputs:
+            os.close(descriptor)
+        self._ends[pid] = socket.socket(fileno=end)
+        self._ends[pid].sendall(pid.to_bytes(_WORD))
+        return False
+
+    def _leave(self) -> None:
+        """Keep nothing of the server in a fork."""
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        for each in (self._connection, self._bell, self._other, *self._ends.values()):
+            each.close()
+
+    def _tell_ends(self) -> None:
+        for pid in list(self._ends):
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if ended:
+                with self._ends.pop(pid) as end, suppress(OSError):
+                    end.sendall(status.to_bytes(_WORD))
+
+
+def _become(
+    outputs: Sequence[int], arguments: Sequence[str], cwd: str, environ: Mapping[str, str], *, fresh: bool
+) -> None:
+    """Make this process what `stagerun ARGUMENTS` would be when its script begins."""
+    for number, descriptor in enumerate(outputs, 1):
+        os.dup2(descriptor, number)
+        os.close(descriptor)
+    os.chdir(cwd)
+    if fresh:
+        os.execve(SCRIPT, [str(SCRIPT), *arguments], dict(environ))
+    os.environ.clear()
+    os.environ.update(environ)
+    time.tzset()
+    sys.argv = [str(SCRIPT), *arguments]
+    sys.path[0] = str(SCRIPT.parent)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "tests"]:
+        del sys.modules[name]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    sys.modules["__main__"].__file__ = str(SCRIPT)
+
+
+def _import_everything() -> None:
+    import stagerun
+
+    for module in pkgutil.walk_packages(stagerun.__path__, "stagerun."):
+        if module.name != "stagerun.__main__":
+            importlib.import_module(module.name)
+    importlib.import_module("sqlite_utils")
+
+
+def _end(code: int) -> NoReturn:
+    """End as an interpreter does, but for the freeing of memory, which would take longer than the command."""
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    _import_everything()
+    gc.collect()
+    gc.freeze()
+    _Forks(socket.socket(fileno=int(sys.argv[1]))).until_forked()
+    from stagerun.__main__ import main as command
+
+    _end(command())
