@@ -2,6 +2,7 @@
 
 import functools
 import os
+import random
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -132,6 +133,22 @@ class Bench:
 
     def records(self) -> Records:
         return records_of(self.path)
+
+
+def a_share(of: int) -> pytest.MarkDecorator:
+    """Let a test try one in `of` of its moments as its `step`, and all of them with `make soak`."""
+    marks = [pytest.mark.soak, pytest.mark.timeout(3600)]
+    return pytest.mark.parametrize(
+        "step", [pytest.param(of, id=f"one-in-{of}"), pytest.param(1, id="all", marks=marks)]
+    )
+
+
+@pytest.fixture
+def seed() -> int:
+    """A number that is another one each time, by which a test chooses; if the test fails, pytest shows it."""
+    chosen = int(os.environ.get("TEST_SEED") or random.randrange(1_000_000))
+    print(f"to choose the same again: TEST_SEED={chosen}")
+    return chosen
 
 
 @pytest.fixture

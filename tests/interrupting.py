@@ -1,8 +1,8 @@
-"""A signal at a chosen line of our own code: `python -m tests.interrupting STEP FOLDER`.
+"""A signal at a chosen line of our own code: `python -m tests.interrupting STEP FOLDER SEED`.
 
 Each run is a fork of this process. A trace function counts the lines, calls and returns of the package from the moment
-the signals are taken over, and sends SIGTERM at one of them: at the first, and then STEP further each time, until a
-run ends before its moment comes.
+the signals are taken over, and sends SIGTERM at one of them: at one of the first STEP, then STEP further each time,
+until a run ends before its moment comes.
 """
 
 import json
@@ -96,12 +96,12 @@ def wrong(code: int, journal: Path, errors: Path) -> str | None:
     return f"left active: {rows}" if any('"active"' in stages for _, stages in rows) else None
 
 
-def main(step: int, folder: Path) -> dict[str, object]:
+def main(step: int, folder: Path, seed: int) -> dict[str, object]:
     (folder / "recipes").mkdir()
     (folder / "recipes" / "chain.py").write_text(RECIPE)
     os.chdir(folder)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    found, moment, cancelled = list[str](), 1, 0
+    found, moment, cancelled = list[str](), 1 + seed % step, 0
     while True:
         place = folder / str(moment)
         place.mkdir()
@@ -118,4 +118,4 @@ def main(step: int, folder: Path) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(main(int(sys.argv[1]), Path(sys.argv[2]))))
+    print(json.dumps(main(int(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))))

@@ -4,6 +4,7 @@ Every life is a fork of this process, which has one thread. A life writes what i
 the test can compare that with the journal.
 """
 
+import itertools
 import json
 import os
 import random
@@ -241,25 +242,26 @@ def _is_open(records: Records, run: RunView) -> bool:
     return run.state in RESUMABLE and records.successor(run) is None
 
 
-def at_every_point(fixture: str, folder: Path) -> dict[str, object]:
-    """Kill at point 1, 2, 3, … until a life ends by itself; after each death look, resume, and look again."""
+def at_points(fixture: str, folder: Path, step: int, seed: int) -> dict[str, object]:
+    """Kill at each `step`th point until a life ends by itself; after each death look, resume, and look again."""
     global effects
-    found, points = list[str](), 0
-    while True:
-        points += 1
+    found, deaths = list[str](), 0
+    for points in itertools.count(1 + seed % step, step):
         place = folder / f"{fixture}-{points}"
         place.mkdir(parents=True)
         path, effects = place / "journal.db", Effects(place / "effects")
         code = in_a_fork(partial(live, FIXTURES[fixture], path, points))
         if code == 0:
-            return {"points": points - 1, "violations": found}
+            break
         if code != -signal.SIGKILL:
             found.append(f"point {points}: the life ended with {code}")
-            return {"points": points - 1, "violations": found}
+            break
+        deaths += 1
         found += [f"point {points}: {text}" for text in violations(path)]
         if (code := in_a_fork(partial(live, FIXTURES[fixture], path, 0))) != 0:
             found.append(f"point {points}: the resume ended with {code}")
         found += [f"point {points}, resumed: {text}" for text in after_resume(path)]
+    return {"deaths": deaths, "violations": found}
 
 
 def at_random(rounds: int, folder: Path, seed: int) -> dict[str, object]:
@@ -317,7 +319,7 @@ def main(mode: str, place: str, *more: str) -> int:
     elif mode == "random":
         print(json.dumps(at_random(int(more[0]), Path(place), int(more[1]))))
     else:
-        print(json.dumps(at_every_point(mode, Path(place))))
+        print(json.dumps(at_points(mode, Path(place), int(more[0]), int(more[1]))))
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Signals at random moments inside journal code: `python -m tests.storm ROUNDS FOLDER`.
+"""Signals at random moments inside journal code: `python -m tests.storm ROUNDS FOLDER SEED`.
 
 After each one the process's own view of the run must be the journal's, and no transaction may be open.
 """
@@ -17,7 +17,7 @@ from stagerun.machine.interrupts import Interrupts
 from tests.journals import Opened, records_of
 
 
-def main(rounds: int, folder: Path) -> dict[str, int]:
+def main(rounds: int, folder: Path, seed: int) -> dict[str, int]:
     path = folder / "journal.db"
     opened = Opened(path)
     reader = records_of(path)
@@ -27,7 +27,7 @@ def main(rounds: int, folder: Path) -> dict[str, int]:
     plan = events.RunCreated(target="demo:Storm", recipe="demo", operation="Storm", stages=(), owner="demo")
     run = emitter.create(plan, exclusive=False).id
     emitter.emit(events.RunStarted())
-    chance, report = random.Random(7), {"rounds": rounds, "raised": 0, "inside": 0, "ambiguous": 0, "open": 0}
+    chance, report = random.Random(seed), {"rounds": rounds, "raised": 0, "inside": 0, "ambiguous": 0, "open": 0}
     for number in range(rounds):
         interrupts._count = 0
         before = emitter.view
@@ -64,4 +64,4 @@ def _join(sender: threading.Thread) -> None:
 
 
 if __name__ == "__main__":
-    print(json.dumps(main(int(sys.argv[1]), Path(sys.argv[2]))))
+    print(json.dumps(main(int(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))))

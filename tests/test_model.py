@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
 
+import hypothesis
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
@@ -557,16 +558,18 @@ def _plain(view: RunView) -> RunView:
     return replace(view, end=end, progress=None, plan=replace(view.plan, expected={}))
 
 
-@pytest.mark.timeout(400)
-def test_the_journal_says_what_a_model_says_through_any_history_of_runs_crashes_and_resumes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("histories", [15, pytest.param(500, marks=[pytest.mark.soak, pytest.mark.timeout(3600)])])
+def test_the_journal_says_what_a_model_says_through_any_history_of_runs_crashes_and_resumes(
+    tmp_path: Path, histories: int, seed: int
+) -> None:
     Histories.template = tmp_path / "template.db"
     make(Histories.template)
     Histories.happened = Counter()
 
     run_state_machine_as_test(
-        Histories,
+        hypothesis.seed(seed)(Histories),
         settings=settings(
-            max_examples=60,
+            max_examples=histories,
             stateful_step_count=12,
             deadline=None,
             database=None,

@@ -6,21 +6,26 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 
-def test_a_signal_at_any_moment_of_a_run_is_recorded_and_never_leaves_a_traceback(tmp_path: Path) -> None:
-    root = Path(__file__).parents[1]
+from tests.conftest import REPOSITORY
+
+
+@pytest.mark.parametrize("step", [600, pytest.param(23, marks=[pytest.mark.soak, pytest.mark.timeout(3600)])])
+def test_a_signal_at_any_moment_of_a_run_is_recorded_and_never_leaves_a_traceback(
+    tmp_path: Path, step: int, seed: int
+) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "tests.interrupting", "97", str(tmp_path)],
-        cwd=root,
-        env=os.environ | {"PYTHONPATH": str(root)},
+        [sys.executable, "-m", "tests.interrupting", str(step), str(tmp_path), str(seed)],
+        cwd=REPOSITORY,
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
         capture_output=True,
         text=True,
-        timeout=110,
         check=False,
     )
 
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert report["wrong"] == []
-    assert report["moments"] > 60
-    assert report["cancelled"] > 50
+    assert report["moments"] >= 5400 // step
+    assert report["cancelled"] >= 4800 // step

@@ -5,11 +5,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.conftest import REPOSITORY
 
-def test_two_thousand_signals_leave_no_ambiguous_write_and_no_open_transaction(tmp_path: Path) -> None:
+
+def test_two_thousand_signals_leave_no_ambiguous_write_and_no_open_transaction(tmp_path: Path, seed: int) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "tests.storm", "2000", str(tmp_path)],
-        cwd=Path(__file__).parents[1],
+        [sys.executable, "-m", "tests.storm", "2000", str(tmp_path), str(seed)],
+        cwd=REPOSITORY,
         capture_output=True,
         text=True,
         timeout=110,

@@ -9,17 +9,16 @@ from pathlib import Path
 import pytest
 
 from tests import killing
+from tests.conftest import REPOSITORY
 
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(3600)]
-
-ROOT = Path(__file__).parents[1]
 
 
 def test_a_thousand_deaths_at_random_moments_lose_nothing(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "tests.killing", "random", str(tmp_path), "1000", "1"],
-        cwd=ROOT,
+        cwd=REPOSITORY,
         capture_output=True,
         text=True,
         check=True,
