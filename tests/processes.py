@@ -26,9 +26,11 @@ def open_gate(project: Project, name: str) -> None:
 
 
 @contextmanager
-def running(project: Project, *arguments: str, environ: Mapping[str, str] | None = None) -> Iterator[Command]:
+def running(
+    project: Project, *arguments: str, environ: Mapping[str, str] | None = None, fresh: bool = False
+) -> Iterator[Command]:
     """Start the command; kill it when the block is left and it still runs."""
-    process = project.start(*arguments, environ=environ)
+    process = project.start(*arguments, environ=environ, fresh=fresh)
     try:
         yield process
     finally:
