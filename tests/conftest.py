@@ -4,10 +4,14 @@ import functools
 import os
 import random
 import re
+import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from multiprocessing import forkserver, resource_tracker
 from pathlib import Path
 
+import psutil
 import pytest
 from msgspec import structs
 
@@ -230,8 +234,36 @@ def wait_until() -> Callable[[Callable[[], object]], None]:
     return wait
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _children_get_the_default_signals() -> None:
+    """Start children as a terminal would, also under nohup or in the background, where some signals are ignored.
+
+    A program that is executed gets the default for what its parent handles, and here nothing is done about it.
+    """
+    for name in ("SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM", "SIGTSTP"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, lambda _number, _frame: None)
+
+
 @pytest.fixture(autouse=True)
 def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No test may write into the checkout."""
     monkeypatch.chdir(tmp_path)
     yield
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left_running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """End what a test has started and not ended, also where it failed: what descends from here, or bears its mark."""
+    monkeypatch.setenv("TEST_FOLDER", str(tmp_path))
+    before = {*psutil.pids()}
+    yield
+    roots = {os.getpid(), _server().pid} if _server.cache_info().currsize else {os.getpid()}
+    helpers = {resource_tracker._resource_tracker._pid, forkserver._forkserver._forkserver_pid}  # type: ignore[attr-defined]
+    for pid in {*psutil.pids()} - before - roots - helpers:
+        with suppress(psutil.Error):
+            process = psutil.Process(pid)
+            marked = process.environ().get("TEST_FOLDER") == str(tmp_path)
+            if marked or any(parent.pid in roots for parent in process.parents()):
+                process.kill()

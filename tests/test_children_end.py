@@ -182,6 +182,7 @@ HEAD = (
     GATE
     + """
 import subprocess, sys, threading
+from stagerun.programs.process_tree import Kin
 
 def script(name, *arguments):
     return [sys.executable, f"{name}.py", *arguments]
@@ -200,11 +201,9 @@ def interrupt():
 
 def when(function, act, calls=1):
     # A moment that nobody can hit from outside: that call of a function that looks after processes.
-    from stagerun.programs.process_tree import Kin
-    looked_for = getattr(Kin, function).__code__
     def look(frame, event, argument):
         nonlocal calls
-        if event == "call" and frame.f_code is looked_for:
+        if event == "call" and frame.f_code is getattr(Kin, function).__code__:
             calls -= 1
             if not calls:
                 sys.setprofile(None)

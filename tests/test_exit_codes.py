@@ -2,7 +2,7 @@
 
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,17 +14,6 @@ from tests.conftest import STAGERUN, Done, Project, timeless
 
 WaitUntil = Callable[[Callable[[], object]], None]
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
-
-
-@pytest.fixture(autouse=True)
-def _signals_as_a_terminal_gives_them() -> Iterator[None]:
-    """Give children the default signals, also when the tests themselves run under nohup or in the background."""
-    ignored = [number for number in SIGNALS if signal.getsignal(number) is signal.SIG_IGN]
-    for number in ignored:
-        signal.signal(number, signal.SIG_DFL)
-    yield
-    for number in ignored:
-        signal.signal(number, signal.SIG_IGN)
 
 
 def _last(project: Project) -> RunView:
