@@ -6,9 +6,12 @@ import random
 import re
 import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from multiprocessing import forkserver, resource_tracker
 from pathlib import Path
 
+import psutil
 import pytest
 from msgspec import structs
 
@@ -116,9 +119,7 @@ class Bench:
         opened.connection.set_trace_callback(self.statements.append)
         with (self.folder / "plain.txt").open("a") as stream:
             plain = Plain(Output(stream), timestamps=self.timestamps)
-            runner = opened.runner(
-                sinks=[self.seen, plain, *sinks], interrupts=self.interrupts, clock=self.clock.as_clock()
-            )
+            runner = opened.runner(self.seen, plain, *sinks, interrupts=self.interrupts, clock=self.clock.as_clock())
             kind = type(operation)
             found = finding.Found(operation=kind, target=f"demo:{kind.__name__}", recipe="demo", source=None)
             try:
@@ -250,3 +251,19 @@ def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
     """No test may write into the checkout."""
     monkeypatch.chdir(tmp_path)
     yield
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left_running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """End what a test has started and not ended, also where it failed: what descends from here, or bears its mark."""
+    monkeypatch.setenv("TEST_FOLDER", str(tmp_path))
+    before = {*psutil.pids()}
+    yield
+    roots = {os.getpid(), _server().pid} if _server.cache_info().currsize else {os.getpid()}
+    helpers = {resource_tracker._resource_tracker._pid, forkserver._forkserver._forkserver_pid}  # type: ignore[attr-defined]
+    for pid in {*psutil.pids()} - before - roots - helpers:
+        with suppress(psutil.Error):
+            process = psutil.Process(pid)
+            marked = process.environ().get("TEST_FOLDER") == str(tmp_path)
+            if marked or any(parent.pid in roots for parent in process.parents()):
+                process.kill()

@@ -2,7 +2,7 @@
 
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 
@@ -37,9 +37,7 @@ class Opened:
         """Write all that the block writes at once."""
         return database.transaction(self.connection)
 
-    def runner(
-        self, *, interrupts: Interrupts | None = None, sinks: Iterable[Sink] = (), clock: Clock | None = None
-    ) -> Runner:
+    def runner(self, *sinks: Sink, interrupts: Interrupts | None = None, clock: Clock | None = None) -> Runner:
         interrupts, clock, masker = interrupts or Interrupts(), clock or Clock(), Masker()
         emitter = Emitter(self.journal, sinks, clock, interrupts, masker)
         return Runner(outlet=emitter, memory=self.records, interrupts=interrupts, masker=masker, clock=clock)

@@ -30,12 +30,6 @@ SCRIPT = Path(sys.executable).with_name("stagerun")
 _WORD = 8  # bytes of each number on a socket
 
 
-def with_default_signals() -> None:
-    """Undo what `nohup` and a shell's `&` have set, which all that is started inherits. To be called in the child."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGTSTP):
-        signal.signal(number, signal.SIG_DFL)
-
-
 class Command:
     """A command that was started: what `subprocess.Popen` would say of it, as text."""
 
@@ -104,9 +98,9 @@ class Server:
             pass_fds=[other.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
-            preexec_fn=with_default_signals,  # noqa: PLW1509 - it takes no lock
         )
         other.close()
+        self.pid = self._process.pid
 
     def start(self, arguments: Sequence[str], *, cwd: Path, environ: Mapping[str, str], fresh: bool = False) -> Command:
         """Start the command; with `fresh`, or where the environment asks for it, in an interpreter of its own."""

@@ -182,6 +182,7 @@ HEAD = (
     GATE
     + """
 import subprocess, sys, threading
+from stagerun.programs.process_tree import Kin
 
 def script(name, *arguments):
     return [sys.executable, f"{name}.py", *arguments]
