@@ -4,6 +4,7 @@ import os
 import select
 import signal
 import subprocess
+import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
@@ -308,7 +309,7 @@ class CleanUp(LiveOperation):
 
 def test_the_place_of_a_clean_up_is_told_after_two_seconds_and_then_every_thirty() -> None:
     clock, interrupts = HandClock(), Interrupts()
-    clean_up = CleanUp(__file__, interrupts, clock.as_clock())
+    clean_up = CleanUp(__file__, threading.get_ident(), interrupts, clock.as_clock())
 
     def told_after(seconds: float) -> bool:
         clock.move(seconds)

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any, TypeAlias, TypeVar
 
 from stagerun import events
-from stagerun.authoring import retries
 from stagerun.errors import RecipeError
 from stagerun.text.masking import Masker
 
@@ -54,7 +53,7 @@ class Checkpoints:
 
     def value(self, key: str, make: Callable[[], _T], *, kind: Any, attempts: int, stage: str | None) -> _T:
         """Return what is stored under `key`; if nothing is, what `make` returns, once it is stored."""
-        from stagerun.authoring import stored_values
+        from stagerun.authoring import retries, stored_values
 
         what = f"checkpoint {key!r}"
         recalled = self._claim("checkpoint", key)

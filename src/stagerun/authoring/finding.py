@@ -19,7 +19,6 @@ from msgspec import Struct
 from stagerun.authoring.operation import HOW_TO_INIT, LiveOperation
 from stagerun.errors import RecipeError, StagerunError, UsageError
 from stagerun.machine.settings import PRIVATE
-from stagerun.text import suggestions
 
 
 _MODULE: Final = r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*"
@@ -277,6 +276,8 @@ def _unknown(recipe: str, folder: Path) -> UsageError:
 
 
 def _not_there(message: str, name: str, legal: list[str]) -> UsageError:
+    from stagerun.text import suggestions
+
     return UsageError(message, suggestions.way_out(name, legal, "there are"))
 
 

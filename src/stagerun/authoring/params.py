@@ -14,18 +14,19 @@ import sys
 import types
 import typing
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal, NoReturn, get_args, get_origin
 
 import msgspec
 from msgspec import Struct
 
-from stagerun.authoring import bounds
-from stagerun.authoring.bounds import Bound
 from stagerun.errors import RecipeError, UsageError
-from stagerun.text import suggestions
 from stagerun.text.secrets import Secret
+
+
+if typing.TYPE_CHECKING:
+    from stagerun.authoring.bounds import Bound
 
 
 class _Missing(enum.Enum):
@@ -69,8 +70,8 @@ class Parameter(Struct, frozen=True, kw_only=True):
     optional: bool = False
     default: Any = MISSING
     help: str = ""
-    bounds: tuple[Bound, ...] = ()
-    item_bounds: tuple[Bound, ...] = ()
+    bounds: "tuple[Bound, ...]" = ()
+    item_bounds: "tuple[Bound, ...]" = ()
 
     @property
     def required(self) -> bool:
@@ -102,6 +103,8 @@ class Parameter(Struct, frozen=True, kw_only=True):
     @property
     def rules(self) -> str:
         """Return what bounds the value, "must be at least 1", or ""."""
+        from stagerun.authoring import bounds
+
         told = (("must", self.bounds), ("each must", self.item_bounds))
         return "; ".join(f"{subject} {bounds.told(limits)}" for subject, limits in told if limits)
 
@@ -164,7 +167,7 @@ class Parameter(Struct, frozen=True, kw_only=True):
             self._refuse(value, "a finite number is expected")
         return converted
 
-    def _within(self, value: Any, limits: tuple[Bound, ...]) -> Any:
+    def _within(self, value: Any, limits: "tuple[Bound, ...]") -> Any:
         for each in limits:
             if not each.holds(value):
                 self._refuse(self.to_json(value), f"it must {each.words}")
@@ -198,6 +201,8 @@ def check(owner: str, parameters: Mapping[str, Parameter], given: Mapping[str, A
     """Return a typed value for every parameter, from `given` or its default; UsageError names what is wrong."""
     for name in given:
         if name not in parameters:
+            from stagerun.text import suggestions
+
             hint = suggestions.way_out(name, parameters, "its parameters")
             raise UsageError(f"{owner} has no parameter {name!r}", hint)
     missing = [each for each in parameters.values() if each.required and each.name not in given]
@@ -252,16 +257,9 @@ def _parameter(owner: type, name: str, hint: Any, default: Any) -> Parameter:
         optional=optional or default is None,
         default=default,
         help=next((each for each in (*notes, *item_notes) if isinstance(each, str)), ""),
-        bounds=bounds.declared(list if many else hint, notes),
-        item_bounds=bounds.declared(hint, item_notes),
+        bounds=_bounds(where, list if many else hint, notes),
+        item_bounds=_bounds(where, hint, item_notes),
     )
-    unfit = bounds.unfit((*parameter.bounds, *parameter.item_bounds))
-    if unfit is not None:
-        raise RecipeError(
-            f"{where} has a bound that {getattr(unfit.type, '__name__', unfit.type)} can't have: "
-            f"{unfit.name}={unfit.limit!r}",
-            _WAYS_TO_BOUND,
-        )
     if default is MISSING:
         return parameter
     if not isinstance(default, _IMMUTABLE):
@@ -274,6 +272,23 @@ def _parameter(owner: type, name: str, hint: Any, default: Any) -> Parameter:
     except UsageError as error:
         raise RecipeError(f"{owner.__name__}: the default of {error.message}") from None
     return parameter
+
+
+def _bounds(where: str, kind: Any, notes: Sequence[object]) -> "tuple[Bound, ...]":
+    """Return the bounds that `notes` set to values of type `kind`; RecipeError for one that it can't have."""
+    if not any(isinstance(each, msgspec.Meta) for each in notes):
+        return ()
+    from stagerun.authoring import bounds
+
+    declared = bounds.declared(kind, notes)
+    unfit = bounds.unfit(declared)
+    if unfit is not None:
+        raise RecipeError(
+            f"{where} has a bound that {getattr(unfit.type, '__name__', unfit.type)} can't have: "
+            f"{unfit.name}={unfit.limit!r}",
+            _WAYS_TO_BOUND,
+        )
+    return declared
 
 
 def _without_notes(hint: Any) -> tuple[Any, list[object]]:

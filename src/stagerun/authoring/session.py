@@ -5,12 +5,12 @@ happens, and asks its host for the few things that only the host can do.
 """
 
 import threading
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from stagerun import events
-from stagerun.authoring.checkpoints import Checkpoints, Recalled
+from stagerun.authoring.checkpoints import Checkpoints
 from stagerun.authoring.log_lines import LogLines
 from stagerun.authoring.stages import Blocks
 from stagerun.authoring.tracking import Loop, Loops
@@ -23,33 +23,9 @@ from stagerun.view import RunView
 
 
 if TYPE_CHECKING:
+    from stagerun.authoring.host import Host
     from stagerun.programs.children import Children
     from stagerun.programs.request import Completed, Request
-
-
-class Host(Protocol):
-    """Whoever performs a session.
-
-    Attributes:
-        lock: held while an event gets out; it may be taken again by the thread that has it.
-        hidden: the environment variables that programs of the recipe do not get.
-
-    """
-
-    @property
-    def lock(self) -> AbstractContextManager[object]: ...
-
-    @property
-    def hidden(self) -> Collection[str]: ...
-
-    def recall(self, key: str) -> Recalled | None:
-        """Return what the runs that this one goes on from have stored under `key`."""
-
-    def accept(self, operation: object) -> None:
-        """Take note of the operation that is to come next; RecipeError if it is none, or is not valid."""
-
-    def terminal_lent(self) -> AbstractContextManager[None]:
-        """Return a context in which no display touches the terminal."""
 
 
 class Session:
@@ -73,7 +49,7 @@ class Session:
         interrupts: Interrupts,
         clock: Clock,
         masker: Masker,
-        host: Host,
+        host: "Host",
     ) -> None:
         self.failure: str | None = None
         self.next: Any = None

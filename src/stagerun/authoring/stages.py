@@ -4,14 +4,11 @@ from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
 from types import TracebackType
 
-from msgspec import Struct
-
 from stagerun import events
 from stagerun.authoring.tracking import Loops
 from stagerun.errors import IllegalTransition, Interruption, OperationCancelled, RecipeError
 from stagerun.machine.interrupts import Interrupts, is_limit
 from stagerun.states import StageState
-from stagerun.text import suggestions
 
 
 class Stage:
@@ -40,13 +37,14 @@ class Stage:
         self._blocks.leave(self, value)
 
 
-class _Visit(Struct):
+class _Visit:
     """A block that is open."""
 
-    stage: Stage
-    limit: AbstractContextManager[None]
-    entered: float
-    loops_around: int
+    def __init__(self, stage: Stage, limit: AbstractContextManager[None], entered: float, loops_around: int) -> None:
+        self.stage = stage
+        self.limit = limit
+        self.entered = entered
+        self.loops_around = loops_around
 
 
 class Blocks:
@@ -175,6 +173,8 @@ class Blocks:
             raise RecipeError(str(error), "it was cancelled: let the cancel through") from None
 
     def _warn_of_near_miss(self, name: str) -> None:
+        from stagerun.text import suggestions
+
         near = suggestions.nearest(name, self._declared, 0.75)
         if near and name not in self._warned:
             self._warned.add(name)

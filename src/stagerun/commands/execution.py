@@ -26,7 +26,6 @@ from stagerun.journal.writing import Journal
 from stagerun.machine import ci
 from stagerun.machine.clock import Clock
 from stagerun.machine.interrupts import Interrupts, is_limit
-from stagerun.machine.parents import die_with_parent
 from stagerun.render.output import Output
 from stagerun.text.masking import Masker
 
@@ -94,6 +93,8 @@ def execute(
     emitter = Emitter(Journal(store), [display], clock, interrupts, masker)
     runner = Runner(outlet=emitter, memory=Records(store), interrupts=interrupts, masker=masker, clock=clock)
     if here.system in ci.SIGNALS_THE_SHELL:
+        from stagerun.machine.parents import die_with_parent
+
         die_with_parent()
     with interrupts:
         # The handlers stay: a signal that arrives after the end must change nothing.

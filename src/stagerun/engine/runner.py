@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
-from typing import Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from msgspec.structs import replace
 
@@ -22,8 +22,6 @@ from stagerun.authoring.progress import Progress
 from stagerun.authoring.session import Session
 from stagerun.authoring.stages import state_after
 from stagerun.engine.endings import ending, exit_code
-from stagerun.engine.outlet import Memory, Outlet
-from stagerun.engine.watching import CleanUp
 from stagerun.errors import HeldError, JournalError, RecipeError
 from stagerun.journal.rules import Resumption
 from stagerun.machine import identity
@@ -34,6 +32,10 @@ from stagerun.text import wording
 from stagerun.text.masking import SHORTEST, Masker
 from stagerun.view import RunView
 
+
+if TYPE_CHECKING:
+    from stagerun.engine.outlet import Memory, Outlet
+    from stagerun.engine.watching import CleanUp
 
 _SLOW_IMPORT: Final = 0.5  # seconds; nobody wonders about less
 
@@ -53,7 +55,7 @@ class Runner:
     """
 
     def __init__(
-        self, *, outlet: Outlet, memory: Memory, interrupts: Interrupts, masker: Masker, clock: Clock | None = None
+        self, *, outlet: "Outlet", memory: "Memory", interrupts: Interrupts, masker: Masker, clock: Clock | None = None
     ) -> None:
         self._outlet = outlet
         self._memory = memory
@@ -63,6 +65,7 @@ class Runner:
         self._session: Session | None = None
         self._clean_up: CleanUp | None = None
         self._pid = os.getpid()
+        self._thread = threading.get_ident()
 
     def run(
         self,
@@ -168,7 +171,7 @@ class Runner:
 
     def _execute(self, operation: LiveOperation, session: Session) -> BaseException | None:
         """Let the recipe work; return what it raised, or None. No stage is left open."""
-        self._session, self._clean_up = session, CleanUp(self._view().plan.source, self._interrupts, self._clock)
+        self._session = session
         error: BaseException | None = None
         try:
             with Capture(session.lines.write, self._masker), self._interrupts.limit(operation.timeout, "the run"):
@@ -183,7 +186,7 @@ class Runner:
             error = raised
         if os.getpid() != self._pid:
             _leave_fork(error)
-        self._session = self._clean_up = None
+        self._session = None
         if self._outlet.failure is None:
             session.close(state_after(error))
         return error
@@ -265,19 +268,27 @@ class Runner:
             thread.join()
 
     def _look(self) -> None:
-        session, clean_up = self._session, self._clean_up
+        session = self._session
         with suppress(JournalError):  # the main thread meets it too, and stops
             if session is not None:
                 session.loops.sample()
-            if session is not None and clean_up is not None and (line := clean_up.line()):
-                session.lines.write(line)
+            if session is not None and self._interrupts.stopping:
+                self._tell_of_clean_up(session)
             self._outlet.tick()
+
+    def _tell_of_clean_up(self, session: Session) -> None:
+        from stagerun.engine.watching import CleanUp
+
+        if self._clean_up is None:
+            self._clean_up = CleanUp(self._view().plan.source, self._thread, self._interrupts, self._clock)
+        if (line := self._clean_up.line()) is not None:
+            session.lines.write(line)
 
 
 class _Host:
     """What a session asks for, where the runner is at hand."""
 
-    def __init__(self, outlet: Outlet, memory: Memory, masker: Masker, operation: LiveOperation) -> None:
+    def __init__(self, outlet: "Outlet", memory: "Memory", masker: Masker, operation: LiveOperation) -> None:
         self.lock = outlet.lock
         self.hidden: Collection[str] = {
             f"STAGERUN_{name.upper()}" for name, each in operation.parameters.items() if each.secret

@@ -1,7 +1,6 @@
 """Watching a recipe that was asked to stop: its clean-up takes as long as it takes, but nobody should wonder."""
 
 import sys
-import threading
 from pathlib import Path
 from typing import Final
 
@@ -18,16 +17,17 @@ class CleanUp:
 
     Args:
         source: the recipe's file.
+        thread: the one that the recipe works in.
         interrupts: what asks the run to stop.
         clock: where time comes from.
 
     """
 
-    def __init__(self, source: str | None, interrupts: Interrupts, clock: Clock) -> None:
+    def __init__(self, source: str | None, thread: int, interrupts: Interrupts, clock: Clock) -> None:
         self._source = source
         self._interrupts = interrupts
         self._clock = clock
-        self._thread = threading.get_ident()
+        self._thread = thread
         self._due: float | None = None
 
     def line(self) -> str | None:

@@ -2,14 +2,18 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from stagerun.errors import JournalError, UsageError
-from stagerun.journal.store import Store
+
+
+if TYPE_CHECKING:
+    from stagerun.journal.store import Store
 
 
 def open_journal(
     place: Path, *, write: bool = False, durable: bool = True, hurried: Callable[[], bool] = lambda: False
-) -> Store:
+) -> "Store":
     """Open the journal at `place`.
 
     Args:
@@ -38,7 +42,7 @@ def has_runs(place: Path) -> bool:
         raise JournalError(f"journal {place} can't be read: {error.strerror}") from None
 
 
-def open_existing(place: Path, *, write: bool = False, durable: bool = True) -> Store:
+def open_existing(place: Path, *, write: bool = False, durable: bool = True) -> "Store":
     """Open the journal at `place` as `open_journal` does; UsageError if no run was ever recorded there."""
     if not has_runs(place):
         raise UsageError(f"there are no runs yet: {place} does not exist", "start one: stagerun run TARGET")

@@ -5,17 +5,18 @@ A run whose process is gone is read as crashed, whatever its row still says.
 
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from stagerun import events
 from stagerun.errors import UsageError
 from stagerun.journal import rows, rules
-from stagerun.journal.rows import Row
 from stagerun.journal.rules import Resumption
-from stagerun.journal.store import Store, Values
 from stagerun.states import RESUMABLE, TERMINAL, RunState
-from stagerun.text import suggestions
 from stagerun.view import RunView
+
+
+if TYPE_CHECKING:
+    from stagerun.journal.store import Row, Store, Values
 
 
 _SAMPLE: Final = 20  # successful runs that a usual duration is taken from
@@ -31,7 +32,7 @@ class Records:
     Every method raises JournalError if the file can't be read.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: "Store") -> None:
         self._store = store
 
     def find(self, ref: str, operation: str | None = None) -> RunView:
@@ -187,6 +188,8 @@ class Records:
         self._store.close()
 
     def _near_operation(self, operation: str | None) -> str | None:
+        from stagerun.text import suggestions
+
         column = "target" if operation and ":" in operation else "operation"
         known = [row["name"] for row in self._rows(self._store.names(column))]
         return suggestions.did_you_mean(operation or "", known)
@@ -223,7 +226,7 @@ class Records:
 
     def _walk(
         self, states: Sequence[RunState], conditions: Sequence[str], values: dict[str, object], *, page: int
-    ) -> Iterator[Row]:
+    ) -> "Iterator[Row]":
         """Yield the rows of runs in `states`, newest first, reading no further than somebody asks for them."""
         sql = self._store.newest(states, [*conditions, "id < :before"])
         before = _NO_ID
@@ -235,7 +238,7 @@ class Records:
         found = self._rows(f"SELECT * FROM runs {condition}", values)  # noqa: S608 - conditions of this file
         return [self._truth(row) for row in found]
 
-    def _truth(self, row: Row) -> RunView:
+    def _truth(self, row: "Row") -> RunView:
         view = self._view(row)
         if view.state in TERMINAL or not self._is_dead(row):
             return view
@@ -246,14 +249,14 @@ class Records:
             return view
         return rules.crashed(view, seen_on)
 
-    def _is_dead(self, row: Row) -> bool:
+    def _is_dead(self, row: "Row") -> bool:
         return rules.is_dead(rows.to_process(row), row["seen_on"], self._store.now())
 
-    def _view(self, row: Row) -> RunView:
+    def _view(self, row: "Row") -> RunView:
         sql = "SELECT name, state, seconds, entered_on, visits FROM stages WHERE run_id = ? ORDER BY position"
         return rows.to_view(row, self._rows(sql, (row["id"],)))
 
-    def _rows(self, sql: str, values: Values = ()) -> Sequence[Row]:
+    def _rows(self, sql: str, values: "Values" = ()) -> "Sequence[Row]":
         return self._store.rows(sql, values)
 
 

@@ -1,7 +1,7 @@
 """Rows of the journal's tables and what they mean: views and events become rows here, and rows become views again."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 from stagerun import events
 from stagerun.machine.identity import Process
@@ -9,10 +9,8 @@ from stagerun.states import TERMINAL, RunState, StageState
 from stagerun.view import RunView, StageView
 
 
-class Row(Protocol):
-    """A row of a table: columns by their names."""
-
-    def __getitem__(self, column: str, /) -> Any: ...
+if TYPE_CHECKING:
+    from stagerun.journal.store import Row
 
 
 _JSON: Final[Mapping[str, Any]] = {
@@ -108,7 +106,7 @@ def of_stored(entry: events.Entry) -> dict[str, object]:
     }
 
 
-def to_view(row: Row, stages: Iterable[Row]) -> RunView:
+def to_view(row: "Row", stages: "Iterable[Row]") -> RunView:
     """Return the run that stands in a row of `runs` and its rows of `stages`, in order."""
     values: dict[str, Any] = {
         name: events.loads(row[name], kind) if row[name] is not None else None for name, kind in _JSON.items()
@@ -138,7 +136,7 @@ def to_view(row: Row, stages: Iterable[Row]) -> RunView:
     )
 
 
-def to_process(row: Row) -> Process:
+def to_process(row: "Row") -> Process:
     """Return the process that the run of a row of `runs` works in."""
     return Process(
         host=row["host"],
@@ -149,12 +147,12 @@ def to_process(row: Row) -> Process:
     )
 
 
-def to_entry(run: int, row: Row) -> events.Entry:
+def to_entry(run: int, row: "Row") -> events.Entry:
     """Return the event that stands in a row of `events`."""
     return events.Entry(run, row["seq"], row["time"], to_event(row))
 
 
-def to_event(row: Row) -> events.Event:
+def to_event(row: "Row") -> events.Event:
     """Return the event of a row that has its kind and data."""
     event: events.Event = events.loads(row["data"], events.EVENTS[row["kind"]])
     return event
@@ -168,7 +166,7 @@ _PLAIN: Final = (
 _END: Final = ("seconds", "exit_code", "signal", "chained_to")
 
 
-def _to_stage(row: Row) -> StageView:
+def _to_stage(row: "Row") -> StageView:
     return StageView(
         name=row["name"],
         state=StageState(row["state"]),
@@ -178,6 +176,6 @@ def _to_stage(row: Row) -> StageView:
     )
 
 
-def _to_status(row: Row) -> events.StatusChanged | None:
+def _to_status(row: "Row") -> events.StatusChanged | None:
     text = row["status_text"]
     return None if text is None else events.StatusChanged(text, row["status_level"])

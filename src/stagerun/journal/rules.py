@@ -4,16 +4,19 @@ Pure functions; what they need to know is read by others.
 """
 
 from collections.abc import Container, Iterable, Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
 from stagerun import events, exit_codes
 from stagerun.errors import UsageError
-from stagerun.journal.rows import Row
 from stagerun.machine.identity import Process
 from stagerun.states import RESUMABLE, TERMINAL, RunState, StageState
 from stagerun.view import RunView, fold
+
+
+if TYPE_CHECKING:
+    from stagerun.journal.store import Row
 
 
 HEARTBEAT: Final = 5.0  # seconds between two signs of life of a run that is silent
@@ -59,7 +62,7 @@ def crashed(view: RunView, seen_on: float) -> RunView:
     return fold(view, events.Entry(view.id, 0, seen_on, end))
 
 
-def resumption(view: RunView, stored: Iterable[Row], from_stage: str | None = None) -> Resumption:
+def resumption(view: RunView, stored: "Iterable[Row]", from_stage: str | None = None) -> Resumption:
     """Return what a run that goes on from `view` takes over: nothing made in `from_stage` or after it.
 
     Args:
@@ -83,7 +86,9 @@ def resumption(view: RunView, stored: Iterable[Row], from_stage: str | None = No
     )
 
 
-def prunable(runs: Iterable[Row], newest: Container[int], *, before: float | None, state: RunState | None) -> list[int]:
+def prunable(
+    runs: "Iterable[Row]", newest: Container[int], *, before: float | None, state: RunState | None
+) -> list[int]:
     """Return the ids of the runs that may go: over, not among the `newest`, begun `before`, ended in `state`.
 
     A lineage of resumes goes as a whole. One that can still be resumed stays, unless `state` asks for it.

@@ -1,9 +1,10 @@
-"""The contract of a database that holds a journal. What runs mean is decided above it, once for all databases."""
+"""The contract of a database that holds a journal. What runs mean is decided above it, once for all databases.
+
+These are types alone: nothing loads them to run.
+"""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Protocol, TypeAlias, TypeVar
-
-from stagerun.journal.rows import Row
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 
 _T = TypeVar("_T")
@@ -11,8 +12,10 @@ _T = TypeVar("_T")
 Values: TypeAlias = Sequence[object] | Mapping[str, object]
 
 
-class NotUnique(Exception):
-    """A row was to be added that another row excludes."""
+class Row(Protocol):
+    """A row of a table: columns by their names."""
+
+    def __getitem__(self, column: str, /) -> Any: ...
 
 
 class Store(Protocol):
@@ -45,8 +48,8 @@ class Store(Protocol):
     def change(self, sql: str, values: Values = ()) -> int:
         """Inside `commit`: change rows, and return how many."""
 
-    def add(self, table: str, values: Mapping[str, object]) -> int:
-        """Inside `commit`: add a row and return its id. NotUnique if another row excludes it."""
+    def add(self, table: str, values: Mapping[str, object]) -> int | None:
+        """Inside `commit`: add a row and return its id; add nothing and return None if another row excludes it."""
 
     def many(self, sql: str, rows: Iterable[Values]) -> None:
         """Inside `commit`: do a statement for each of `rows`."""

@@ -10,15 +10,17 @@ after all, can't write a single row more: `RunLost` tells it so.
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from stagerun import events
 from stagerun.errors import HeldError, RunLost
 from stagerun.journal import rows
-from stagerun.journal.store import NotUnique, Store
 from stagerun.states import TERMINAL, RunState
 from stagerun.view import RunView, begin
 
+
+if TYPE_CHECKING:
+    from stagerun.journal.store import Store
 
 _T = TypeVar("_T")
 
@@ -60,7 +62,7 @@ class Journal:
 
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: "Store") -> None:
         self._store = store
         self.queued = 0
         self._queue: list[events.Entry] = []
@@ -120,10 +122,9 @@ class Journal:
         if exclusive:
             self._refuse_second(plan)
         view = begin(entry)
-        try:
-            run = self._store.add("runs", rows.of_plan(view) | rows.of_state(view, entry.time))
-        except NotUnique:
-            raise HeldError(f"run {plan.resumed_from} has been resumed by another process just now") from None
+        run = self._store.add("runs", rows.of_plan(view) | rows.of_state(view, entry.time))
+        if run is None:
+            raise HeldError(f"run {plan.resumed_from} has been resumed by another process just now")
         entry = entry._replace(run=run)
         view = begin(entry)
         # Only now is it known: a first run is the root of its own lineage.

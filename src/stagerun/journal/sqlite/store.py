@@ -5,12 +5,14 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from stagerun.errors import JournalError
 from stagerun.journal.sqlite import database
-from stagerun.journal.store import NotUnique, Values
 
+
+if TYPE_CHECKING:
+    from stagerun.journal.store import Values
 
 HURRIED_PATIENCE: Final = 2.0  # seconds that a run waits for another process while it is being stopped
 _POLL: Final = 0.05
@@ -61,7 +63,7 @@ class SqliteStore:
             self._log = _file_id(self._log_path)
         return written
 
-    def rows(self, sql: str, values: Values = ()) -> list[sqlite3.Row]:
+    def rows(self, sql: str, values: "Values" = ()) -> list[sqlite3.Row]:
         def read() -> list[sqlite3.Row]:
             cursor = self.connection.execute(sql, values)
             cursor.row_factory = sqlite3.Row
@@ -72,18 +74,14 @@ class SqliteStore:
         except sqlite3.Error as error:
             raise database.explained(error, self._path) from None
 
-    def change(self, sql: str, values: Values = ()) -> int:
+    def change(self, sql: str, values: "Values" = ()) -> int:
         return self.connection.execute(sql, values).rowcount
 
-    def add(self, table: str, values: Mapping[str, object]) -> int:
-        try:
-            added = self.connection.execute(_insert(table, *values), tuple(values.values())).lastrowid
-        except sqlite3.IntegrityError as error:
-            raise NotUnique(str(error)) from None
-        assert added is not None
-        return added
+    def add(self, table: str, values: Mapping[str, object]) -> int | None:
+        cursor = self.connection.execute(_insert(table, *values), tuple(values.values()))
+        return cursor.lastrowid if cursor.rowcount == 1 else None
 
-    def many(self, sql: str, rows: Iterable[Values]) -> None:
+    def many(self, sql: str, rows: "Iterable[Values]") -> None:
         self.connection.executemany(sql, rows)
 
     def newest(self, states: Sequence[str], conditions: Sequence[str]) -> str:
@@ -151,7 +149,8 @@ class SqliteStore:
 
 @cache
 def _insert(table: str, *columns: str) -> str:
-    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"  # noqa: S608
+    marks = ", ".join("?" * len(columns))
+    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks}) ON CONFLICT DO NOTHING"  # noqa: S608
 
 
 def _file_id(path: Path) -> tuple[int, int] | None:
