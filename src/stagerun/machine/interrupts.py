@@ -1,8 +1,23 @@
 """Signals and time limits that stop a run, and the few places where they have to wait.
 
-A handler that only sets a flag leaves a sleep running; one that raises anywhere leaves a commit in doubt.
-So it raises at once in the recipe's code, and is deferred inside a guard, which is held only around journal
-writes and stage transitions. A raise can be swallowed, so the flag stays and `check` raises again.
+Two simple ways do not work. A handler that only sets a flag leaves a sleep running: Python restarts the system call
+(PEP 475). A handler that raises wherever the signal lands leaves a commit in doubt: the row may be there although the
+code behind it never ran. So there are two kinds of code.
+
+The recipe's code is *exposed*. The handler raises there at once, and a sleep breaks.
+
+Our own code is *guarded*: `with interrupts:` surrounds journal writes and the moves of stages, and nothing that takes
+long. Inside a guard the handler only notes what it owes, and the outermost guard raises it when it is left. The runner
+holds a guard for its whole life and opens it (`expose`, `cover`) for the time of the recipe.
+
+A raise can be swallowed, by a broad `except BaseException` of the recipe or by Python itself, in `__del__` and in
+callbacks. So the request stays, and `check` raises it again at the next call of `p`. While a cancel is already on its
+way up the stack, `check` is quiet: clean-up may use `p`.
+
+Signals are counted. The first asks for the stop. The second raises again, which cuts the clean-up short. The third ends
+the process at once. When the end of the run is recorded, signals change nothing more: the exit code is the record's.
+
+Time limits use the alarm, which reaches the main thread like a signal. Where there is none, `check` looks at the clock.
 """
 
 import math
