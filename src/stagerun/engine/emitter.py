@@ -1,14 +1,14 @@
 """The one way a change gets out: rid of secrets, stamped, journaled, then told to the sinks, in that order.
 
-The order is the promise. A fact is durable before any display shows it, so nobody is told of what a crash could undo. If
-the journal refuses a fact, nothing is told, `failure` is set, and every later event raises it: the run stops, it does
-not pretend. A pulse may be shown first; it is queued, and written with the next fact or after a moment. If the journal
-refuses only pulses, they are dropped and counted, and the work goes on.
+The order is the promise. A fact is durable before any display shows it, so nobody is told of what a crash could undo.
+If the journal refuses a fact, nothing is told, `failure` is set, and every later event raises it: the run stops, it
+does not pretend. A pulse may be shown first; it is queued, and written with the next fact or after a moment. If the
+journal refuses only pulses, they are dropped and counted, and the work goes on.
 
-One lock covers all of it, so that numbers rise in the order in which things are shown. Any thread may emit. The lock may
-be taken again by the thread that has it, because writing an event can run foreign code: the collector may end an abandoned
-loop in the middle of a commit, and that emits. Such an event waits until the one before it is out. A signal waits as
-long, too (`machine.interrupts`).
+One lock covers all of it, so that numbers rise in the order in which things are shown. Any thread may emit. The lock
+may be taken again by the thread that has it, because writing an event can run foreign code: the collector may end an
+abandoned loop in the middle of a commit, and that emits. Such an event waits until the one before it is out. A signal
+waits as long, too (`machine.interrupts`).
 
 A sink that raises is let go and reported at the end: a display must never stop the work.
 """
