@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -223,6 +223,25 @@ def test_an_executor_that_is_handed_in_does_the_work_and_stays_open(bench: Bench
     with ThreadPoolExecutor(1, thread_name_prefix="mine") as executor:
         assert _returned(bench, lambda p: p.map(whose, range(3), executor=executor)) == ["mine_0"] * 3
         assert executor.submit(_same, "open").result() == "open"
+
+
+def test_an_executor_of_another_kind_is_handed_the_function_as_it_is(bench: Bench) -> None:
+    class Elsewhere(Executor):
+        """One whose workers, on another machine, know nothing of stagerun."""
+
+        def __init__(self) -> None:
+            self.given: list[object] = []
+
+        def submit(self, fn: Callable[..., Any], /, *arguments: Any, **options: Any) -> "Future[Any]":
+            self.given.append((fn, arguments, options))
+            future: Future[Any] = Future()
+            future.set_result(fn(*arguments, **options))
+            return future
+
+    executor = Elsewhere()
+
+    assert _returned(bench, lambda p: p.map(abs, [-1, 2], executor=executor)) == [1, 2]
+    assert executor.given == [(abs, (-1,), {}), (abs, (2,), {})]
 
 
 def test_an_executor_that_is_handed_in_stays_open_after_a_failure(bench: Bench) -> None:

@@ -43,34 +43,28 @@ THREADS: Final = "stagerun-map"
 
 
 class Workers(Generic[_T, _R]):
-    """An executor that was handed in: it is used, and left as it is.
+    """Who calls the function of a `p.map`: each kind says how an item gets there, and how its result comes back.
 
     Attributes:
         ahead: how many items may be in flight.
 
     """
 
-    def __init__(self, fn: Callable[[_T], _R], executor: Executor, count: int | None, write: Write) -> None:
+    def __init__(self, fn: Callable[[_T], _R], executor: Executor, ahead: int) -> None:
         self._fn = fn
         self._executor = executor
-        self._write = write
-        self.ahead = count or _AHEAD * (getattr(executor, "_max_workers", None) or _default_count())
+        self.ahead = ahead
 
     def submit(self, item: _T) -> "Future[Any]":
-        if isinstance(self._executor, ProcessPoolExecutor):
-            return self._executor.submit(_work, self._fn, item)
         return self._executor.submit(self._fn, item)
 
+    def error_of(self, future: "Future[Any]") -> BaseException | None:
+        """Return what an item raised that is done, or None."""
+        return future.exception()
+
     def result_of(self, future: "Future[Any]") -> _R:
-        """Return what the item came to, or raise what it raised; what it said in another process is told now."""
-        answer = future.result()
-        if isinstance(answer, _Answer):
-            said, error, answer = answer
-            for line in said:
-                self._write(*line)
-            if error is not None:
-                raise _made(error) if isinstance(error, _Odd) else error
-        result: _R = answer
+        """Return what an item came to that is done, or raise what it raised."""
+        result: _R = future.result()
         return result
 
     def stop(self, futures: Iterable["Future[Any]"]) -> None:
@@ -82,12 +76,55 @@ class Workers(Generic[_T, _R]):
         """Let go of the executor; unless `patient`, without waiting for those who work."""
 
 
+class Lent(Workers[_T, _R]):
+    """An executor that was handed in: it is used, and left as it is.
+
+    The function is handed over unchanged: those who work there may be on another machine, without stagerun.
+    """
+
+    def __init__(self, fn: Callable[[_T], _R], executor: Executor, count: int | None, write: Write) -> None:
+        # Those of Python keep their size in this attribute, others copy them; there is no other way to ask.
+        super().__init__(fn, executor, count or _AHEAD * (getattr(executor, "_max_workers", None) or _default_count()))
+
+
+class _Telling(Workers[_T, _R]):
+    """Those in other processes that have stagerun: what is said there comes back with the result, and is told then."""
+
+    _write: Write
+
+    def submit(self, item: _T) -> "Future[Any]":
+        return self._executor.submit(_work, self._fn, item)
+
+    def error_of(self, future: "Future[Any]") -> BaseException | None:
+        if (error := future.exception()) is not None:
+            return error
+        answer: _Answer = future.result()
+        return _made(answer.error) if isinstance(answer.error, _Odd) else answer.error
+
+    def result_of(self, future: "Future[Any]") -> _R:
+        answer: _Answer = future.result()
+        for line in answer.said:
+            self._write(*line)
+        if (error := self.error_of(future)) is not None:
+            raise error
+        result: _R = answer.result
+        return result
+
+
+class LentProcesses(_Telling[_T, _R], Lent[_T, _R]):
+    """A process pool of Python's that was handed in: its processes run this very Python."""
+
+    def __init__(self, fn: Callable[[_T], _R], executor: Executor, count: int | None, write: Write) -> None:
+        super().__init__(fn, executor, count, write)
+        self._write = write
+
+
 class Threads(Workers[_T, _R]):
     """Threads of our own, each item in a copy of the caller's context."""
 
-    def __init__(self, fn: Callable[[_T], _R], count: int | None, write: Write) -> None:
+    def __init__(self, fn: Callable[[_T], _R], count: int | None) -> None:
         count = count or _default_count()
-        super().__init__(fn, ThreadPoolExecutor(count, thread_name_prefix=THREADS), None, write)
+        super().__init__(fn, ThreadPoolExecutor(count, thread_name_prefix=THREADS), _AHEAD * count)
         self._pid = os.getpid()
         self._context = contextvars.copy_context()
         self._stopped = threading.Event()
@@ -115,7 +152,7 @@ class Threads(Workers[_T, _R]):
                 os._exit(0)  # a fork that came back: the other items are not its own
 
 
-class Processes(Workers[_T, _R]):
+class Processes(_Telling[_T, _R]):
     """New processes of our own; what is said in them is told by `write`, in the order of the items."""
 
     def __init__(self, fn: Callable[[_T], _R], count: int | None, write: Write) -> None:
@@ -129,17 +166,19 @@ class Processes(Workers[_T, _R]):
         # A fork of a process with threads may hang; a new process has none.
         context = multiprocessing.get_context("spawn")
         self._stopped = context.Event()
+        self._write = write
+        count = count or os.cpu_count() or 1
         executor = ProcessPoolExecutor(
-            count or os.cpu_count() or 1,
+            count,
             mp_context=context,
             initializer=_begin,
             initargs=(getattr(fn, "__module__", None), _recipes(), os.getpid(), self._stopped),
         )
-        super().__init__(fn, executor, None, write)
+        super().__init__(fn, executor, _AHEAD * count)
 
     def submit(self, item: _T) -> "Future[Any]":
         with _ctrl_c_held():  # a process that is just being made is not ready for it
-            return self._executor.submit(_work, self._fn, item)
+            return super().submit(item)
 
     def stop(self, futures: Iterable["Future[Any]"]) -> None:
         self._stopped.set()  # a future that was cancelled would confuse the pool when its process ends
@@ -162,8 +201,10 @@ def workers_for(
 ) -> Workers[_T, _R]:
     """Return what calls `fn`: `executor` if there is one, else processes or threads of our own, `count` of them."""
     if executor is not None:
-        return Workers(fn, executor, count, write)
-    return Processes(fn, count, write) if processes else Threads(fn, count, write)
+        # Nothing that an executor offers tells whether what works for it has stagerun; of this class it is known.
+        kind = LentProcesses if isinstance(executor, ProcessPoolExecutor) else Lent
+        return kind(fn, executor, count, write)
+    return Processes(fn, count, write) if processes else Threads(fn, count)
 
 
 def run(
@@ -268,7 +309,7 @@ class _Flight(Generic[_T, _R]):
     def first_failure(self) -> BaseException | None:
         """Return what the first item in order raised of those that failed, with the item in a note."""
         for item, future in self._flying:
-            error = _error_of(future) if future.done() and not future.cancelled() else None
+            error = self._workers.error_of(future) if future.done() and not future.cancelled() else None
             if error is not None:
                 note = f"in p.map, with the item {_shown(item)}"
                 with contextlib.suppress(Exception):  # an error may refuse to be changed
@@ -286,22 +327,12 @@ class _Flight(Generic[_T, _R]):
             return sum(not future.done() for _, future in self._flying)
 
     def _count(self) -> None:
-        succeeded = [future.done() and not _has_failed(future) for _, future in self._flying]
+        succeeded = [self._has_succeeded(future) for _, future in self._flying]
         in_order = succeeded.index(False) if False in succeeded else len(succeeded)
         self._finished(len(self.results) + sum(succeeded), len(self.results) + in_order)
 
-
-def _error_of(future: "Future[Any]") -> BaseException | None:
-    """Return what an item raised; that of another process comes as an answer (see `_work`)."""
-    error = future.exception()
-    if error is None and isinstance(answer := future.result(), _Answer):
-        told = answer[1]
-        error = _made(told) if isinstance(told, _Odd) else told
-    return error
-
-
-def _has_failed(future: "Future[Any]") -> bool:
-    return future.done() and (future.cancelled() or _error_of(future) is not None)
+    def _has_succeeded(self, future: "Future[Any]") -> bool:
+        return future.done() and not future.cancelled() and self._workers.error_of(future) is None
 
 
 def _shown(item: object) -> str:
@@ -359,10 +390,12 @@ def _begin(module: str | None, recipes: dict[str, str], parent: int, stopped: "E
 _STOPPED: "Event | None" = None
 
 
-class _Answer(tuple[Said, "BaseException | _Odd | None", Any]):
+class _Answer(NamedTuple):
     """What an item said in another process, and what it raised or returned."""
 
-    __slots__ = ()
+    said: Said
+    error: "BaseException | _Odd | None" = None
+    result: Any = None
 
 
 class _Odd(NamedTuple):
@@ -382,15 +415,15 @@ def _made(odd: _Odd) -> BaseException:
 def _work(fn: Callable[[_T], _R], item: _T) -> _Answer:
     said: Said = []
     if _STOPPED is not None and _STOPPED.is_set():
-        return _Answer((said, None, None))  # nobody asks for it any more
+        return _Answer(said)  # nobody asks for it any more
     with Capture(lambda *line: said.append(line), Masker()):
         try:
             result = fn(item)
         except BaseException as error:
             if _STOPPED is not None:
                 _STOPPED.set()  # at once: this process would begin with the next item
-            return _Answer((said, _portable(error), None))
-    return _Answer((said, None, result))
+            return _Answer(said, _portable(error))
+    return _Answer(said, result=result)
 
 
 def _portable(error: BaseException) -> "BaseException | _Odd":
