@@ -1,6 +1,7 @@
 """What a person is told who asks for something that is not there, or whose recipe does not load."""
 
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -155,12 +156,12 @@ def test_a_required_parameter_that_is_missing_is_named(project: Project) -> None
         ),
         (
             "broken",
-            "import no_such_module\n",
+            "raise ModuleNotFoundError('get it at example.com', name='shop')\n",
             [
                 "Traceback (most recent call last):",
                 '  File "{file}", line 2, in <module>',
-                "    import no_such_module",
-                "ModuleNotFoundError: No module named 'no_such_module'",
+                "    raise ModuleNotFoundError('get it at example.com', name='shop')",
+                "ModuleNotFoundError: get it at example.com",
             ],
         ),
         (
@@ -220,7 +221,6 @@ def test_a_recipe_that_does_not_import_is_told_with_its_own_lines_alone(
     ("source", "told"),
     [
         ('raise RuntimeError("boom")\n', "RuntimeError: boom"),
-        ("import no_such_module\n", "ModuleNotFoundError: No module named 'no_such_module'"),
         ('raise ValueError("boom")\n', "ValueError: boom"),
         ("import sys; sys.exit(0)\n", "SystemExit: 0"),
     ],
@@ -239,6 +239,49 @@ def test_a_package_that_does_not_import_is_told_with_its_own_line(project: Proje
     assert f'  File "{(package / "__init__.py").resolve()}", line 1, in <module>' in lines
     assert lines[-1] == told
     assert "stagerun/" not in "".join(line for line in lines if line.startswith("  File "))
+
+
+@pytest.mark.parametrize(
+    ("source", "missing", "looked"),
+    [
+        ("import shopapp\n", "shopapp", "looked in {folders}, and in what {python} has installed"),
+        ("from shopapp.db import orders\n", "shopapp", "looked in {folders}, and in what {python} has installed"),
+        ("from shop.db import orders\n", "shop.db", "looked in {root}/recipes/shop, where 'shop' was found"),
+        ("import helper.db\n", "helper.db", "'helper' is no package: it was found as {root}/recipes/helper.py"),
+        ("import sys.db\n", "sys.db", "'sys' is no package: it was found as part of Python"),
+    ],
+)
+@pytest.mark.parametrize("command", ["run", "show"])
+def test_a_module_that_is_not_there_is_told_with_the_place_of_its_import_and_where_it_was_looked_for(
+    project: Project, command: str, source: str, missing: str, looked: str
+) -> None:
+    file = project.recipe("orders", source)
+    (file.parent / "helper.py").touch()
+    (file.parent / "shop").mkdir()
+    (file.parent / "shop" / "__init__.py").touch()
+    elsewhere = project.root / "elsewhere"
+
+    done = project.stagerun(command, "orders:Import", environ={"PYTHONPATH": str(elsewhere)})
+
+    folders = f"{elsewhere}, {file.parent}"
+    where = looked.format(root=project.root, folders=folders, python=sys.executable)
+    assert (done.code, done.out, done.err) == (
+        3,
+        "",
+        f"stagerun: recipe orders can't be imported: there is no module '{missing}' ({file}, line 2)\n  {where}\n",
+    )
+
+
+def test_a_module_that_is_not_there_for_what_a_recipe_imports_is_told_with_both_places(project: Project) -> None:
+    file = project.recipe("orders", "import helper\n")
+    helper = file.with_name("helper.py")
+    helper.write_text("\n\nimport shopapp\n")
+
+    done = project.stagerun("run", "orders:Import")
+
+    what = "recipe orders can't be imported: there is no module 'shopapp'"
+    where = f"{helper}, line 3, imported by {file}, line 2"
+    assert (done.code, done.out, done.err.splitlines()[0]) == (3, "", f"stagerun: {what} ({where})")
 
 
 def test_a_rule_that_a_recipe_breaks_is_told_with_class_and_name_and_without_a_traceback(project: Project) -> None:

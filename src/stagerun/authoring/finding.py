@@ -8,7 +8,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -214,9 +214,40 @@ def _loading(recipe: str) -> Iterator[None]:
     except (Exception, SystemExit) as error:
         from stagerun.text import tracebacks
 
+        if isinstance(error, ModuleNotFoundError) and _is_of_an_import(error):
+            raise _missing_module(recipe, error, tracebacks.places(error)) from None
         told = tracebacks.failure(error)
         what = "calls sys.exit while it is imported" if isinstance(error, SystemExit) else "can't be imported"
         raise RecipeError(f"recipe {recipe} {what}\n{told.traceback}") from None
+
+
+def _is_of_an_import(error: ModuleNotFoundError) -> bool:
+    """Return True if an import statement raised it, False if somebody's code did, who has more to say."""
+    return error.name is not None and f"{error.msg};".startswith(f"No module named {error.name!r};")
+
+
+def _missing_module(recipe: str, error: ModuleNotFoundError, places: Sequence[tuple[str, int]]) -> RecipeError:
+    """Return the error that tells which module is not there, where it is imported, and where it was looked for."""
+    where = ", imported by ".join(f"{file}, line {line}" for file, line in dict.fromkeys([*places[-1:], *places[:1]]))
+    told = f"recipe {recipe} can't be imported: there is no module {error.name!r} ({where})"
+    name = (error.name or "").rpartition(".")[0]
+    if (parent := sys.modules.get(name)) is None:
+        return RecipeError(told, f"looked in {', '.join(_own_folders())}, and in what {sys.executable} has installed")
+    if (folders := getattr(parent, "__path__", None)) is not None:
+        return RecipeError(told, f"looked in {', '.join(folders)}, where {name!r} was found")
+    return RecipeError(told, f"{name!r} is no package: it was found as {getattr(parent, '__file__', 'part of Python')}")
+
+
+def _own_folders() -> Iterator[str]:
+    """Yield the folders where modules are looked for, without Python's own and those of what is installed."""
+    import sysconfig
+
+    library = sysconfig.get_path("stdlib")
+    of_the_command = {str(Path(sys.argv[0]).parent), str(Path(__file__).parents[2])}
+    names = ("site-packages", "dist-packages", f"python{sysconfig.get_python_version().replace('.', '')}.zip")
+    for folder in dict.fromkeys(sys.path):
+        if not folder.startswith(library) and folder not in of_the_command and Path(folder).name not in names:
+            yield folder or "."
 
 
 @contextlib.contextmanager

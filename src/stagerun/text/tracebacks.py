@@ -48,6 +48,13 @@ def failure(
     )
 
 
+def places(error: BaseException) -> list[tuple[str, int]]:
+    """Return file and line of each frame of a recipe that the error passed through, the outermost first."""
+    frames = traceback.walk_tb(error.__traceback__)
+    passed = [(frame.f_code.co_filename, line) for frame, line in frames]
+    return [(file, line) for file, line in passed if not _is_machinery(file)]
+
+
 def _keep_recipe_frames(told: traceback.TracebackException) -> None:
     for frames in _all(told):
         frames.stack = traceback.StackSummary.from_list(
