@@ -2,13 +2,10 @@
 
 import contextlib
 import contextvars
-import importlib
-import importlib.util
 import multiprocessing
 import os
 import pickle
 import signal
-import sys
 import threading
 import time
 from collections import deque
@@ -16,22 +13,17 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
-from stagerun.authoring.capture import Capture
+from stagerun.authoring import pool_process
 from stagerun.errors import Interruption, RecipeError
-from stagerun.machine.parents import dies_with
-from stagerun.machine.settings import PRIVATE
-from stagerun.text import tracebacks
-from stagerun.text.masking import Masker
 
 
 if TYPE_CHECKING:
-    from multiprocessing.synchronize import Event
+    pass
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
-Said = list[tuple[str, str, str | None]]  # text, level, stream
 Write = Callable[[str, str, str | None], None]
 
 GRACE: Final = 5.0  # seconds that items in hand get to end by themselves after a cancel
@@ -93,16 +85,16 @@ class _Telling(Workers[_T, _R]):
     _write: Write
 
     def submit(self, item: _T) -> "Future[Any]":
-        return self._executor.submit(_work, self._fn, item)
+        return self._executor.submit(pool_process.call, self._fn, item)
 
     def error_of(self, future: "Future[Any]") -> BaseException | None:
         if (error := future.exception()) is not None:
             return error
-        answer: _Answer = future.result()
-        return _made(answer.error) if isinstance(answer.error, _Odd) else answer.error
+        answer: pool_process.Answer = future.result()
+        return answer.raised()
 
     def result_of(self, future: "Future[Any]") -> _R:
-        answer: _Answer = future.result()
+        answer: pool_process.Answer = future.result()
         for line in answer.said:
             self._write(*line)
         if (error := self.error_of(future)) is not None:
@@ -171,8 +163,8 @@ class Processes(_Telling[_T, _R]):
         executor = ProcessPoolExecutor(
             count,
             mp_context=context,
-            initializer=_begin,
-            initargs=(getattr(fn, "__module__", None), _recipes(), os.getpid(), self._stopped),
+            initializer=pool_process.begin,
+            initargs=(getattr(fn, "__module__", None), pool_process.recipes(), os.getpid(), self._stopped),
         )
         super().__init__(fn, executor, _AHEAD * count)
 
@@ -348,12 +340,6 @@ def _default_count() -> int:
     return min(32, (os.cpu_count() or 1) + 4)
 
 
-def _recipes() -> dict[str, str]:
-    """Return the modules that a new process would not find by their names, and their files."""
-    loaded = {name: getattr(module, "__file__", None) for name, module in sys.modules.items()}
-    return {name: file for name, file in loaded.items() if name.startswith(PRIVATE) and file}
-
-
 @contextlib.contextmanager
 def _ctrl_c_held() -> Iterator[None]:
     """Keep SIGINT from this thread, and from the processes that it makes, for the time of the block."""
@@ -365,74 +351,3 @@ def _ctrl_c_held() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _begin(module: str | None, recipes: dict[str, str], parent: int, stopped: "Event") -> None:
-    """Make a new process ready: it leaves Ctrl-C to its parent, dies with it, and knows the recipes' modules."""
-    global _STOPPED  # noqa: PLW0603 - the one way from a pool's initializer to its calls
-    _STOPPED = stopped
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    if (prepare := dies_with(parent, signal.SIGKILL)) is not None:
-        prepare()
-    with contextlib.redirect_stdout(sys.stderr):
-        for name, file in recipes.items():
-            spec = importlib.util.spec_from_file_location(name, file)
-            assert spec is not None
-            assert spec.loader is not None
-            sys.modules[name] = made = importlib.util.module_from_spec(spec)
-            spec.loader.exec_module(made)
-        with contextlib.suppress(ImportError, ValueError, TypeError):  # the function itself will tell
-            importlib.import_module(module or "")
-
-
-_STOPPED: "Event | None" = None
-
-
-class _Answer(NamedTuple):
-    """What an item said in another process, and what it raised or returned."""
-
-    said: Said
-    error: "BaseException | _Odd | None" = None
-    result: Any = None
-
-
-class _Odd(NamedTuple):
-    """An error that can't be sent to another process: its class and what it said."""
-
-    type: str
-    message: str
-    traceback: str | None
-
-
-def _made(odd: _Odd) -> BaseException:
-    error: BaseException = type(odd.type, (RuntimeError,), {})(odd.message)
-    error.add_note(f"in another process:\n{odd.traceback}")
-    return error
-
-
-def _work(fn: Callable[[_T], _R], item: _T) -> _Answer:
-    said: Said = []
-    if _STOPPED is not None and _STOPPED.is_set():
-        return _Answer(said)  # nobody asks for it any more
-    with Capture(lambda *line: said.append(line), Masker()):
-        try:
-            result = fn(item)
-        except BaseException as error:
-            if _STOPPED is not None:
-                _STOPPED.set()  # at once: this process would begin with the next item
-            return _Answer(said, _portable(error))
-    return _Answer(said, result=result)
-
-
-def _portable(error: BaseException) -> "BaseException | _Odd":
-    """Return an error that can be sent to another process, with the place where it was raised."""
-    told = tracebacks.failure(error)
-    with contextlib.suppress(Exception):
-        error.add_note(f"in another process:\n{told.traceback}")
-    try:
-        pickle.loads(pickle.dumps(error))  # noqa: S301 - our own bytes
-    except Exception:
-        return _Odd(told.type, told.message, told.traceback)
-    return error

@@ -1,0 +1,102 @@
+"""A process of a pool, seen from within: how it begins, how it calls the function of a `p.map`, what it answers."""
+
+import contextlib
+import importlib
+import importlib.util
+import pickle
+import signal
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+from stagerun.authoring.capture import Capture
+from stagerun.machine.parents import dies_with
+from stagerun.machine.settings import PRIVATE
+from stagerun.text import tracebacks
+from stagerun.text.masking import Masker
+
+
+if TYPE_CHECKING:
+    from multiprocessing.synchronize import Event
+
+_T = TypeVar("_T")
+Said = list[tuple[str, str, str | None]]  # text, level, stream
+
+_STOPPED: "Event | None" = None
+
+
+class _Odd(NamedTuple):
+    """An error that can't be sent to another process: its class and what it said."""
+
+    type: str
+    message: str
+    traceback: str | None
+
+    def made_again(self) -> BaseException:
+        error: BaseException = type(self.type, (RuntimeError,), {})(self.message)
+        error.add_note(f"in another process:\n{self.traceback}")
+        return error
+
+
+class Answer(NamedTuple):
+    """What an item said in another process, and what it raised or returned."""
+
+    said: Said
+    error: BaseException | _Odd | None = None
+    result: Any = None
+
+    def raised(self) -> BaseException | None:
+        return self.error.made_again() if isinstance(self.error, _Odd) else self.error
+
+
+def recipes() -> dict[str, str]:
+    """Return the modules that a new process would not find by their names, and their files."""
+    loaded = {name: getattr(module, "__file__", None) for name, module in sys.modules.items()}
+    return {name: file for name, file in loaded.items() if name.startswith(PRIVATE) and file}
+
+
+def begin(module: str | None, recipes: dict[str, str], parent: int, stopped: "Event") -> None:
+    """Make a new process ready: it leaves Ctrl-C to its parent, dies with it, and knows the recipes' modules."""
+    global _STOPPED  # noqa: PLW0603 - the one way from a pool's initializer to its calls
+    _STOPPED = stopped
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    if (prepare := dies_with(parent, signal.SIGKILL)) is not None:
+        prepare()
+    with contextlib.redirect_stdout(sys.stderr):
+        for name, file in recipes.items():
+            spec = importlib.util.spec_from_file_location(name, file)
+            assert spec is not None
+            assert spec.loader is not None
+            sys.modules[name] = made = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(made)
+        with contextlib.suppress(ImportError, ValueError, TypeError):  # the function itself will tell
+            importlib.import_module(module or "")
+
+
+def call(fn: Callable[[_T], object], item: _T) -> Answer:
+    """Call `fn`; what it says and what comes of it is the answer."""
+    said: Said = []
+    if _STOPPED is not None and _STOPPED.is_set():
+        return Answer(said)  # nobody asks for it any more
+    with Capture(lambda *line: said.append(line), Masker()):
+        try:
+            result = fn(item)
+        except BaseException as error:
+            if _STOPPED is not None:
+                _STOPPED.set()  # at once: this process would begin with the next item
+            return Answer(said, _portable(error))
+    return Answer(said, result=result)
+
+
+def _portable(error: BaseException) -> BaseException | _Odd:
+    """Return an error that can be sent to another process, with the place where it was raised."""
+    told = tracebacks.failure(error)
+    with contextlib.suppress(Exception):
+        error.add_note(f"in another process:\n{told.traceback}")
+    try:
+        pickle.loads(pickle.dumps(error))  # noqa: S301 - our own bytes
+    except Exception:
+        return _Odd(told.type, told.message, told.traceback)
+    return error
