@@ -1,1 +1,1 @@
-"""One file for each command. A command reads its options, asks the layers below, and prints."""
+"""One file for each command: it reads its options, asks the layers below, and prints. Beside them what they share."""

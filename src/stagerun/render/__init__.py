@@ -37,10 +37,9 @@ def choose(
         masker: the secrets of the run.
 
     """
+    if mode == "auto":
+        mode = "tty" if live else "plain"
     match mode:
-        case "auto":
-            mode = "tty" if live else "plain"
-            return choose(mode, output, dialect=dialect, live=live, colour=colour, timestamps=timestamps, masker=masker)
         case "tty":
             if not output.isatty():
                 raise UsageError("--progress tty needs a terminal, and the output is none", "use --progress plain")
