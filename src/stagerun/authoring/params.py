@@ -78,6 +78,14 @@ class Parameter(Struct, frozen=True, kw_only=True):
         return self.default is MISSING
 
     @property
+    def option(self) -> str:
+        """`--source`; a bool has a second spelling for no, a secret is read from a file."""
+        name = self.name.replace("_", "-")
+        if self.secret:
+            return f"--{name}-file"
+        return f"--{name}/--no-{name}" if self.type is bool and not self.many else f"--{name}"
+
+    @property
     def variable(self) -> str:
         """Return the environment variable that sets it."""
         return f"STAGERUN_{self.name.upper()}"

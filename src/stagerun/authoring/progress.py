@@ -117,12 +117,15 @@ class Progress:
         skipped = 0 if key is None else session.checkpoints.position("map", key)
         loop = session.loops.make(items, label=label, unit=unit, key=key, stage=session.blocks.stage, skipped=skipped)
         loop.finished(0, 0)
-        with session.looping(loop):
+        session.loops.begin(loop)
+        try:
             session.check()
             pool = fanout.workers_for(fn, workers, processes=processes, executor=executor, write=session.lines.write)
             return fanout.run(
                 pool, loop.rest(items), guard=session.guarded(), check=session.check, finished=loop.finished
             )
+        finally:
+            session.loops.end(loop)
 
     def sh(
         self,

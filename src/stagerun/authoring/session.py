@@ -13,7 +13,7 @@ from stagerun import events
 from stagerun.authoring.checkpoints import Checkpoints
 from stagerun.authoring.log_lines import LogLines
 from stagerun.authoring.stages import Blocks
-from stagerun.authoring.tracking import Loop, Loops
+from stagerun.authoring.tracking import Loops
 from stagerun.errors import RecipeError
 from stagerun.machine.clock import Clock
 from stagerun.machine.interrupts import Interrupts
@@ -107,15 +107,6 @@ class Session:
             self._percent = shown
             seconds = self._clock.monotonic() - self.blocks.entered_on
             self.emit(events.ProgressMoved(percent=percent, seconds=seconds))
-
-    @contextmanager
-    def looping(self, loop: Loop) -> Iterator[None]:
-        """Let `loop` go on for the time of the block."""
-        self.loops.begin(loop)
-        try:
-            yield
-        finally:
-            self.loops.end(loop)
 
     def guarded(self) -> AbstractContextManager[None]:
         """Return a context that holds signals back."""

@@ -1,14 +1,76 @@
-"""The value of a parameter that does not stand on the command line: in a file, in the environment, asked for."""
+"""An operation's parameters on the command line, and values that do not stand there: in a file, in the environment."""
 
 import os
 import sys
 from pathlib import Path
+from typing import Final
 
 import click
 
 from stagerun.authoring.params import Parameter
 from stagerun.errors import UsageError
 from stagerun.text.secrets import Secret
+
+
+_METAVARS: Final = {"str": "TEXT", "int": "INTEGER", "secret": "PATH"}
+
+
+def options(parameter: Parameter) -> list[click.Option]:
+    """Return the options that set `parameter`. Conversion is left to the parameter itself."""
+    about = parameter.help
+    if parameter.secret:
+        return _secret_options(parameter)
+    flag = parameter.type is bool and not parameter.many
+    kind = "|".join(map(str, parameter.choices)) if parameter.choices else parameter.type_name.removeprefix("list of ")
+    default = None if parameter.required else parameter.to_json(parameter.default)
+    if default not in (None, [], ()):
+        about += f"  [default: {default}]"
+    if parameter.rules:
+        about += f"  [{parameter.rules}]"
+    return [
+        click.Option(
+            [parameter.option, parameter.name],
+            type=click.BOOL if flag else click.STRING,
+            is_flag=flag or None,
+            multiple=parameter.many,
+            required=parameter.required,
+            default=None,
+            metavar=None if flag else f"[{kind}]" if parameter.choices else _METAVARS.get(kind, kind.upper()),
+            help=about.strip(),
+            envvar=parameter.variable,
+        )
+    ]
+
+
+def _secret_options(parameter: Parameter) -> list[click.Option]:
+    """A secret comes from a file or the environment: a command line can be read by every user of the machine."""
+    by_file = parameter.option
+
+    def read(ctx: click.Context, option: click.Parameter, value: str | None) -> Secret | None:
+        if value is not None:
+            return Secret(read_value(parameter.name, value))
+        needed = parameter.required and not ctx.resilient_parsing
+        return secret_value(parameter, needed=needed, by_file=f"{by_file} PATH")
+
+    def refuse(ctx: click.Context, option: click.Parameter, value: object) -> None:
+        if value is not None:
+            raise not_on_command_line(parameter, f"{by_file} PATH")
+
+    return [
+        click.Option(
+            [by_file, parameter.name],
+            metavar="PATH",
+            help=f"{parameter.help}  [or as {parameter.variable}]".strip(),
+            callback=read,
+        ),
+        click.Option(
+            [by_file.removesuffix("-file"), f"{parameter.name}_refused"],
+            hidden=True,
+            callback=refuse,
+            expose_value=False,
+            is_eager=True,
+        ),
+    ]
 
 
 def read_value(name: str, file: str) -> str:

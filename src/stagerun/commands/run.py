@@ -7,24 +7,19 @@ from typing import Any, Final
 
 import click
 
-from stagerun.authoring import finding, params
+from stagerun.authoring import finding
 from stagerun.authoring.operation import LiveOperation
-from stagerun.commands import parameters
 from stagerun.commands.execution import RunSettings, execute, run_options
 from stagerun.commands.options import ENVIRONMENT, journal_option, option
 from stagerun.commands.printing import print_lines
-from stagerun.commands.records import usual_seconds
 from stagerun.commands.surroundings import Surroundings, pass_surroundings, surroundings_of
 from stagerun.commands.types import Target
 from stagerun.errors import UsageError
-from stagerun.reports import operations
 from stagerun.text.masking import Masker
-from stagerun.text.secrets import Secret
 from stagerun.text.untrusted import neutralise
 
 
 _LOADED: Final = "stagerun.run.loaded"
-_METAVARS: Final = {"str": "TEXT", "int": "INTEGER", "secret": "PATH"}
 
 
 class _RunCommand(click.Command):
@@ -40,7 +35,7 @@ class _RunCommand(click.Command):
         except click.NoSuchOption as error:
             if error.possibilities or target is None:
                 raise
-            names = [operations.option(each) for each in ctx.meta[_LOADED].operation.parameters.values()]
+            names = [each.option for each in ctx.meta[_LOADED].operation.parameters.values()]
             hint = f"its parameters: {', '.join(names) or 'none'}"
             raise UsageError(f"{target} has no parameter {error.option_name}", hint) from None
 
@@ -49,8 +44,12 @@ class _RunCommand(click.Command):
         own = super().get_params(ctx)
         if found is None:
             return own
-        options = [each for parameter in found.operation.parameters.values() for each in _options(parameter)]
-        return [*options, *own]
+        declared = found.operation.parameters.values()
+        if not declared:
+            return own
+        from stagerun.commands import parameters
+
+        return [*(each for parameter in declared for each in parameters.options(parameter)), *own]
 
     def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         found = ctx.meta.get(_LOADED)
@@ -96,6 +95,9 @@ def command(
 
 
 def _print_plan(here: Surroundings, found: finding.Found, operation: LiveOperation) -> None:
+    from stagerun.commands.records import usual_seconds
+    from stagerun.reports import operations
+
     expected = usual_seconds(here, found.target)
     masker = Masker()
     masker.learn(operation.secret_values().values())
@@ -129,64 +131,6 @@ def _target_in(args: list[str], own: Iterable[click.Parameter], folder: Path) ->
     likely = [each for each in ranked if finding.looks_like_target(each)]
     both = [each for each in there if each in likely]
     return next(iter([*both, *there, *likely, *ranked]), None)
-
-
-def _options(parameter: params.Parameter) -> list[click.Option]:
-    """Return the options that set `parameter`. Conversion is left to the parameter itself."""
-    about = parameter.help
-    if parameter.secret:
-        return _secret_options(parameter)
-    flag = parameter.type is bool and not parameter.many
-    kind = "|".join(map(str, parameter.choices)) if parameter.choices else parameter.type_name.removeprefix("list of ")
-    default = None if parameter.required else parameter.to_json(parameter.default)
-    if default not in (None, [], ()):
-        about += f"  [default: {default}]"
-    if parameter.rules:
-        about += f"  [{parameter.rules}]"
-    return [
-        click.Option(
-            [operations.option(parameter), parameter.name],
-            type=click.BOOL if flag else click.STRING,
-            is_flag=flag or None,
-            multiple=parameter.many,
-            required=parameter.required,
-            default=None,
-            metavar=None if flag else f"[{kind}]" if parameter.choices else _METAVARS.get(kind, kind.upper()),
-            help=about.strip(),
-            envvar=parameter.variable,
-        )
-    ]
-
-
-def _secret_options(parameter: params.Parameter) -> list[click.Option]:
-    """A secret comes from a file or the environment: a command line can be read by every user of the machine."""
-    by_file = operations.option(parameter)
-
-    def read(ctx: click.Context, option: click.Parameter, value: str | None) -> Secret | None:
-        if value is not None:
-            return Secret(parameters.read_value(parameter.name, value))
-        needed = parameter.required and not ctx.resilient_parsing
-        return parameters.secret_value(parameter, needed=needed, by_file=f"{by_file} PATH")
-
-    def refuse(ctx: click.Context, option: click.Parameter, value: object) -> None:
-        if value is not None:
-            raise parameters.not_on_command_line(parameter, f"{by_file} PATH")
-
-    return [
-        click.Option(
-            [by_file, parameter.name],
-            metavar="PATH",
-            help=f"{parameter.help}  [or as {parameter.variable}]".strip(),
-            callback=read,
-        ),
-        click.Option(
-            [by_file.removesuffix("-file"), f"{parameter.name}_refused"],
-            hidden=True,
-            callback=refuse,
-            expose_value=False,
-            is_eager=True,
-        ),
-    ]
 
 
 def _given(operation: type[LiveOperation], values: dict[str, Any]) -> dict[str, Any]:

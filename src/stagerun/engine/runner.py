@@ -290,9 +290,7 @@ class _Host:
 
     def __init__(self, outlet: "Outlet", memory: "Memory", masker: Masker, operation: LiveOperation) -> None:
         self.lock = outlet.lock
-        self.hidden: Collection[str] = {
-            f"STAGERUN_{name.upper()}" for name, each in operation.parameters.items() if each.secret
-        }
+        self.hidden: Collection[str] = {each.variable for each in operation.parameters.values() if each.secret}
         self._outlet = outlet
         self._memory = memory
         self._masker = masker

@@ -44,19 +44,11 @@ def plan(stages: Sequence[str], expected: Mapping[str, float]) -> Iterator[str]:
         yield f"{_GAP}{index + 1}. {neutralise(stage):{width}}{usual}".rstrip()
 
 
-def option(parameter: Parameter) -> str:
-    """`--source`; a bool has a second spelling for no, a secret is read from a file."""
-    name = parameter.name.replace("_", "-")
-    if parameter.secret:
-        return f"--{name}-file"
-    return f"--{name}/--no-{name}" if parameter.type is bool and not parameter.many else f"--{name}"
-
-
 def _parameters(parameters: Sequence[Parameter]) -> Iterator[str]:
     if not parameters:
         return
     yield "parameters:"
-    rows = [(option(each), each.type_name, _about(each)) for each in parameters]
+    rows = [(each.option, each.type_name, _about(each)) for each in parameters]
     first, second = (max(len(row[column]) for row in rows) for column in (0, 1))
     for name, kind, about in rows:
         yield f"{_GAP}{name:{first}}{_GAP}{kind:{second}}{_GAP}{about}".rstrip()
