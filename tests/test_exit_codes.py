@@ -473,7 +473,8 @@ class Late(LiveOperation):
     def __setattr__(self, name: str, value: object) -> None:
         super().__setattr__(name, value)
         if name == "state" and value == "succeeded":
-            os.kill(os.getpid(), signal.SIGTERM)
+            for _ in range({times}):
+                os.kill(os.getpid(), signal.SIGTERM)
 
 class Op(Late):
     def run(self, p: Progress) -> None:
@@ -485,8 +486,9 @@ class Next(LiveOperation):
 """
 
 
-def test_a_signal_after_the_end_changes_nothing(project: Project) -> None:
-    project.recipe("jobs", LATE.format(body="pass"))
+@pytest.mark.parametrize("times", [1, 3])
+def test_a_signal_after_the_end_changes_nothing(project: Project, times: int) -> None:
+    project.recipe("jobs", LATE.format(body="pass", times=times))
 
     done = project.stagerun("run", "jobs:Op")
 
@@ -549,7 +551,7 @@ def test_a_third_signal_after_the_end_breaks_off_what_is_left_and_does_not_chang
 
 
 def test_a_signal_between_two_links_cancels_the_second_before_it_starts(project: Project) -> None:
-    project.recipe("jobs", LATE.format(body="p.chain_to(Next())"))
+    project.recipe("jobs", LATE.format(body="p.chain_to(Next())", times=1))
 
     done = project.stagerun("run", "jobs:Op")
 
