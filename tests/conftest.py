@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from multiprocessing import forkserver, resource_tracker
 from pathlib import Path
 
+import hypothesis
 import psutil
 import pytest
 from msgspec import structs
@@ -32,6 +33,10 @@ from tests.serving import SCRIPT, Command, Server
 REPOSITORY = Path(__file__).parents[1]
 STAGERUN = SCRIPT
 START = 1_800_000_000.0
+
+# No test asserts a time: what is slow today is not wrong.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 # What a machine sets that would change what the command prints.
 _FOREIGN = ("CI", "GITHUB_", "GITLAB_", "TF_BUILD", "BUILDKITE", "TEAMCITY_", "STAGERUN_", "NO_COLOR", "FORCE_COLOR")

@@ -17,6 +17,7 @@ from stagerun.authoring.capture import Capture
 from stagerun.states import RunState
 from stagerun.text.masking import Masker
 from tests.conftest import Bench, Project
+from tests.processes import finish, running
 
 
 Line = tuple[str, str, str | None]
@@ -380,7 +381,10 @@ def test_an_import_of_logging_in_a_run_moves_no_finder_from_under_another_thread
         "        print(late, sys.meta_path == before)\n",
     )
 
-    assert "True True" in project.stagerun("run", "demo").out.splitlines()
+    with running(project, "run", "demo", fresh=True) as process:
+        done = finish(process)
+
+    assert "True True" in done.out.splitlines()
 
 
 def test_a_recipe_that_sets_logging_up_itself_gets_each_line_once(project: Project) -> None:

@@ -11,6 +11,7 @@ import pytest
 from stagerun.states import RunState, StageState
 from stagerun.view import RunView
 from tests.conftest import STAGERUN, Done, Project, timeless
+from tests.processes import finish, running
 
 
 WaitUntil = Callable[[Callable[[], object]], None]
@@ -473,7 +474,8 @@ class Late(LiveOperation):
     def __setattr__(self, name: str, value: object) -> None:
         super().__setattr__(name, value)
         if name == "state" and value == "succeeded":
-            os.kill(os.getpid(), signal.SIGTERM)
+            for _ in range({times}):
+                os.kill(os.getpid(), signal.SIGTERM)
 
 class Op(Late):
     def run(self, p: Progress) -> None:
@@ -485,8 +487,9 @@ class Next(LiveOperation):
 """
 
 
-def test_a_signal_after_the_end_changes_nothing(project: Project) -> None:
-    project.recipe("jobs", LATE.format(body="pass"))
+@pytest.mark.parametrize("times", [1, 3])
+def test_a_signal_after_the_end_changes_nothing(project: Project, times: int) -> None:
+    project.recipe("jobs", LATE.format(body="pass", times=times))
 
     done = project.stagerun("run", "jobs:Op")
 
@@ -530,7 +533,8 @@ class Op(LiveOperation):
 def test_a_signal_while_python_ends_does_not_change_the_exit_code(project: Project, left: str, code: int) -> None:
     project.recipe("jobs", LEFT_BEHIND.format(left=left, code=code))
 
-    done = project.stagerun("run", "jobs:Op", "--progress", "quiet")
+    with running(project, "run", "jobs:Op", fresh=True) as process:  # only an interpreter of its own ends whole
+        done = finish(process)
 
     assert (done.code, done.err) == (code, "")
 
@@ -543,13 +547,14 @@ def test_a_third_signal_after_the_end_breaks_off_what_is_left_and_does_not_chang
         "jobs", LEFT_BEHIND.format(left="atexit.register(time.sleep, 600); atexit.register(send, 3)", code=code)
     )
 
-    done = project.stagerun("run", "jobs:Op", "--progress", "quiet")
+    with running(project, "run", "jobs:Op", fresh=True) as process:
+        done = finish(process)
 
     assert (done.code, done.err) == (code, "")
 
 
 def test_a_signal_between_two_links_cancels_the_second_before_it_starts(project: Project) -> None:
-    project.recipe("jobs", LATE.format(body="p.chain_to(Next())"))
+    project.recipe("jobs", LATE.format(body="p.chain_to(Next())", times=1))
 
     done = project.stagerun("run", "jobs:Op")
 

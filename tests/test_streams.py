@@ -105,7 +105,7 @@ for chunk in sys.argv[1:]:
 """
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(some_bytes, cuts)
 @example(b"\xf0\x9f\x98\x80\n\xff\r\nno end", [1, 2, 3, 6])
 def test_what_a_program_writes_stands_in_the_journal_as_the_model_has_it(

@@ -16,7 +16,7 @@ from typing import Any, Final, cast
 
 from msgspec import Struct
 
-from stagerun.authoring.operation import HOW_TO_INIT, LiveOperation
+from stagerun.authoring.operation import LiveOperation, made
 from stagerun.errors import RecipeError, StagerunError, UsageError
 from stagerun.machine.settings import PRIVATE
 
@@ -39,15 +39,14 @@ class Found(Struct, frozen=True, kw_only=True):
     def make(self, **fields: Any) -> LiveOperation:
         """Return the operation with these fields; RecipeError if an `__init__` of the recipe's own fails."""
         try:
-            return self.operation(**fields).checked()
+            return made(self.operation, **fields)
         except StagerunError:
             raise
         except Exception as error:
             from stagerun.text import tracebacks
 
             told = tracebacks.failure(error).traceback
-            hint = HOW_TO_INIT if isinstance(error, TypeError) else None
-            raise RecipeError(f"operation {self.target} can't be made\n{told}", hint) from None
+            raise RecipeError(f"operation {self.target} can't be made\n{told}") from None
 
     def source_hash(self) -> str | None:
         """Return the SHA-256 of the source file, None if there is none to read."""

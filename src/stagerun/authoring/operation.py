@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from stagerun.authoring.progress import Progress
 
 _STAGE_NAME_LIMIT: Final = 200
-HOW_TO_INIT: Final = "write def __init__(self, **given), and call super().__init__(**given) in it before anything else"
+_HOW_TO_INIT: Final = "write def __init__(self, **given), and call super().__init__(**given) in it before anything else"
 
 # What the journal knows of a run, and every operation carries.
 _FIELDS: Final = (
@@ -174,7 +174,7 @@ def _check_run(owner: type[LiveOperation]) -> None:
         if not callable(function) and not hasattr(function, "__get__"):
             raise RecipeError(f"{owner.__name__}: run is no method, but {function!r}", "write def run(self, p)")
         return
-    where = f"{owner.__name__}: run {_place(function)}"
+    where = f"{owner.__name__}: run{_place(function)}"
     if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
         raise RecipeError(
             f"{where} is async; stagerun can't run it yet", "write def run(self, p), and asyncio.run(...) in it"
@@ -191,28 +191,35 @@ def _check_run(owner: type[LiveOperation]) -> None:
         raise RecipeError(f"{where} can't be called with p: {error}", "write def run(self, p)") from None
 
 
+def made(kind: type[LiveOperation], **fields: Any) -> LiveOperation:
+    """Return an operation of `kind`; RecipeError if its own `__init__` does not take `fields`, or leaves it without."""
+    init = kind.__init__
+    if isinstance(init, FunctionType):
+        try:
+            inspect.signature(init, follow_wrapped=False).bind("self", **fields)
+        except TypeError as error:
+            raise _broken_init(kind, f"it does not take what a run gives it: {error}") from None
+    return kind(**fields).checked()
+
+
 def _check_init(owner: type[LiveOperation]) -> None:
-    """Refuse an own `__init__` that does not take what every run gives it, or that sets no fields."""
+    """Refuse an own `__init__` that sets no fields. What it takes is its own business until a command calls it."""
     init = owner.__init__
     if init is LiveOperation.__init__ or not isinstance(init, FunctionType):
         return
-    try:
-        inspect.signature(init, follow_wrapped=False).bind("self", owner=None, **owner.parameters)
-    except TypeError as error:
-        raise _broken_init(owner, str(error)) from None
     if "__init__" not in inspect.unwrap(init).__code__.co_names:
         raise _broken_init(owner, "it does not call super().__init__")
 
 
 def _broken_init(owner: type[LiveOperation], why: str) -> RecipeError:
-    init = owner.__init__
-    place = f" {_place(init)}" if isinstance(init, FunctionType) else ""
-    return RecipeError(f"{owner.__name__}: its own __init__{place} leaves it without its fields: {why}", HOW_TO_INIT)
+    place = _place(owner.__init__) if isinstance(owner.__init__, FunctionType) else ""
+    return RecipeError(f"{owner.__name__}: its own __init__{place} breaks it: {why}", _HOW_TO_INIT)
 
 
 def _place(function: FunctionType) -> str:
     code = function.__code__
-    return f"({code.co_filename}, line {code.co_firstlineno})"
+    made_up = code.co_filename.startswith("<")  # as that of a dataclass
+    return "" if made_up else f" ({code.co_filename}, line {code.co_firstlineno})"
 
 
 def _check_secrets(owner: str, parameters: Mapping[str, params.Parameter]) -> None:

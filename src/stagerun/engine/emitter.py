@@ -203,6 +203,8 @@ class Emitter:
         before, after = self.view, fold(self.view, entry)
         if isinstance(event, events.Fact):
             self._record(lambda: self._journal.append([entry], after, before.state))
+            if isinstance(event, events.RunFinished):
+                self._interrupts.close(event.exit_code)  # at once: telling it may take its time
         else:
             self._queue(entry, after)
         self.view = after

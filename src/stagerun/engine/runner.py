@@ -104,16 +104,12 @@ class Runner:
     def perform(self, found: finding.Found, operation: LiveOperation, *, timeout: float | None = None) -> RunView:
         """Work on the current run and on those it hands over to; return the last one as it ended."""
         self._masker.learn(operation.secret_values().values())
-        with self._interrupts:
-            with self._ticking(), self._interrupts.limit(timeout, "the run"):
-                link: _Link | None = (found, operation)
-                while link is not None:
-                    link = self._run_one(*link)
-            last = self._view()
-            assert last.exit_code is not None
-            self._interrupts.close(last.exit_code)
+        with self._interrupts, self._ticking(), self._interrupts.limit(timeout, "the run"):
+            link: _Link | None = (found, operation)
+            while link is not None:
+                link = self._run_one(*link)
         self._outlet.close()
-        return last
+        return self._view()
 
     def _run_one(self, found: finding.Found, operation: LiveOperation) -> _Link | None:
         """Run one link and record its end; return the next link, which is recorded with it."""
