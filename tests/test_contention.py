@@ -28,53 +28,57 @@ from tests.serving import Command
 WRITERS = 50
 TRANSACTIONS = 20
 
-WRITER = f"""
-import sys
+# Forks of one process that has imported what they need, all let go at once.
+CROWD = f"""
+import os, sys, traceback
 from pathlib import Path
+
+import sqlite_utils
 
 from stagerun import events
 from stagerun.states import RunState
 from tests.journals import Opened
 
-path = Path(sys.argv[1])
-print("ready", flush=True)
-sys.stdin.readline()
-opened = Opened(path)
-emitter = opened.emitter()
-plan = events.RunCreated(target="demo:Write", recipe="demo", operation="Write", stages=(), owner=sys.argv[2])
-emitter.create(plan, exclusive=False)
-emitter.emit(events.RunStarted())
-for number in range({TRANSACTIONS - 3}):
-    emitter.emit(events.ResultSet(result={{"number": number}}))
-emitter.emit(events.RunFinished(state=RunState.SUCCEEDED, seconds=0.0, exit_code=0))
-opened.close()
+def write(name):
+    opened = Opened(Path(sys.argv[1]))
+    emitter = opened.emitter()
+    plan = events.RunCreated(target="demo:Write", recipe="demo", operation="Write", stages=(), owner=name)
+    emitter.create(plan, exclusive=False)
+    emitter.emit(events.RunStarted())
+    for number in range({TRANSACTIONS - 3}):
+        emitter.emit(events.ResultSet(result={{"number": number}}))
+    emitter.emit(events.RunFinished(state=RunState.SUCCEEDED, seconds=0.0, exit_code=0))
+    opened.close()
+
+gate, closing = os.pipe()
+writers = []
+for number in range({WRITERS}):
+    if not (pid := os.fork()):
+        os.close(closing)
+        os.read(gate, 1)
+        try:
+            write(f"writer-{{number}}")
+        except BaseException:
+            traceback.print_exc()
+        os._exit(0)
+    writers.append(pid)
+os.close(closing)
+for pid in writers:
+    os.waitpid(pid, 0)
 """
 
 
 def test_fifty_processes_write_twenty_transactions_each_into_a_new_journal_without_an_error(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
-    writers = [
-        subprocess.Popen(
-            [sys.executable, "-c", WRITER, str(path), f"writer-{number}"],
-            env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for number in range(WRITERS)
-    ]
-    for writer in writers:
-        assert writer.stdout is not None
-        assert writer.stdout.readline() == "ready\n"
-    for writer in writers:
-        assert writer.stdin is not None
-        writer.stdin.write("go\n")
-        writer.stdin.flush()
+    done = subprocess.run(
+        [sys.executable, "-c", CROWD, str(path)],
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
-    ends = [(*writer.communicate(timeout=100), writer.returncode) for writer in writers]
-
-    assert ends == [("", "", 0)] * WRITERS
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     with reading(path) as records:
         runs = records.history(limit=2 * WRITERS)
     assert sorted(run.owner for run in runs) == sorted(f"writer-{number}" for number in range(WRITERS))

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import STAGERUN, Project, timeless
+from tests.conftest import STAGERUN, Project, new_project, timeless
 
 
 WaitUntil = Callable[[Callable[[], object]], None]
@@ -387,9 +387,9 @@ class Bad(LiveOperation):
 """
 
 
-@pytest.fixture
-def runs(project: Project) -> Project:
-    """Four runs: 1 Good by alice, 2 Bad by alice, 3 Good by bob, 4 other's Good by bob."""
+@pytest.fixture(scope="module")
+def runs_once(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    project = new_project(tmp_path_factory.mktemp("runs"))
     project.recipe("orders", TWO)
     project.recipe("other", TWO)
     project.stagerun("run", "orders:Good")
@@ -397,6 +397,12 @@ def runs(project: Project) -> Project:
     project.stagerun("run", "orders:Good", "--owner", "bob")
     project.stagerun("run", "other:Good", "--owner", "bob")
     return project
+
+
+@pytest.fixture
+def runs(runs_once: Project, tmp_path: Path) -> Project:
+    """Four runs: 1 Good by alice, 2 Bad by alice, 3 Good by bob, 4 other's Good by bob."""
+    return runs_once.copied(tmp_path)
 
 
 def test_history_is_a_table_newest_first(runs: Project) -> None:
