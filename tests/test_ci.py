@@ -24,7 +24,7 @@ from stagerun.text.untrusted import disarm, disarm_line, neutralise, neutralise_
 from tests.ci_parsers import PARSERS, Command, controls, folds
 from tests.conftest import STAGERUN, Bench, Project, plain_environ
 from tests.hostile import LINES
-from tests.processes import running
+from tests.processes import running, until
 
 
 GOLDEN: Final = Path(__file__).parent / "golden"
@@ -403,9 +403,8 @@ class Op(LiveOperation):
         ("journal", [], 3),
     ],
 )
-def test_a_fold_is_closed_on_every_way_out(  # noqa: PLR0917 - fixtures
+def test_a_fold_is_closed_on_every_way_out(
     project: Project,
-    wait_until: Callable[[Callable[[], object]], None],
     system: str,
     how: str,
     signals: list[signal.Signals],
@@ -414,7 +413,7 @@ def test_a_fold_is_closed_on_every_way_out(  # noqa: PLR0917 - fixtures
     project.recipe("demo", WAITS)
 
     with running(project, "run", "demo", "--how", how, "--ci", system) as process:
-        wait_until((project.root / "ready").exists)
+        until((project.root / "ready").exists)
         for number in signals:
             process.send_signal(number)
             time.sleep(0.3)  # two signals of a kind that arrive at once are one
@@ -684,9 +683,7 @@ def test_secrets_are_registered_before_anything_else_is_printed(bench: Bench) ->
     ]
 
 
-def test_a_cancel_of_the_step_reaches_a_run_whose_shell_only_waits(
-    project: Project, wait_until: Callable[[Callable[[], object]], None]
-) -> None:
+def test_a_cancel_of_the_step_reaches_a_run_whose_shell_only_waits(project: Project) -> None:
     project.recipe("demo", WAITS)
     (project.root / "step.sh").write_text(f"{STAGERUN} run demo\necho over\n")
     with subprocess.Popen(
@@ -695,8 +692,8 @@ def test_a_cancel_of_the_step_reaches_a_run_whose_shell_only_waits(
         env=project.environ | VARIABLES["github"],
         stdout=subprocess.DEVNULL,
     ) as step:
-        wait_until((project.root / "ready").exists)
+        until((project.root / "ready").exists)
         step.terminate()
         step.wait(timeout=60)
-        wait_until(lambda: project.records().find("last").state == "cancelled")
+        until(lambda: project.records().find("last").state == "cancelled")
     assert project.records().find("last").signal == "SIGTERM"

@@ -6,7 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
@@ -22,6 +22,7 @@ from stagerun.states import RunState
 from tests import rebuild
 from tests.conftest import REPOSITORY, Bench, Project
 from tests.journals import reading, records_of
+from tests.processes import until
 from tests.serving import Command
 
 
@@ -117,15 +118,13 @@ def _any_is_over(rivals: list[Command]) -> bool:
     return any(rival.poll() is not None for rival in rivals)
 
 
-def test_of_two_resumes_at_once_one_wins_and_the_other_names_it(
-    project: Project, wait_until: Callable[[Callable[[], object]], None]
-) -> None:
+def test_of_two_resumes_at_once_one_wins_and_the_other_names_it(project: Project) -> None:
     project.recipe("meet", MEETING)
     assert project.stagerun("run", "meet").code == 1
 
     for held in range(1, ROUNDS + 1):
         rivals = [project.start("resume", str(held), environ={"MEETING": f"round{held}"}) for _ in range(2)]
-        wait_until(partial(_any_is_over, rivals))
+        until(partial(_any_is_over, rivals))
         loser, winner = sorted(rivals, key=lambda rival: rival.poll() is None)
         out, err = loser.communicate(timeout=60)
 
