@@ -4,8 +4,9 @@ import functools
 import os
 import random
 import re
+import shutil
 import signal
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing import forkserver, resource_tracker
@@ -174,14 +175,15 @@ class Done:
     err: str
 
 
-def _environ() -> dict[str, str]:
+def plain_environ() -> dict[str, str]:
+    """Return an environment in which the command says what it says to anybody."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}
     return environ | {"LOGNAME": "alice", "TERM": "xterm-256color", "PYTHONUTF8": "1"}
 
 
 @functools.cache
 def _server() -> Server:
-    return Server(_environ())
+    return Server(plain_environ())
 
 
 def pytest_sessionfinish() -> None:
@@ -217,26 +219,21 @@ class Project:
     def records(self) -> Records:
         return records_of(self.journal)
 
+    def copied(self, folder: Path) -> "Project":
+        """Return a project of the same recipes and runs, for a test to do with as it likes."""
+        root = shutil.copytree(self.root, folder / "project")
+        return Project(root, self.environ)
+
+
+def new_project(folder: Path) -> Project:
+    root = folder / "project"
+    (root / "recipes").mkdir(parents=True)
+    return Project(root, plain_environ())
+
 
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
-    root = tmp_path / "project"
-    (root / "recipes").mkdir(parents=True)
-    return Project(root, _environ())
-
-
-@pytest.fixture
-def wait_until() -> Callable[[Callable[[], object]], None]:
-    """Return a function that comes back when a condition holds, and fails the test if it never does."""
-    import time
-
-    def wait(condition: Callable[[], object]) -> None:
-        deadline = time.monotonic() + 30
-        while not condition():
-            assert time.monotonic() < deadline, "the condition never held"
-            time.sleep(0.01)
-
-    return wait
+    return new_project(tmp_path)
 
 
 @pytest.fixture(scope="session", autouse=True)

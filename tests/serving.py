@@ -62,16 +62,22 @@ class Command:
 
     def communicate(self, timeout: float | None = None) -> tuple[str, str]:
         """Return the rest of what it writes. It has to end within `timeout` seconds."""
+        out, err = (io.TextIOWrapper(io.BytesIO(text), "utf-8").read() for text in self.read(timeout))
+        return out, err
+
+    def read(self, timeout: float | None = None) -> tuple[bytes, bytes]:
+        """Return the rest of what it writes, with its line ends as they are; nothing if that was done before."""
+        if self.stdout.closed:
+            return b"", b""
         deadline = None if timeout is None else time.monotonic() + timeout
         try:
-            texts = _read([self.stdout.fileno(), self.stderr.fileno()], deadline)
+            out, err = _read([self.stdout.fileno(), self.stderr.fileno()], deadline)
             self.wait(timeout)
         except TimeoutError:
             self.kill()
             raise
         self.stdout.close()
         self.stderr.close()
-        out, err = (io.TextIOWrapper(io.BytesIO(text), "utf-8").read() for text in texts)
         return out, err
 
     def send_signal(self, number: int) -> None:

@@ -14,7 +14,7 @@ from stagerun import LiveOperation, OperationCancelled, Progress
 from stagerun.engine.watching import CleanUp
 from stagerun.machine.interrupts import Interrupts
 from stagerun.states import RunState, StageState
-from tests.conftest import STAGERUN, Bench, HandClock, Project
+from tests.conftest import STAGERUN, Bench, HandClock, Project, timeless
 from tests.journals import change
 from tests.processes import (
     GATE,
@@ -28,7 +28,6 @@ from tests.processes import (
     running,
     shell_code,
     until,
-    untimed,
 )
 
 
@@ -98,12 +97,12 @@ def test_cancel_stops_a_run_of_another_process_which_then_dies_of_sigterm(projec
 
     assert (cancel.code, cancel.out, cancel.err) == (0, "run 1 cancelled\n", "")
     assert (ended.code, ended.err) == (-signal.SIGTERM, "")
-    assert untimed(before + ended.out) == (
+    assert timeless(before + ended.out) == (
         "run 1 · sleeper:Sleeper · started by alice\n"
         "=== [1/2] Load ===\n"
         "ready\n"
-        "--- [1/2] Load: cancelled after Ns\n"
-        "run 1 cancelled by SIGTERM in [1/2] Load after Ns\n"
+        "--- [1/2] Load: cancelled after 0.0s\n"
+        "run 1 cancelled by SIGTERM in [1/2] Load after 0.0s\n"
         "resume with: stagerun resume 1\n"
     )
     view = look(project, 1)
@@ -599,21 +598,21 @@ def test_watch_shows_the_same_loops_statuses_and_percentages_as_the_run(project:
         rest = finish(run)
     watch = project.stagerun("watch", "1")
 
-    assert untimed(begin + rest.out) == (
+    assert timeless(begin + rest.out) == (
         "run 1 · paced:Paced · started by alice\n"
         "=== [1/3] Loops ===\n"
-        "Loops: 100% (3/3 rows) in Ns\n"
-        "Loops: 100% (5/5 files) in Ns\n"
-        "--- [1/3] Loops: done in Ns\n"
+        "Loops: 100% (3/3 rows) in 0.0s\n"
+        "Loops: 100% (5/5 files) in 0.0s\n"
+        "--- [1/3] Loops: done in 0.0s\n"
         "=== [2/3] Statuses ===\n"
         "Statuses: quick 0\n"
         "Statuses: quick 2\n"
         "Statuses: slow\n"
-        "--- [2/3] Statuses: done in Ns\n"
+        "--- [2/3] Statuses: done in 0.0s\n"
         "=== [3/3] Percent ===\n"
         "Percent: 100%\n"
-        "--- [3/3] Percent: done in Ns\n"
-        "run 1 succeeded in Ns\n"
+        "--- [3/3] Percent: done in 0.0s\n"
+        "run 1 succeeded in 0.0s\n"
     )
     assert (watch.out, watch.err, watch.code) == (begin + rest.out, "", 0)
 
@@ -630,12 +629,12 @@ def test_watch_of_a_run_that_crashes_ends_with_the_crash(project: Project) -> No
             ended = finish(watch)
 
     assert (ended.code, ended.err) == (1, "")
-    assert untimed(begin + ended.out) == (
+    assert timeless(begin + ended.out) == (
         "run 1 · sleeper:Sleeper · started by alice\n"
         "=== [1/2] Load ===\n"
         "ready\n"
         "error: the process ended without a word\n"
-        "run 1 crashed in [1/2] Load after Ns\n"
+        "run 1 crashed in [1/2] Load after 0.0s\n"
         "resume with: stagerun resume 1\n"
     )
 

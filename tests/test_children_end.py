@@ -6,10 +6,10 @@ import signal
 import subprocess
 import sys
 import termios
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from itertools import count
 from textwrap import indent
 
 import psutil
@@ -182,7 +182,6 @@ HEAD = (
     GATE
     + """
 import subprocess, sys, threading
-from stagerun.programs.process_tree import Kin
 
 def script(name, *arguments):
     return [sys.executable, f"{name}.py", *arguments]
@@ -248,7 +247,15 @@ def members(project: Project) -> Members:
 
 
 def survivors(tree: Members) -> list[str]:
-    """Return those that are still alive: the same processes, not others that were given their numbers."""
+    """Return those that stay alive: on a busy machine who was sent SIGKILL dies a moment later."""
+    deadline = time.monotonic() + 3
+    while (left := _alive(tree)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return left
+
+
+def _alive(tree: Members) -> list[str]:
+    """Return those that are alive now: the same processes, not others that were given their numbers."""
     left = []
     for kind, (pid, created) in tree.items():
         with suppress(psutil.NoSuchProcess):
@@ -278,7 +285,8 @@ class Way:
 
     def once(self, project: Project, kinds: list[str]) -> tuple[int, Members]:
         """Run to the end; return the exit code and who was there."""
-        for limit in (0.35 * 2**attempt for attempt in count()):
+        done = None
+        for limit in (0.35 * 2**attempt for attempt in range(8)):
             for file in (*project.root.glob("*.pid"), *project.root.glob("tree.json")):
                 file.unlink()
             body = self.body.replace("KINDS", ", ".join(map(repr, kinds))).replace("LIMIT", str(limit))
@@ -286,7 +294,7 @@ class Way:
                 options = [option.replace("LIMIT", str(limit)) for option in self.options]
                 with running(project, "run", *options, "demo") as process:
                     if self.send is not None:
-                        until((project.root / "tree.json").exists)
+                        until(lambda: (project.root / "tree.json").exists() or process.poll() is not None)
                         process.send_signal(self.send)
                     done = finish(process)
                 if (project.root / "tree.json").exists():  # else the time was over before all were there
@@ -295,7 +303,7 @@ class Way:
                     assert left == [], done
                     assert done.err == ""
                     return done.code, tree
-        raise AssertionError
+        raise AssertionError(done)
 
 
 WAYS = [

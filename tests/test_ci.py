@@ -22,8 +22,9 @@ from stagerun.render.plain import Plain
 from stagerun.text.masking import Masker
 from stagerun.text.untrusted import disarm, disarm_line, neutralise, neutralise_json
 from tests.ci_parsers import PARSERS, Command, controls, folds
-from tests.conftest import STAGERUN, Bench, Project
+from tests.conftest import STAGERUN, Bench, Project, plain_environ
 from tests.hostile import LINES
+from tests.processes import running, until
 
 
 GOLDEN: Final = Path(__file__).parent / "golden"
@@ -167,10 +168,12 @@ LINES = json.loads(Path("lines.json").read_text())
 class Hostile(LiveOperation):
     stages = ["Go", *(line for line in LINES[::40] if line.strip())]
     name: str = ""
+    first: int = 0
+    step: int = 1
 
     def run(self, p):
         with p.stage("Go"):
-            for number, line in enumerate(LINES):
+            for number, line in enumerate(LINES[self.first :: self.step]):
                 print(line)
                 p.log(line, level=("info", "warning")[number % 2])
                 sys.stdout.write(line[: len(line) // 2])
@@ -199,8 +202,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Project:
     (root / "recipes").mkdir()
     (root / "lines.json").write_text(json.dumps(LINES))
     (root / "lines.txt").write_bytes("".join(f"{line}\n" for line in LINES).encode() + bytes(range(256)))
-    environ = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-    project = Project(root, environ | {"LOGNAME": LINES[0], "PYTHONUTF8": "1"})
+    project = Project(root, plain_environ() | {"LOGNAME": LINES[0]})
     project.recipe("hostile", HOSTILE)
     assert project.stagerun("run", "hostile", "--name", LINES[1], "--progress", "quiet").code == 1
     return project
@@ -208,15 +210,9 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 def _raw(project: Project, *arguments: str, environ: Mapping[str, str] | None = None) -> tuple[int, str]:
     """Return the exit code and the output with its carriage returns, which a text pipe would take for line ends."""
-    done = subprocess.run(
-        [STAGERUN, *arguments],
-        cwd=project.root,
-        env=project.environ | dict(environ or {}),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        check=False,
-    )
-    return done.returncode, done.stdout.decode()
+    with project.start(*arguments, environ=environ) as process:
+        out, _ = process.read(60)
+    return process.wait(), out.decode()
 
 
 def _commands(system: str, text: str) -> list[Command]:
@@ -264,19 +260,11 @@ def test_of_a_hostile_run_only_our_own_commands_act(
 @pytest.mark.parametrize("mode", ["json", "quiet"])
 @pytest.mark.parametrize("system", FOLDING)
 def test_of_a_hostile_run_nothing_acts_where_the_display_has_no_folds(
-    project: Project, hostile: Project, system: str, mode: str
+    project: Project, hostile: Project, system: str, mode: str, seed: int
 ) -> None:
     journal = str(project.root / "own.db")
-    code, out = _raw(
-        hostile,
-        "run",
-        "hostile",
-        "--progress",
-        mode,
-        "--journal",
-        journal,
-        environ={**VARIABLES[system], "NO_COLOR": "1"},
-    )
+    arguments = ("--progress", mode, "--journal", journal, "--step", "5", "--first", str(seed % 5))
+    code, out = _raw(hostile, "run", "hostile", *arguments, environ={**VARIABLES[system], "NO_COLOR": "1"})
 
     assert (code, _commands(system, out), controls(out, colour=False)) == (1, [], [])
 
@@ -415,9 +403,8 @@ class Op(LiveOperation):
         ("journal", [], 3),
     ],
 )
-def test_a_fold_is_closed_on_every_way_out(  # noqa: PLR0917 - fixtures
+def test_a_fold_is_closed_on_every_way_out(
     project: Project,
-    wait_until: Callable[[Callable[[], object]], None],
     system: str,
     how: str,
     signals: list[signal.Signals],
@@ -425,20 +412,14 @@ def test_a_fold_is_closed_on_every_way_out(  # noqa: PLR0917 - fixtures
 ) -> None:
     project.recipe("demo", WAITS)
 
-    with subprocess.Popen(
-        [STAGERUN, "run", "demo", "--how", how, "--ci", system],
-        cwd=project.root,
-        env=project.environ,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-    ) as process:
-        wait_until((project.root / "ready").exists)
+    with running(project, "run", "demo", "--how", how, "--ci", system) as process:
+        until((project.root / "ready").exists)
         for number in signals:
             process.send_signal(number)
             time.sleep(0.3)  # two signals of a kind that arrive at once are one
-        out, _ = process.communicate(timeout=60)
+        out, _ = process.read(60)
 
-    assert process.returncode == code
+    assert process.wait() == code
     assert [what for what, _ in folds(PARSERS[system](out))] == ["open", "close"]
 
 
@@ -702,9 +683,7 @@ def test_secrets_are_registered_before_anything_else_is_printed(bench: Bench) ->
     ]
 
 
-def test_a_cancel_of_the_step_reaches_a_run_whose_shell_only_waits(
-    project: Project, wait_until: Callable[[Callable[[], object]], None]
-) -> None:
+def test_a_cancel_of_the_step_reaches_a_run_whose_shell_only_waits(project: Project) -> None:
     project.recipe("demo", WAITS)
     (project.root / "step.sh").write_text(f"{STAGERUN} run demo\necho over\n")
     with subprocess.Popen(
@@ -713,8 +692,8 @@ def test_a_cancel_of_the_step_reaches_a_run_whose_shell_only_waits(
         env=project.environ | VARIABLES["github"],
         stdout=subprocess.DEVNULL,
     ) as step:
-        wait_until((project.root / "ready").exists)
+        until((project.root / "ready").exists)
         step.terminate()
         step.wait(timeout=60)
-        wait_until(lambda: project.records().find("last").state == "cancelled")
+        until(lambda: project.records().find("last").state == "cancelled")
     assert project.records().find("last").signal == "SIGTERM"

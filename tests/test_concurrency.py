@@ -4,7 +4,6 @@ import json
 import signal
 import sqlite3
 import time
-from collections.abc import Callable
 from typing import Any, Final
 
 import pytest
@@ -12,6 +11,7 @@ import pytest
 from stagerun.events import Log
 from stagerun.states import RunState, StageState
 from tests.conftest import Project
+from tests.processes import until
 from tests.serving import Command
 
 
@@ -48,8 +48,6 @@ class Waiting(LiveOperation):
             p.result(count=3)
 """
 
-Wait = Callable[[Callable[[], object]], None]
-
 
 def _finish(processes: list[Command]) -> list[tuple[int, str, str]]:
     ends = []
@@ -84,10 +82,10 @@ def test_eight_runs_that_start_at_once_on_a_new_journal_all_succeed(project: Pro
     _expected_of_all(project)
 
 
-def test_eight_runs_and_their_readers_never_get_in_each_others_way(project: Project, wait_until: Wait) -> None:
+def test_eight_runs_and_their_readers_never_get_in_each_others_way(project: Project) -> None:
     project.recipe("recipe", BUSY)
     started = [project.start("run", "recipe:Busy", "--name", "run-0")]
-    wait_until(lambda: project.journal.exists() and _has_runs(project))
+    until(lambda: project.journal.exists() and _has_runs(project))
     started += [project.start("run", "recipe:Busy", "--name", f"run-{n}") for n in range(1, PROCESSES)]
 
     read = list[tuple[int, str]]()
@@ -115,15 +113,13 @@ def _lock(project: Project) -> sqlite3.Connection:
     return connection
 
 
-def test_a_process_that_holds_the_journal_for_a_while_delays_a_run_and_does_not_break_it(
-    project: Project, wait_until: Wait
-) -> None:
+def test_a_process_that_holds_the_journal_for_a_while_delays_a_run_and_does_not_break_it(project: Project) -> None:
     project.recipe("recipe", WAITING)
     process = project.start("run", "recipe:Waiting")
-    wait_until((project.root / "here").exists)
+    until((project.root / "here").exists)
     holder = _lock(project)
     (project.root / "go").touch()
-    wait_until((project.root / "writing").exists)
+    until((project.root / "writing").exists)
 
     # The while itself: longer than SQLite waits in one piece.
     time.sleep(1)
@@ -150,13 +146,13 @@ def test_readers_do_not_wait_for_whoever_holds_the_journal(project: Project, com
     holder.close()
 
 
-def test_a_third_signal_ends_a_run_at_once_that_waits_for_the_journal(project: Project, wait_until: Wait) -> None:
+def test_a_third_signal_ends_a_run_at_once_that_waits_for_the_journal(project: Project) -> None:
     project.recipe("recipe", WAITING)
     process = project.start("run", "recipe:Waiting")
-    wait_until((project.root / "here").exists)
+    until((project.root / "here").exists)
     holder = _lock(project)
     (project.root / "go").touch()
-    wait_until((project.root / "writing").exists)
+    until((project.root / "writing").exists)
 
     # Signals of one number that wait together are one: these are three, and the last is handled last.
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
@@ -169,15 +165,13 @@ def test_a_third_signal_ends_a_run_at_once_that_waits_for_the_journal(project: P
     holder.close()
 
 
-def test_a_cancel_that_came_while_the_journal_was_held_is_recorded_once_it_is_free(
-    project: Project, wait_until: Wait
-) -> None:
+def test_a_cancel_that_came_while_the_journal_was_held_is_recorded_once_it_is_free(project: Project) -> None:
     project.recipe("recipe", WAITING)
     process = project.start("run", "recipe:Waiting")
-    wait_until((project.root / "here").exists)
+    until((project.root / "here").exists)
     holder = _lock(project)
     (project.root / "go").touch()
-    wait_until((project.root / "writing").exists)
+    until((project.root / "writing").exists)
 
     process.send_signal(signal.SIGTERM)
     holder.execute("ROLLBACK")

@@ -6,7 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
@@ -22,59 +22,64 @@ from stagerun.states import RunState
 from tests import rebuild
 from tests.conftest import REPOSITORY, Bench, Project
 from tests.journals import reading, records_of
+from tests.processes import until
 from tests.serving import Command
 
 
 WRITERS = 50
 TRANSACTIONS = 20
 
-WRITER = f"""
-import sys
+# Forks of one process that has imported what they need, all let go at once.
+CROWD = f"""
+import os, sys, traceback
 from pathlib import Path
+
+import sqlite_utils
 
 from stagerun import events
 from stagerun.states import RunState
 from tests.journals import Opened
 
-path = Path(sys.argv[1])
-print("ready", flush=True)
-sys.stdin.readline()
-opened = Opened(path)
-emitter = opened.emitter()
-plan = events.RunCreated(target="demo:Write", recipe="demo", operation="Write", stages=(), owner=sys.argv[2])
-emitter.create(plan, exclusive=False)
-emitter.emit(events.RunStarted())
-for number in range({TRANSACTIONS - 3}):
-    emitter.emit(events.ResultSet(result={{"number": number}}))
-emitter.emit(events.RunFinished(state=RunState.SUCCEEDED, seconds=0.0, exit_code=0))
-opened.close()
+def write(name):
+    opened = Opened(Path(sys.argv[1]))
+    emitter = opened.emitter()
+    plan = events.RunCreated(target="demo:Write", recipe="demo", operation="Write", stages=(), owner=name)
+    emitter.create(plan, exclusive=False)
+    emitter.emit(events.RunStarted())
+    for number in range({TRANSACTIONS - 3}):
+        emitter.emit(events.ResultSet(result={{"number": number}}))
+    emitter.emit(events.RunFinished(state=RunState.SUCCEEDED, seconds=0.0, exit_code=0))
+    opened.close()
+
+gate, closing = os.pipe()
+writers = []
+for number in range({WRITERS}):
+    if not (pid := os.fork()):
+        os.close(closing)
+        os.read(gate, 1)
+        try:
+            write(f"writer-{{number}}")
+        except BaseException:
+            traceback.print_exc()
+        os._exit(0)
+    writers.append(pid)
+os.close(closing)
+for pid in writers:
+    os.waitpid(pid, 0)
 """
 
 
 def test_fifty_processes_write_twenty_transactions_each_into_a_new_journal_without_an_error(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
-    writers = [
-        subprocess.Popen(
-            [sys.executable, "-c", WRITER, str(path), f"writer-{number}"],
-            env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for number in range(WRITERS)
-    ]
-    for writer in writers:
-        assert writer.stdout is not None
-        assert writer.stdout.readline() == "ready\n"
-    for writer in writers:
-        assert writer.stdin is not None
-        writer.stdin.write("go\n")
-        writer.stdin.flush()
+    done = subprocess.run(
+        [sys.executable, "-c", CROWD, str(path)],
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
-    ends = [(*writer.communicate(timeout=100), writer.returncode) for writer in writers]
-
-    assert ends == [("", "", 0)] * WRITERS
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     with reading(path) as records:
         runs = records.history(limit=2 * WRITERS)
     assert sorted(run.owner for run in runs) == sorted(f"writer-{number}" for number in range(WRITERS))
@@ -113,15 +118,13 @@ def _any_is_over(rivals: list[Command]) -> bool:
     return any(rival.poll() is not None for rival in rivals)
 
 
-def test_of_two_resumes_at_once_one_wins_and_the_other_names_it(
-    project: Project, wait_until: Callable[[Callable[[], object]], None]
-) -> None:
+def test_of_two_resumes_at_once_one_wins_and_the_other_names_it(project: Project) -> None:
     project.recipe("meet", MEETING)
     assert project.stagerun("run", "meet").code == 1
 
     for held in range(1, ROUNDS + 1):
         rivals = [project.start("resume", str(held), environ={"MEETING": f"round{held}"}) for _ in range(2)]
-        wait_until(partial(_any_is_over, rivals))
+        until(partial(_any_is_over, rivals))
         loser, winner = sorted(rivals, key=lambda rival: rival.poll() is None)
         out, err = loser.communicate(timeout=60)
 

@@ -18,21 +18,9 @@ from stagerun.machine import identity
 from stagerun.machine.identity import Process, current_process
 from stagerun.states import RunState, StageState
 from stagerun.view import RunView, fold
-from tests.conftest import START, Project
+from tests.conftest import START, Project, timeless
 from tests.journals import reading, writing
-from tests.processes import (
-    GATE,
-    everything,
-    finish,
-    logged,
-    look,
-    open_gate,
-    read_until,
-    rows,
-    running,
-    until,
-    untimed,
-)
+from tests.processes import GATE, everything, finish, logged, look, open_gate, read_until, rows, running, until
 
 
 VICTIM = (
@@ -84,10 +72,10 @@ def test_every_reader_says_crashed_as_soon_as_the_process_is_gone(project: Proje
     logs = project.stagerun("logs", "1")
 
     assert rows(project, "SELECT state FROM runs") == [("running",)]
-    assert re.sub(r"just now|\d+ s ago", "lately", untimed(status.out)) == (
-        "run 1  victim:Victim  crashed after Ns  lately  by alice\n"
-        "  ✓ Load     Ns\n"
-        "  ✗ Process  Ns  the process ended without a word\n"
+    assert re.sub(r"just now|\d+ s ago", "lately", timeless(status.out)) == (
+        "run 1  victim:Victim  crashed after 0.0s  lately  by alice\n"
+        "  ✓ Load     0.0s\n"
+        "  ✗ Process  0.0s  the process ended without a word\n"
         "  ○ Save\n"
         "  last line: half way\n"
         "resume with: stagerun resume 1\n"
@@ -95,9 +83,9 @@ def test_every_reader_says_crashed_as_soon_as_the_process_is_gone(project: Proje
     assert history.out.splitlines()[1].split()[:4] == ["1", "victim:Victim", "crashed", "1/3"]
     assert [document] == documents
     assert (wait.code, watch.code, logs.code) == (1, 1, 0)
-    assert untimed(watch.out).splitlines()[-3:] == [
+    assert timeless(watch.out).splitlines()[-3:] == [
         "error: the process ended without a word",
-        "run 1 crashed in [2/3] Process after Ns",
+        "run 1 crashed in [2/3] Process after 0.0s",
         "resume with: stagerun resume 1",
     ]
     assert logs.out == "loaded\nhalf way\n"

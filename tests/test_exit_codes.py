@@ -3,7 +3,6 @@
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,10 +10,9 @@ import pytest
 from stagerun.states import RunState, StageState
 from stagerun.view import RunView
 from tests.conftest import STAGERUN, Done, Project, timeless
-from tests.processes import finish, running
+from tests.processes import finish, running, until
 
 
-WaitUntil = Callable[[Callable[[], object]], None]
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
 
@@ -283,10 +281,10 @@ class Op(LiveOperation):
 MAY_SKIP_FINALLY = sys.version_info[:2] == (3, 13)
 
 
-def _signalled(project: Project, wait_until: WaitUntil, number: signal.Signals) -> Done:
+def _signalled(project: Project, number: signal.Signals) -> Done:
     """Run jobs:Op, send it the signal once it has made the file `ready`, and return how it went."""
     with project.start("run", "jobs:Op") as process:
-        wait_until((project.root / "ready").exists)
+        until((project.root / "ready").exists)
         process.send_signal(number)
         out, err = process.communicate(timeout=60)
     return Done(process.wait(), out, err)
@@ -295,11 +293,11 @@ def _signalled(project: Project, wait_until: WaitUntil, number: signal.Signals) 
 @pytest.mark.parametrize("number", SIGNALS)
 @pytest.mark.parametrize("source", [SLEEP, TRACK, SWALLOW], ids=["sleeping", "tracking", "swallowing"])
 def test_a_signal_cancels_the_run_and_the_process_dies_of_it(
-    project: Project, wait_until: WaitUntil, source: str, number: signal.Signals
+    project: Project, source: str, number: signal.Signals
 ) -> None:
     project.recipe("jobs", source)
 
-    done = _signalled(project, wait_until, number)
+    done = _signalled(project, number)
 
     view = _last(project)
     assert (done.code, done.err) == (-number, "")
@@ -329,9 +327,7 @@ def test_a_signal_cancels_the_run_and_the_process_dies_of_it(
     ]
 
 
-def test_a_cancel_that_a_recipe_swallows_to_its_very_end_is_still_a_cancel(
-    project: Project, wait_until: WaitUntil
-) -> None:
+def test_a_cancel_that_a_recipe_swallows_to_its_very_end_is_still_a_cancel(project: Project) -> None:
     project.recipe(
         "jobs",
         """
@@ -348,18 +344,16 @@ class Op(LiveOperation):
 """,
     )
 
-    done = _signalled(project, wait_until, signal.SIGTERM)
+    done = _signalled(project, signal.SIGTERM)
 
     assert done.code == -signal.SIGTERM
     assert (_last(project).state, _last(project).signal) == (RunState.CANCELLED, "SIGTERM")
 
 
-def test_an_error_during_the_clean_up_of_a_cancel_is_told_and_the_run_is_cancelled(
-    project: Project, wait_until: WaitUntil
-) -> None:
+def test_an_error_during_the_clean_up_of_a_cancel_is_told_and_the_run_is_cancelled(project: Project) -> None:
     project.recipe("jobs", SLEEP.replace('p.log("cleaned up")', 'raise ValueError("clean-up broke")'))
 
-    done = _signalled(project, wait_until, signal.SIGTERM)
+    done = _signalled(project, signal.SIGTERM)
 
     view = _last(project)
     assert done.code == -signal.SIGTERM
@@ -383,7 +377,7 @@ def test_a_keyboard_interrupt_of_the_recipe_itself_is_a_cancel_by_sigint(project
     )
 
 
-def test_a_chain_that_a_signal_stops_goes_no_further(project: Project, wait_until: WaitUntil) -> None:
+def test_a_chain_that_a_signal_stops_goes_no_further(project: Project) -> None:
     project.recipe(
         "jobs",
         SLEEP.replace("class Op", "class Slow")
@@ -394,7 +388,7 @@ class Op(LiveOperation):
 """,
     )
 
-    done = _signalled(project, wait_until, signal.SIGINT)
+    done = _signalled(project, signal.SIGINT)
 
     assert done.code == -signal.SIGINT
     assert [(view.plan.operation, view.state) for view in project.records().history(limit=9)] == [
@@ -425,12 +419,12 @@ class Op(LiveOperation):
 """
 
 
-def test_a_second_signal_cuts_the_clean_up_short(project: Project, wait_until: WaitUntil) -> None:
+def test_a_second_signal_cuts_the_clean_up_short(project: Project) -> None:
     project.recipe("jobs", STUBBORN.format(last="pass"))
 
     with project.start("run", "jobs:Op") as process:
         for name in ("ready", "cleaning"):
-            wait_until((project.root / name).exists)
+            until((project.root / name).exists)
             process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)
 
@@ -441,12 +435,12 @@ def test_a_second_signal_cuts_the_clean_up_short(project: Project, wait_until: W
     )
 
 
-def test_a_third_signal_ends_the_process_at_once(project: Project, wait_until: WaitUntil) -> None:
+def test_a_third_signal_ends_the_process_at_once(project: Project) -> None:
     project.recipe("jobs", STUBBORN.format(last="time.sleep(600)"))
 
     with project.start("run", "jobs:Op") as process:
         for name in ("ready", "cleaning", "hurried"):
-            wait_until((project.root / name).exists)
+            until((project.root / name).exists)
             process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)
 
@@ -457,11 +451,11 @@ def test_a_third_signal_ends_the_process_at_once(project: Project, wait_until: W
 
 @pytest.mark.parametrize("number", SIGNALS)
 def test_a_signal_while_the_recipe_is_imported_leaves_no_run_and_no_traceback(
-    project: Project, wait_until: WaitUntil, number: signal.Signals
+    project: Project, number: signal.Signals
 ) -> None:
     project.recipe("jobs", 'import time\nfrom pathlib import Path\nPath("ready").touch()\ntime.sleep(600)\n')
 
-    done = _signalled(project, wait_until, number)
+    done = _signalled(project, number)
 
     assert (done.code, done.out, done.err.strip()) == (-number, "", "")
     assert not project.journal.exists()
@@ -566,9 +560,7 @@ def test_a_signal_between_two_links_cancels_the_second_before_it_starts(project:
 
 
 @pytest.mark.parametrize("number", SIGNALS)
-def test_a_signal_that_the_parent_ignores_stays_ignored(
-    project: Project, wait_until: WaitUntil, number: signal.Signals
-) -> None:
+def test_a_signal_that_the_parent_ignores_stays_ignored(project: Project, number: signal.Signals) -> None:
     project.recipe(
         "jobs",
         """
@@ -594,7 +586,7 @@ class Op(LiveOperation):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     ) as process:
-        wait_until((project.root / "ready").exists)
+        until((project.root / "ready").exists)
         process.send_signal(number)
         (project.root / "go").touch()
         out, err = process.communicate(timeout=60)
@@ -646,9 +638,7 @@ def test_an_output_that_can_not_be_written_changes_neither_the_run_nor_its_exit_
     assert _last(project).exit_code == code
 
 
-def test_a_reader_that_goes_away_changes_neither_the_run_nor_its_exit_code(
-    project: Project, wait_until: WaitUntil
-) -> None:
+def test_a_reader_that_goes_away_changes_neither_the_run_nor_its_exit_code(project: Project) -> None:
     project.recipe(
         "jobs",
         """
@@ -666,7 +656,7 @@ class Op(LiveOperation):
     )
 
     with project.start("run", "jobs") as process:
-        wait_until((project.root / "ready").exists)
+        until((project.root / "ready").exists)
         assert process.stdout is not None
         assert process.stderr is not None
         process.stdout.close()

@@ -1,6 +1,5 @@
 """p.map: many items at once, in threads and in processes, and what is left of them when a run ends early."""
 
-import contextlib
 import contextvars
 import gc
 import json
@@ -23,19 +22,8 @@ from stagerun import LiveOperation, Progress, events
 from stagerun.errors import RecipeError
 from stagerun.states import RunState, StageState
 from stagerun.view import RunView
-from tests.conftest import REPOSITORY, STAGERUN, Bench, Project
-from tests.processes import (
-    GATE,
-    everything,
-    finish,
-    logged,
-    look,
-    open_gate,
-    rows,
-    running,
-    until,
-    untimed,
-)
+from tests.conftest import REPOSITORY, STAGERUN, Bench, Project, timeless
+from tests.processes import GATE, everything, finish, logged, look, open_gate, rows, running, until
 from tests.terminal import Terminal
 
 
@@ -956,17 +944,6 @@ def _are_gone(pids: Iterable[int]) -> bool:
     return not any(map(_is_alive, pids))
 
 
-@contextlib.contextmanager
-def _killed_afterwards(project: Project) -> Iterator[None]:
-    """Leave no worker of the block behind, whatever the test finds."""
-    try:
-        yield
-    finally:
-        for pid in _workers(project):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-
-
 def test_with_processes_the_items_are_done_in_others(project: Project) -> None:
     project.recipe("demo", APART)
 
@@ -1374,17 +1351,17 @@ class Demo(LiveOperation):
 def test_no_worker_process_outlives_a_run_that_ends_by_itself(project: Project, operation: str) -> None:
     project.recipe("demo", APART)
 
-    with _killed_afterwards(project):
-        project.stagerun("run", f"demo:{operation}")
-        assert _workers(project) != []
-        assert _are_gone(_workers(project))
+    project.stagerun("run", f"demo:{operation}")
+
+    assert _workers(project) != []
+    assert _are_gone(_workers(project))
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGKILL"])
 def test_no_worker_process_outlives_a_run_that_a_signal_ends(project: Project, name: str) -> None:
     project.recipe("demo", APART)
 
-    with running(project, "run", "demo:Hangs") as run, _killed_afterwards(project):
+    with running(project, "run", "demo:Hangs") as run:
         until(lambda: len(_workers(project)) == 2)
         run.send_signal(signal.Signals[name])
         assert run.wait(30) == -signal.Signals[name]
@@ -1408,7 +1385,7 @@ class Ignores(LiveOperation):
         p.map(ignore, range(2), 2, processes=True)
 """,
     )
-    with running(project, "run", "demo:Ignores") as run, _killed_afterwards(project):
+    with running(project, "run", "demo:Ignores") as run:
         until(lambda: len(_workers(project)) == 2)
         run.send_signal(signal.Signals[name])
         assert run.wait(30) == -signal.Signals[name]
@@ -1419,7 +1396,7 @@ class Ignores(LiveOperation):
 def test_a_worker_process_that_dies_after_a_cancel_leaves_no_traceback(project: Project) -> None:
     project.recipe("demo", APART)
 
-    with running(project, "run", "demo:Hangs") as run, _killed_afterwards(project):
+    with running(project, "run", "demo:Hangs") as run:
         until(lambda: len(_workers(project)) == 2)
         run.terminate()
         time.sleep(0.5)
@@ -1440,10 +1417,7 @@ if any("spawn_main" in each for each in sys.orig_argv):
 """)
     path = os.pathsep.join([str(project.root), project.environ.get("PYTHONPATH", "")])
     environ = project.environ | {"PYTHONPATH": path}
-    with (
-        Terminal([STAGERUN, "run", "demo:Hangs"], cwd=project.root, env=environ) as terminal,
-        _killed_afterwards(project),
-    ):
+    with Terminal([STAGERUN, "run", "demo:Hangs"], cwd=project.root, env=environ) as terminal:
         until((project.root / "starting").exists)
         terminal.send(b"\x03")
         assert terminal.wait() == -signal.SIGINT
@@ -1528,10 +1502,10 @@ def test_a_signal_reaches_the_items_at_their_next_look_and_no_other_begins(proje
         ["begun-0", "begun-1"],
         ["cleaned up 0", "cleaned up 1"],
     )
-    assert untimed(ended.out).splitlines()[-4:] == [
-        "Do, pages: 0% (0/9 pages) in Ns",
-        "--- [1/1] Do: cancelled after Ns",
-        f"run 1 cancelled by {name} in [1/1] Do after Ns",
+    assert timeless(ended.out).splitlines()[-4:] == [
+        "Do, pages: 0% (0/9 pages) in 0.0s",
+        "--- [1/1] Do: cancelled after 0.0s",
+        f"run 1 cancelled by {name} in [1/1] Do after 0.0s",
         "resume with: stagerun resume 1",
     ]
 
@@ -1610,7 +1584,7 @@ class Mixed(LiveOperation):
             p.map(fail_or_hang, range(2), 2, processes=True)
 """,
     )
-    with running(project, "run", "demo:Mixed") as run, _killed_afterwards(project):
+    with running(project, "run", "demo:Mixed") as run:
         until(lambda: (project.root / "hangs").exists() and look(project, 1).state is RunState.TIMED_OUT)
         assert run.wait(5) == 124
 
@@ -1676,7 +1650,7 @@ class Demo(LiveOperation):
             p.map(lambda item: p.sh("touch worker-$$; sleep 1000"), range(9), 2)
 """,
     )
-    with running(project, "run", "demo") as run, _killed_afterwards(project):
+    with running(project, "run", "demo") as run:
         until(lambda: len(_workers(project)) == 2)
         run.terminate()
         ended = finish(run)
@@ -1756,7 +1730,7 @@ class Forks(LiveOperation):
         p.map(fork, range(2), 1)
 """,
     )
-    with running(project, "run", "demo:Forks") as run, _killed_afterwards(project):
+    with running(project, "run", "demo:Forks") as run:
         until(lambda: _workers(project))
         time.sleep(0.5)
         begun = sorted(file.name.rpartition("-")[0] for file in project.root.glob("begun-*"))
@@ -1787,15 +1761,15 @@ class Demo(LiveOperation):
     done = project.stagerun("run", "demo")
 
     assert (done.code, done.err) == (0, "")
-    assert untimed(done.out) == (
+    assert timeless(done.out) == (
         "run 1 · demo:Demo · started by alice\n"
         "=== [1/1] Do ===\n"
         "item 0\n"
         "item 1\n"
         "item 2\n"
-        "Do: 100% (3/3 items) in Ns\n"
-        "--- [1/1] Do: done in Ns\n"
-        "run 1 succeeded in Ns\n"
+        "Do: 100% (3/3 items) in 0.0s\n"
+        "--- [1/1] Do: done in 0.0s\n"
+        "run 1 succeeded in 0.0s\n"
     )
     assert logged(project, 1) == ["item 0", "item 1", "item 2"]
 
@@ -1825,12 +1799,12 @@ def test_on_a_plain_display_a_map_is_shown_with_its_label(project: Project) -> N
     project.recipe("demo", SHOWN)
     open_gate(project, "go")
 
-    assert untimed(project.stagerun("run", "demo").out) == (
+    assert timeless(project.stagerun("run", "demo").out) == (
         "run 1 · demo:Demo · started by alice\n"
         "=== [1/1] Do ===\n"
-        "Do, pages: 100% (4/4 pages) in Ns\n"
-        "--- [1/1] Do: done in Ns\n"
-        "run 1 succeeded in Ns\n"
+        "Do, pages: 100% (4/4 pages) in 0.0s\n"
+        "--- [1/1] Do: done in 0.0s\n"
+        "run 1 succeeded in 0.0s\n"
     )
 
 
@@ -1845,8 +1819,8 @@ def test_on_a_terminal_a_map_has_a_bar_that_counts_what_has_finished(project: Pr
 
     assert bar.split()[:2] == ["Do", "pages"]
     assert " 75%  3/4 pages" in bar
-    assert [untimed(line) for line in terminal.lines] == [
+    assert [timeless(line) for line in terminal.lines] == [
         "run 1 · demo:Demo · started by alice",
-        "✓ Do Ns",
-        "run 1 succeeded in Ns",
+        "✓ Do 0.0s",
+        "run 1 succeeded in 0.0s",
     ]

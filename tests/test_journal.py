@@ -18,6 +18,7 @@ from stagerun.view import RunView
 from tests import rebuild
 from tests.conftest import START, Bench, HandClock, Project, apart
 from tests.journals import Opened, change, records_of
+from tests.processes import until
 
 
 PLAN: Final = events.RunCreated(target="demo:Op", recipe="demo", operation="Op", stages=("Only",), owner="alice")
@@ -240,9 +241,7 @@ def test_whoever_lost_a_run_can_not_write_to_it_any_more(bench: Bench, write: Ca
     assert records.find("1").state is RunState.CRASHED
 
 
-def test_a_run_that_another_process_has_ended_stops_with_code_3(
-    project: Project, wait_until: Callable[[Callable[[], object]], None]
-) -> None:
+def test_a_run_that_another_process_has_ended_stops_with_code_3(project: Project) -> None:
     project.recipe(
         "recipe",
         """
@@ -262,7 +261,7 @@ class Slow(LiveOperation):
 """,
     )
     process = project.start("run", "recipe:Slow")
-    wait_until((project.root / "here").exists)
+    until((project.root / "here").exists)
     _record_a_crash(project.journal)
     (project.root / "go").touch()
 

@@ -8,8 +8,8 @@ import pytest
 from stagerun import LiveOperation, Progress
 from stagerun.errors import RecipeError
 from stagerun.states import RunState, StageState
-from tests.conftest import Bench, Project
-from tests.processes import GATE, finish, logged, look, open_gate, read_until, rows, running, untimed
+from tests.conftest import Bench, Project, timeless
+from tests.processes import GATE, finish, logged, look, open_gate, read_until, rows, running
 from tests.serving import Command
 
 
@@ -32,9 +32,9 @@ def _text(message: str) -> str:
     return (
         "run 1 · slow:Slow · started by alice\n"
         "=== [1/2] Load ===\n"
-        "--- [1/2] Load: failed after Ns\n"
+        "--- [1/2] Load: failed after 0.0s\n"
         f"error: {message}\n"
-        "run 1 timed out in [1/2] Load after Ns\n"
+        "run 1 timed out in [1/2] Load after 0.0s\n"
         "resume with: stagerun resume 1\n"
     )
 
@@ -54,7 +54,7 @@ def test_the_limit_of_an_operation_ends_its_run_as_timed_out(project: Project, b
     done = project.stagerun("run", "slow")
 
     message = "the run took longer than 0.25s"
-    assert (done.code, untimed(done.out), done.err) == (124, _text(message), "")
+    assert (done.code, timeless(done.out), done.err) == (124, _text(message), "")
     _assert_timed_out(project, message)
 
 
@@ -65,7 +65,7 @@ def test_the_limit_of_a_stage_ends_its_run_as_timed_out(project: Project, body: 
     done = project.stagerun("run", "slow")
 
     message = "stage 'Load' took longer than 0.25s"
-    assert (done.code, untimed(done.out), done.err) == (124, _text(message), "")
+    assert (done.code, timeless(done.out), done.err) == (124, _text(message), "")
     _assert_timed_out(project, message)
 
 
@@ -75,7 +75,7 @@ def test_the_limit_of_the_command_line_ends_its_run_as_timed_out(project: Projec
     done = project.stagerun("run", "slow", "--timeout", "0.25")
 
     message = "the run took longer than 0.25s"
-    assert (done.code, untimed(done.out), done.err) == (124, _text(message), "")
+    assert (done.code, timeless(done.out), done.err) == (124, _text(message), "")
     _assert_timed_out(project, message)
 
 
@@ -106,7 +106,7 @@ def test_a_limit_can_be_set_by_an_environment_variable(project: Project) -> None
 
     done = project.stagerun("run", "slow", environ={"STAGERUN_TIMEOUT": "0.25"})
 
-    assert (done.code, untimed(done.out), done.err) == (124, _text("the run took longer than 0.25s"), "")
+    assert (done.code, timeless(done.out), done.err) == (124, _text("the run took longer than 0.25s"), "")
 
 
 def test_a_limit_that_was_swallowed_is_raised_again_by_the_next_call(project: Project) -> None:
@@ -134,7 +134,7 @@ class Slow(LiveOperation):
     assert (project.root / "swallowed").exists()
     assert not (project.root / "went on").exists()
     message = "stage 'Load' took longer than 0.25s"
-    assert (done.code, untimed(done.out), done.err) == (124, _text(message), "")
+    assert (done.code, timeless(done.out), done.err) == (124, _text(message), "")
     _assert_timed_out(project, message)
 
 
@@ -179,7 +179,7 @@ class Quick(LiveOperation):
     limited = project.stagerun("run", "quick", "--timeout", "70")
 
     assert (free.code, limited.code, limited.err) == (0, 0, "")
-    assert untimed(limited.out) == untimed(free.out).replace("run 1", "run 2")
+    assert timeless(limited.out) == timeless(free.out).replace("run 1", "run 2")
 
 
 def test_the_limit_of_a_stage_ends_with_the_stage(project: Project) -> None:
@@ -208,7 +208,7 @@ def test_the_shorter_limit_ends_the_run_and_is_named(project: Project) -> None:
 
     done = project.stagerun("run", "slow", "--timeout", "50")
 
-    assert (done.code, untimed(done.out)) == (124, _text("stage 'Load' took longer than 0.25s"))
+    assert (done.code, timeless(done.out)) == (124, _text("stage 'Load' took longer than 0.25s"))
 
 
 BAD_LIMITS = {
@@ -366,13 +366,13 @@ def test_a_chain_that_leads_to_an_operation_which_is_held_fails_with_3_and_names
         chain = project.stagerun("run", "solo:Before")
 
     assert (chain.code, chain.err) == (3, "")
-    assert untimed(chain.out) == (
+    assert timeless(chain.out) == (
         "run 2 · solo:Before · started by alice\n"
         "=== [1/1] Wait ===\n"
         "waiting\n"
-        "--- [1/1] Wait: done in Ns\n"
+        "--- [1/1] Wait: done in 0.0s\n"
         f"error: {_held_by(holder)}\n"
-        "run 2 failed after Ns\n"
+        "run 2 failed after 0.0s\n"
         "resume with: stagerun resume 2\n"
     )
     assert rows(project, "SELECT count(*) FROM runs") == [(2,)]

@@ -4,7 +4,6 @@ import errno
 import os
 import subprocess
 import threading
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from stagerun.errors import StagerunError
 from stagerun.render.output import Output
 from stagerun.states import RunState
 from tests.conftest import STAGERUN, Project
+from tests.processes import until
 
 
 LINES = [f"line {number} {'x' * 80}" for number in range(2_000)]
@@ -154,9 +154,7 @@ def test_a_slow_reader_gets_every_line_in_order(project: Project, blocking: bool
 
 
 @pytest.mark.parametrize("blocking", [True, False], ids=["blocking", "non-blocking"])
-def test_a_run_whose_reader_sleeps_can_be_cancelled(
-    project: Project, wait_until: Callable[[Callable[[], object]], None], blocking: bool
-) -> None:
+def test_a_run_whose_reader_sleeps_can_be_cancelled(project: Project, blocking: bool) -> None:
     project.recipe(
         "talk",
         """
@@ -175,11 +173,11 @@ class Import(LiveOperation):
     reader, writer = os.pipe()
     process = start(project, stdout=writer)
     try:
-        wait_until((project.root / "begun").exists)
+        until((project.root / "begun").exists)
         _fill(writer)
         os.set_blocking(writer, blocking)
         (project.root / "go").touch()
-        wait_until((project.root / "gone").exists)
+        until((project.root / "gone").exists)
         process.terminate()
 
         assert process.wait(20) == -15
@@ -191,9 +189,7 @@ class Import(LiveOperation):
     assert project.records().find("1").state is RunState.CANCELLED
 
 
-def test_a_run_whose_reader_sleeps_from_the_start_can_be_cancelled(
-    project: Project, wait_until: Callable[[Callable[[], object]], None]
-) -> None:
+def test_a_run_whose_reader_sleeps_from_the_start_can_be_cancelled(project: Project) -> None:
     project.recipe("talk", TALKATIVE)
 
     reader, writer = os.pipe()
@@ -202,7 +198,7 @@ def test_a_run_whose_reader_sleeps_from_the_start_can_be_cancelled(
     process = start(project, stdout=writer)
     os.close(writer)
     try:
-        wait_until(lambda: _is_recorded(project))
+        until(lambda: _is_recorded(project))
         process.terminate()
 
         assert process.wait(20) == -15

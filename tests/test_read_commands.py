@@ -12,10 +12,9 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import STAGERUN, Project, timeless
+from tests.conftest import STAGERUN, Project, new_project, timeless
+from tests.processes import until
 
-
-WaitUntil = Callable[[Callable[[], object]], None]
 
 # The contract: every run is told with these keys, in this order.
 KEYS = [
@@ -124,7 +123,7 @@ def _told(project: Project, *arguments: str) -> dict[str, Any]:
 
 
 @contextmanager
-def _working(project: Project, wait_until: WaitUntil) -> Iterator[Callable[[signal.Signals], None]]:
+def _working(project: Project) -> Iterator[Callable[[signal.Signals], None]]:
     """Start orders:Import, which stops in its second stage; yield how to end it by a signal."""
     project.recipe("orders", IMPORT.format(process=WAIT))
     with project.start("run", "orders:Import") as process:
@@ -139,8 +138,8 @@ def _working(project: Project, wait_until: WaitUntil) -> Iterator[Callable[[sign
             return any(getattr(entry.event, "text", "") == "half way" for entry in records.entries(1))
 
         try:
-            wait_until((project.root / "ready").exists)
-            wait_until(is_journaled)
+            until((project.root / "ready").exists)
+            until(is_journaled)
             yield end
         finally:
             process.kill()
@@ -216,8 +215,8 @@ def test_status_of_a_run_that_failed_outside_any_stage(project: Project) -> None
     assert _told(project)["error"] == {"type": "", "message": "no rows", "stage": None, "traceback": None}
 
 
-def test_status_of_a_running_run(project: Project, wait_until: WaitUntil) -> None:
-    with _working(project, wait_until):
+def test_status_of_a_running_run(project: Project) -> None:
+    with _working(project):
         done = project.stagerun("status")
         told = _told(project)
 
@@ -244,8 +243,8 @@ def test_status_of_a_running_run(project: Project, wait_until: WaitUntil) -> Non
     }
 
 
-def test_status_of_a_cancelled_run(project: Project, wait_until: WaitUntil) -> None:
-    with _working(project, wait_until) as end:
+def test_status_of_a_cancelled_run(project: Project) -> None:
+    with _working(project) as end:
         end(signal.SIGTERM)
 
     done = project.stagerun("status")
@@ -271,10 +270,8 @@ def test_status_of_a_cancelled_run(project: Project, wait_until: WaitUntil) -> N
     }
 
 
-def test_status_of_a_crashed_run_keeps_the_stage_it_died_in_and_its_last_line(
-    project: Project, wait_until: WaitUntil
-) -> None:
-    with _working(project, wait_until) as end:
+def test_status_of_a_crashed_run_keeps_the_stage_it_died_in_and_its_last_line(project: Project) -> None:
+    with _working(project) as end:
         end(signal.SIGKILL)
 
     done = project.stagerun("status")
@@ -387,9 +384,9 @@ class Bad(LiveOperation):
 """
 
 
-@pytest.fixture
-def runs(project: Project) -> Project:
-    """Four runs: 1 Good by alice, 2 Bad by alice, 3 Good by bob, 4 other's Good by bob."""
+@pytest.fixture(scope="module")
+def runs_once(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    project = new_project(tmp_path_factory.mktemp("runs"))
     project.recipe("orders", TWO)
     project.recipe("other", TWO)
     project.stagerun("run", "orders:Good")
@@ -397,6 +394,12 @@ def runs(project: Project) -> Project:
     project.stagerun("run", "orders:Good", "--owner", "bob")
     project.stagerun("run", "other:Good", "--owner", "bob")
     return project
+
+
+@pytest.fixture
+def runs(runs_once: Project, tmp_path: Path) -> Project:
+    """Four runs: 1 Good by alice, 2 Bad by alice, 3 Good by bob, 4 other's Good by bob."""
+    return runs_once.copied(tmp_path)
 
 
 def test_history_is_a_table_newest_first(runs: Project) -> None:
@@ -471,8 +474,8 @@ class Link(LiveOperation):
     assert len(_json(project, "history", "--limit", "100")) == 17
 
 
-def test_history_of_a_crash_tells_it_and_finds_it_by_its_state(project: Project, wait_until: WaitUntil) -> None:
-    with _working(project, wait_until) as end:
+def test_history_of_a_crash_tells_it_and_finds_it_by_its_state(project: Project) -> None:
+    with _working(project) as end:
         assert [each["id"] for each in _json(project, "history", "--state", "running")] == [1]
         end(signal.SIGKILL)
 

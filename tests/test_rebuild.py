@@ -16,6 +16,7 @@ from stagerun.sinks import Sink
 from stagerun.states import RunState, StageState
 from stagerun.view import RunView, StageView, begin, fold
 from tests.conftest import START, Bench, Project
+from tests.processes import until
 
 
 class Succeeds(LiveOperation):
@@ -227,9 +228,7 @@ def test_a_run_can_be_rebuilt_at_every_fact_of_its_life(bench: Bench) -> None:
     assert [found for found, _ in stored] == [rebuilt for _, rebuilt in stored]
 
 
-def test_runs_of_the_real_command_on_a_real_clock_can_be_rebuilt_from_the_events(
-    project: Project, wait_until: Callable[[Callable[[], object]], None]
-) -> None:
+def test_runs_of_the_real_command_on_a_real_clock_can_be_rebuilt_from_the_events(project: Project) -> None:
     project.recipe(
         "recipe",
         """
@@ -258,7 +257,7 @@ class Second(LiveOperation):
 """,
     )
     with project.start("run", "recipe:First") as process:
-        wait_until((project.root / "here").exists)
+        until((project.root / "here").exists)
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=60)
 

@@ -5,13 +5,13 @@ import os
 import re
 import signal
 import sqlite3
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.conftest import Done, Project
+from tests.processes import until
 
 
 # The file `end` says how the run ends in its second stage; without it the run succeeds.
@@ -464,9 +464,7 @@ def test_an_old_run_never_changes(project: Project, how: str) -> None:
     assert told() == before
 
 
-def test_of_two_resumes_at_once_the_second_names_the_first(
-    project: Project, wait_until: Callable[[Callable[[], object]], None]
-) -> None:
+def test_of_two_resumes_at_once_the_second_names_the_first(project: Project) -> None:
     (project.root / "end").touch()
     project.recipe(
         "jobs",
@@ -484,7 +482,7 @@ def test_of_two_resumes_at_once_the_second_names_the_first(
     _mend(project)
 
     with project.start("resume", "1") as first:
-        wait_until((project.root / "begun").exists)
+        until((project.root / "begun").exists)
         second = project.stagerun("resume", "1")
         (project.root / "go").touch()
         first.communicate(timeout=60)
