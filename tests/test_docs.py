@@ -57,7 +57,7 @@ def _shown(option: click.Option) -> str:
 
 @pytest.mark.parametrize("name", list(_commands()))
 def test_every_option_of_a_command_is_documented_with_its_variable_and_no_other_is(name: str) -> None:
-    options = [each for each in _commands()[name].params if isinstance(each, click.Option)]
+    options = [each for each in _commands()[name].params if isinstance(each, click.Option) and each.name != "help"]
 
     documented = [(row[0], row[1]) for row in _tables(_sections("commands.md")[name])[0]]
 

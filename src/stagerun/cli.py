@@ -10,7 +10,8 @@ from typing import Any, Final
 
 import click
 
-from stagerun import __version__, exit_codes
+from stagerun import exit_codes
+from stagerun.commands.help import help_option, version_option
 from stagerun.commands.surroundings import Surroundings, surroundings_of
 from stagerun.errors import StagerunError, UsageError
 
@@ -66,8 +67,9 @@ class _Commands(click.Group):
             formatter.write_dl(list(_COMMANDS.items()))
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, message="stagerun %(version)s")
+@click.group(cls=_Commands, context_settings={"help_option_names": []})
+@version_option
+@help_option
 @click.pass_context
 def cli(ctx: click.Context) -> None:
     """Run operations in stages; every run is journaled."""

@@ -7,10 +7,10 @@ happens, and asks its host for the few things that only the host can do.
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from stagerun import events
-from stagerun.authoring.checkpoints import Checkpoints
 from stagerun.authoring.log_lines import LogLines
 from stagerun.authoring.stages import Blocks
 from stagerun.authoring.tracking import Loops
@@ -23,6 +23,7 @@ from stagerun.view import RunView
 
 
 if TYPE_CHECKING:
+    from stagerun.authoring.checkpoints import Checkpoints
     from stagerun.authoring.host import Host
     from stagerun.programs.children import Children
     from stagerun.programs.request import Completed, Request
@@ -35,7 +36,6 @@ class Session:
         lines: where lines are written.
         loops: the loops that go on.
         blocks: the stages that are open, and what cut one short.
-        checkpoints: what is stored.
         failure: what `p.error` was told, or None.
         next: the operation that `p.chain_to` was given, or None.
 
@@ -74,7 +74,15 @@ class Session:
             monotonic=clock.monotonic,
             loops=self.loops,
         )
-        self.checkpoints = Checkpoints(host.recall, emit=self.emit, masker=masker, check=self.check, sleep=clock.sleep)
+
+    @cached_property
+    def checkpoints(self) -> "Checkpoints":
+        """What is stored."""
+        from stagerun.authoring.checkpoints import Checkpoints
+
+        return Checkpoints(
+            self._host.recall, emit=self.emit, masker=self._masker, check=self.check, sleep=self._clock.sleep
+        )
 
     def emit(self, event: events.Event) -> None:
         """Tell what happens; what a thread or a generator says after the end goes nowhere."""

@@ -1,9 +1,9 @@
 """What JSON can hold of a recipe's values, exactly (checkpoints) or nearly (results), and why not."""
 
-import json
 import math
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -37,10 +37,20 @@ def check_size(plain: object, what: str) -> None:
 
 def through_json(value: object, what: str) -> Any:
     """Return `value` as JSON gives it back; RecipeError names the part that JSON can't hold."""
+    with suppress(RecipeError):
+        return _copied(exact(value, what))  # most are, and loading json takes longer than a stage
+    import json
+
     try:
         return json.loads(json.dumps(value, allow_nan=False))
     except (TypeError, ValueError, RecursionError) as error:
         raise RecipeError(f"p.{what}: JSON can't hold {_unjsonable(value, what, 0) or what}", str(error)) from None
+
+
+def _copied(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_copied(each) for each in value]
+    return {key: _copied(each) for key, each in value.items()} if isinstance(value, dict) else value
 
 
 def _unjsonable(value: object, path: str, depth: int) -> str | None:
@@ -55,6 +65,8 @@ def _unjsonable(value: object, path: str, depth: int) -> str | None:
     elif isinstance(value, list | tuple):
         parts = [(f"{path}[{position}]", each) for position, each in enumerate(value)]
     else:
+        import json
+
         try:
             json.dumps(value, allow_nan=False)
         except (TypeError, ValueError):

@@ -8,6 +8,7 @@ from typing import Final
 import click
 
 from stagerun import exit_codes
+from stagerun.commands.help import help_option
 from stagerun.commands.options import ENVIRONMENT, journal_option, operation_option, option
 from stagerun.commands.printing import say
 from stagerun.commands.records import open_records
@@ -31,6 +32,7 @@ DEADLINE: Final = 10.0  # seconds that a run has for its clean-up
 @option("--force", is_flag=True, help=f"Kill it if it has not stopped after {DEADLINE:.0f} s.")
 @operation_option
 @journal_option
+@help_option
 @pass_surroundings
 def command(here: Surroundings, *, ref: str, force: bool, operation: str | None) -> int:
     """Stop a run: its clean-up runs, then it ends as cancelled.

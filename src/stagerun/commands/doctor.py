@@ -13,6 +13,7 @@ from typing import Final, Literal
 import click
 
 from stagerun import __version__, exit_codes
+from stagerun.commands.help import help_option
 from stagerun.commands.options import ENVIRONMENT, journal_option, json_option
 from stagerun.commands.printing import paint, print_json, print_lines
 from stagerun.commands.surroundings import Surroundings, pass_surroundings
@@ -41,6 +42,7 @@ class Finding:
 @click.command("doctor", epilog=ENVIRONMENT)
 @journal_option
 @json_option
+@help_option
 @pass_surroundings
 def command(here: Surroundings, *, as_json: bool) -> int:
     """Say what is wrong with this machine, the journal or the recipes folder; exit with 1 if something is."""

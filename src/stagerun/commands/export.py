@@ -6,6 +6,7 @@ from typing import Final
 import click
 
 from stagerun import events
+from stagerun.commands.help import help_option
 from stagerun.commands.options import ENVIRONMENT, journal_option, operation_option, option
 from stagerun.commands.printing import print_json, print_lines
 from stagerun.commands.records import open_records
@@ -23,6 +24,7 @@ _FORMATS: Final = ("junit", "markdown", "trace")
 )
 @operation_option
 @journal_option
+@help_option
 @pass_surroundings
 def command(here: Surroundings, *, ref: str, kind: str, operation: str | None) -> None:
     """Write a run and its chain to standard output, for other tools.

@@ -4,6 +4,7 @@ import time
 
 import click
 
+from stagerun.commands.help import help_option
 from stagerun.commands.options import ENVIRONMENT, journal_option, json_option, operation_option, option
 from stagerun.commands.printing import paint, print_json, print_lines
 from stagerun.commands.records import open_records
@@ -23,6 +24,7 @@ from stagerun.states import RunState
 @option("--limit", type=click.IntRange(1, 1_000_000), default=15, show_default=True, help="How many.")
 @journal_option
 @json_option
+@help_option
 @pass_surroundings
 def command(
     here: Surroundings,

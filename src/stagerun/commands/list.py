@@ -3,6 +3,7 @@
 import click
 
 from stagerun.authoring import finding
+from stagerun.commands.help import help_option
 from stagerun.commands.options import json_option
 from stagerun.commands.printing import print_json, print_lines
 from stagerun.commands.surroundings import Surroundings, pass_surroundings
@@ -12,6 +13,7 @@ from stagerun.text.untrusted import neutralise
 
 @click.command("list")
 @json_option
+@help_option
 @pass_surroundings
 def command(here: Surroundings, *, as_json: bool) -> None:
     """List the operations of this project."""

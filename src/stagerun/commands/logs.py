@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 import click
 
 from stagerun import events
+from stagerun.commands.help import help_option
 from stagerun.commands.options import ENVIRONMENT, journal_option, json_option, operation_option, option
 from stagerun.commands.printing import print_json, print_lines
 from stagerun.commands.records import open_records
@@ -22,6 +23,7 @@ from stagerun.text import sentences, wording
 @option("--timestamps", is_flag=True, help="Put the time before each line.")
 @journal_option
 @json_option
+@help_option
 @pass_surroundings
 def command(
     here: Surroundings,

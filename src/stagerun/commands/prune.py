@@ -2,6 +2,7 @@
 
 import click
 
+from stagerun.commands.help import help_option
 from stagerun.commands.options import ENVIRONMENT, journal_option, option
 from stagerun.commands.surroundings import Surroundings, pass_surroundings
 from stagerun.commands.types import Moment, State
@@ -20,6 +21,7 @@ from stagerun.text import wording
 @option("--delete", is_flag=True, help="Really delete them.")
 @option("--vacuum", is_flag=True, help="Give the freed space back to the disk.")
 @journal_option
+@help_option
 @pass_surroundings
 def command(
     here: Surroundings,

@@ -14,6 +14,7 @@ from stagerun.authoring.operation import LiveOperation
 from stagerun.authoring.params import Parameter
 from stagerun.commands import parameters
 from stagerun.commands.execution import RunSettings, execute, run_options
+from stagerun.commands.help import help_option
 from stagerun.commands.options import ENVIRONMENT, journal_option, operation_option, option
 from stagerun.commands.printing import print_lines
 from stagerun.commands.records import open_records
@@ -43,6 +44,7 @@ MOST_ATTEMPTS: Final = 20
 @run_options
 @operation_option
 @journal_option
+@help_option
 @pass_surroundings
 def command(
     here: Surroundings,

@@ -10,6 +10,7 @@ import click
 from stagerun.authoring import finding
 from stagerun.authoring.operation import LiveOperation
 from stagerun.commands.execution import RunSettings, execute, run_options
+from stagerun.commands.help import help_option
 from stagerun.commands.options import ENVIRONMENT, journal_option, option
 from stagerun.commands.printing import print_lines
 from stagerun.commands.surroundings import Surroundings, pass_surroundings, surroundings_of
@@ -67,6 +68,7 @@ class _RunCommand(click.Command):
 @option("--owner", help="Who runs it.  [default: you, or whom the CI names]")
 @option("--dry-run", is_flag=True, help="Show stages and parameters; start nothing.")
 @journal_option
+@help_option
 @pass_surroundings
 @click.pass_context
 def command(

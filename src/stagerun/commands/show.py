@@ -3,6 +3,7 @@
 import click
 
 from stagerun.authoring import finding
+from stagerun.commands.help import help_option
 from stagerun.commands.options import ENVIRONMENT, journal_option, json_option
 from stagerun.commands.printing import paint, print_json, print_lines
 from stagerun.commands.records import usual_seconds
@@ -15,6 +16,7 @@ from stagerun.reports import operations
 @click.argument("target", type=Target())
 @journal_option
 @json_option
+@help_option
 @pass_surroundings
 def command(here: Surroundings, *, target: str, as_json: bool) -> None:
     """Show one operation: parameters, stages, usual durations."""

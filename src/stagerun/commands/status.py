@@ -5,6 +5,7 @@ import time
 import click
 
 from stagerun import events
+from stagerun.commands.help import help_option
 from stagerun.commands.options import ENVIRONMENT, journal_option, json_option, operation_option
 from stagerun.commands.printing import paint, print_json, print_lines
 from stagerun.commands.records import open_records
@@ -22,6 +23,7 @@ from stagerun.view import RunView
 @operation_option
 @journal_option
 @json_option
+@help_option
 @pass_surroundings
 def command(here: Surroundings, *, ref: str, operation: str | None, as_json: bool) -> None:
     """Show one run and its chain.

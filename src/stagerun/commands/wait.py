@@ -3,6 +3,7 @@
 import click
 
 from stagerun import events
+from stagerun.commands.help import help_option
 from stagerun.commands.options import ENVIRONMENT, journal_option, operation_option
 from stagerun.commands.records import open_records
 from stagerun.commands.surroundings import Surroundings, pass_surroundings
@@ -14,6 +15,7 @@ from stagerun.journal.following import follow
 @click.argument("ref", type=Ref(), default="last")
 @operation_option
 @journal_option
+@help_option
 @pass_surroundings
 def command(here: Surroundings, *, ref: str, operation: str | None) -> int:
     """Wait until a run and its chain are over; exit with its exit code.

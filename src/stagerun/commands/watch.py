@@ -7,6 +7,7 @@ import click
 
 from stagerun import events
 from stagerun.commands.display import DisplaySettings, choose_display, display_options
+from stagerun.commands.help import help_option
 from stagerun.commands.options import ENVIRONMENT, journal_option, operation_option
 from stagerun.commands.records import open_records
 from stagerun.commands.surroundings import Surroundings, pass_surroundings
@@ -21,6 +22,7 @@ from stagerun.view import RunView, begin, fold
 @display_options
 @operation_option
 @journal_option
+@help_option
 @pass_surroundings
 def command(here: Surroundings, settings: DisplaySettings, *, ref: str, operation: str | None) -> int:
     """Show a run as it goes on, from its start to its end and along its chain.

@@ -16,7 +16,6 @@ from msgspec.structs import replace
 from stagerun import events, exit_codes
 from stagerun.authoring import finding
 from stagerun.authoring.capture import Capture
-from stagerun.authoring.checkpoints import Recalled
 from stagerun.authoring.operation import LiveOperation
 from stagerun.authoring.progress import Progress
 from stagerun.authoring.session import Session
@@ -34,6 +33,7 @@ from stagerun.view import RunView
 
 
 if TYPE_CHECKING:
+    from stagerun.authoring.checkpoints import Recalled
     from stagerun.engine.outlet import Memory, Outlet
     from stagerun.engine.watching import CleanUp
 
@@ -291,7 +291,7 @@ class _Host:
         self._memory = memory
         self._masker = masker
 
-    def recall(self, key: str) -> Recalled | None:
+    def recall(self, key: str) -> "Recalled | None":
         view = self._outlet.view
         if view is None or view.plan.resumed_from is None:
             return None
