@@ -462,7 +462,7 @@ class Plain: ...
         Any,
         Plain,
         None,
-        Literal["a", None],
+        Literal["a", None],  # noqa: PYI061 - that is the case
         Callable[[], None],
     ],
     ids=str,

@@ -13,14 +13,11 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from stagerun.authoring import pool_process
 from stagerun.errors import Interruption, RecipeError
 
-
-if TYPE_CHECKING:
-    pass
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
 from types import TracebackType
+from typing import Self
 
 from stagerun import events
 from stagerun.authoring.tracking import Loops
@@ -27,7 +28,7 @@ class Stage:
         self.done_before = done_before
         self._blocks = blocks
 
-    def __enter__(self) -> "Stage":
+    def __enter__(self) -> Self:
         self._blocks.enter(self)
         return self
 

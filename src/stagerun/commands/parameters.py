@@ -43,7 +43,7 @@ def options(parameter: Parameter) -> list[click.Option]:
 
 
 def _secret_options(parameter: Parameter) -> list[click.Option]:
-    """A secret comes from a file or the environment: a command line can be read by every user of the machine."""
+    """Return the options of a secret, which comes from a file: every user of the machine can read a command line."""
     by_file = parameter.option
 
     def read(ctx: click.Context, option: click.Parameter, value: str | None) -> Secret | None:

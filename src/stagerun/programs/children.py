@@ -2,12 +2,11 @@
 
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import ExitStack
 from itertools import count
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from stagerun.errors import ChildFailed, Interruption, RecipeError
 from stagerun.machine.interrupts import Interrupts, is_limit
@@ -18,6 +17,10 @@ from stagerun.programs.running import Running, Tell, start
 from stagerun.programs.streams import Cut
 from stagerun.programs.terminals import terminal_as_it_was
 from stagerun.text.secrets import Secret
+
+
+if TYPE_CHECKING:
+    import subprocess
 
 
 _MARK: Final = "STAGERUN_CHILD"

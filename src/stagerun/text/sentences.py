@@ -79,7 +79,7 @@ def progress(view: RunView, event: events.ProgressMoved) -> str:
 
 
 def error(view: RunView) -> Iterator[str]:
-    """The traceback of what ended the run, or its message when there is none."""
+    """Yield the traceback of what ended the run, or its message when there is none."""
     if view.error is None:
         return
     text = view.error.traceback or f"error: {wording.error_line(view.error)}"

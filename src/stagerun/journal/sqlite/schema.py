@@ -120,7 +120,7 @@ _FIRST: Final = (
 
 
 def first(db: "Database") -> None:
-    """The first release."""
+    """Create the tables of the first release."""
     for statement in _FIRST:
         db.execute(statement)
 
