@@ -458,7 +458,7 @@ def test_the_command_records_the_actor_that_the_ci_names(project: Project) -> No
     assert (done.code, project.records().find("last").owner) == (0, "tanuki")
 
 
-@pytest.mark.parametrize("name", ["ctx", "given"])
+@pytest.mark.parametrize("name", ["ctx", "given", "kind"])
 def test_a_parameter_may_have_any_name_that_is_not_refused(project: Project, name: str) -> None:
     project.recipe(
         "one",

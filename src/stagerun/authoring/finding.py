@@ -36,7 +36,7 @@ class Found(Struct, frozen=True, kw_only=True):
     source: Path | None
     import_seconds: float = 0.0
 
-    def make(self, **fields: Any) -> LiveOperation:
+    def make(self, /, **fields: Any) -> LiveOperation:
         """Return the operation with these fields; RecipeError if an `__init__` of the recipe's own fails."""
         try:
             return made(self.operation, **fields)

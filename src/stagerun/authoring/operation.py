@@ -191,7 +191,7 @@ def _check_run(owner: type[LiveOperation]) -> None:
         raise RecipeError(f"{where} can't be called with p: {error}", "write def run(self, p)") from None
 
 
-def made(kind: type[LiveOperation], **fields: Any) -> LiveOperation:
+def made(kind: type[LiveOperation], /, **fields: Any) -> LiveOperation:
     """Return an operation of `kind`; RecipeError if its own `__init__` does not take `fields`, or leaves it without."""
     init = kind.__init__
     if isinstance(init, FunctionType):
