@@ -5,6 +5,7 @@ import gc
 import pickle
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
@@ -770,3 +771,23 @@ def test_a_display_that_breaks_is_let_go_and_the_run_goes_on(bench: Bench) -> No
 def test_wrong_values_and_broken_rules_are_told_apart() -> None:
     assert not issubclass(UsageError, RecipeError)
     assert not issubclass(RecipeError, UsageError)
+
+
+@dataclass(frozen=True)
+class Frozen(Exception):
+    text: str
+
+
+def test_an_error_that_can_not_be_changed_is_recorded_as_itself(bench: Bench) -> None:
+    class Fails(LiveOperation):
+        stages = ["Load"]
+        timeout = 60.0
+
+        def run(self, p: Progress) -> None:
+            with p.stage("Load", timeout=30.0):
+                raise Frozen("boom")
+
+    view = bench.run(Fails())
+
+    assert view.error is not None
+    assert (view.error.type, view.error.stage, view.stage_states) == ("Frozen", "Load", {"Load": "failed"})

@@ -5,8 +5,8 @@ happens, and asks its host for the few things that only the host can do.
 """
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -142,16 +142,11 @@ class Session:
         hear = _unheard if quiet else self.lines.hear
         return programs.run(request, tell=hear, warn=self.lines.warn, cut=self.lines.cut)
 
-    @contextmanager
-    def programs_ended(self) -> Iterator[None]:
-        """When the block fails, end what its programs have left in the background; when it succeeds, that stays."""
-        try:
-            yield
-        except BaseException as error:
-            if self._programs is not None and not (isinstance(error, SystemExit) and not error.code):
-                self._programs.end()
-            raise
-        if self._programs is not None and (self.failure is not None or self._interrupts.stopping):
+    def end_programs(self, error: BaseException | None) -> None:
+        """End what the programs of a recipe that failed, by `error` or otherwise, have left in the background."""
+        left_well = error is None or (isinstance(error, SystemExit) and not error.code)
+        stopped = error is None and (self.failure is not None or self._interrupts.stopping)
+        if self._programs is not None and (stopped or not left_well):
             self._programs.end()
 
     def close(self, state: StageState) -> None:

@@ -173,8 +173,7 @@ class Runner:
             with Capture(session.lines.write, self._masker), self._interrupts.limit(operation.timeout, "the run"):
                 try:
                     self._interrupts.expose()
-                    with session.programs_ended():
-                        operation.run(Progress(session))
+                    _work(operation, session)
                 finally:
                     self._interrupts.cover()
         except BaseException as raised:
@@ -307,6 +306,16 @@ class _Host:
 
     def terminal_lent(self) -> AbstractContextManager[None]:
         return self._outlet.terminal_lent()
+
+
+def _work(operation: LiveOperation, session: Session) -> None:
+    """Let the recipe work; when it fails, its programs end."""
+    try:
+        operation.run(Progress(session))
+    except BaseException as error:
+        session.end_programs(error)
+        raise
+    session.end_programs(None)
 
 
 def _leave_fork(error: BaseException | None) -> NoReturn:

@@ -27,7 +27,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import FrameType, TracebackType
 from typing import Any, Final, cast
 
@@ -65,7 +65,7 @@ class Interrupts:
         self.stopping = False
         self.farewell: Callable[[], object] = lambda: None
         self._pid = os.getpid()
-        self._deadlines: list[tuple[float, str]] = []
+        self._deadlines: list[_Limit] = []
         self._count = 0
         self._depth = 0
         self._covered = 0
@@ -120,25 +120,22 @@ class Interrupts:
             self._owed = False
             raise self._interruption()
 
-    @contextmanager
-    def limit(self, seconds: float | None, what: str) -> Iterator[None]:
-        """Let the block take so many seconds and no more; None is no limit.
+    def limit(self, seconds: float | None, what: str) -> AbstractContextManager[None]:
+        """Return a context that may take so many seconds and no more; None is no limit.
 
         Code that blocks is interrupted too, by an alarm, which only the main thread can have.
         """
-        if seconds is None:
-            yield
-            return
-        told = f"{what} took longer than {seconds:g}s"
-        deadline = (time.monotonic() + seconds, told)
+        return nullcontext() if seconds is None else _Limit(self, seconds, f"{what} took longer than {seconds:g}s")
+
+    def watch(self, deadline: "_Limit") -> None:
+        """Interrupt the code when `deadline` is over."""
         self._deadlines.append(deadline)
         self._arm()
-        try:
-            yield
-        finally:
-            if deadline in self._deadlines:
-                self._deadlines.remove(deadline)
-            self._arm()
+
+    def forget(self, deadline: "_Limit") -> None:
+        if deadline in self._deadlines:
+            self._deadlines.remove(deadline)
+        self._arm()
 
     @contextmanager
     def keyboard_lent(self) -> Iterator[None]:
@@ -222,8 +219,8 @@ class Interrupts:
     def _look_at_the_clock(self) -> bool:
         """Return True if a limit has just run out."""
         now = time.monotonic()
-        over = [told for moment, told in self._deadlines if moment <= now]
-        self._deadlines = [deadline for deadline in self._deadlines if deadline[0] > now]
+        over = [limit.told for limit in self._deadlines if limit.moment <= now]
+        self._deadlines = [limit for limit in self._deadlines if limit.moment > now]
         if not over or self._exit_code is not None or self.stopping:
             return False
         self.expired, self.stopping = over[0], True
@@ -235,7 +232,7 @@ class Interrupts:
     def _arm(self) -> None:
         """Set the alarm to the next deadline, or to none."""
         if self._can_alarm():
-            first = min((moment for moment, _ in self._deadlines), default=None)
+            first = min((limit.moment for limit in self._deadlines), default=None)
             # A timer of 0 would be none at all.
             left = 0 if first is None else min(_LONGEST, max(1e-6, first - time.monotonic()))
             signal.setitimer(signal.ITIMER_REAL, left)
@@ -248,6 +245,33 @@ class Interrupts:
 
     def _interruption(self) -> Interruption:
         return TimeLimitExceeded(self.expired) if self.signal is None else OperationCancelled(self.signal)
+
+
+class _Limit:
+    """A time limit, as a context manager.
+
+    A class, because a generator would set `__traceback__` on what passes through it, which some errors refuse.
+
+    Attributes:
+        moment: when it runs out, by the monotonic clock.
+        told: what is said then.
+
+    """
+
+    def __init__(self, interrupts: Interrupts, seconds: float, told: str) -> None:
+        self.moment = math.inf
+        self.told = told
+        self._interrupts = interrupts
+        self._seconds = seconds
+
+    def __enter__(self) -> None:
+        self.moment = time.monotonic() + self._seconds
+        self._interrupts.watch(self)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._interrupts.forget(self)
 
 
 def _is_unwinding() -> bool:
