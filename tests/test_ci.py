@@ -231,10 +231,11 @@ _OURS: Final = {
 @pytest.mark.parametrize("colour", ["NO_COLOR", "FORCE_COLOR"])
 @pytest.mark.parametrize("system", FOLDING)
 def test_of_a_hostile_run_only_our_own_commands_act(
-    project: Project, hostile: Project, system: str, colour: str
+    project: Project, hostile: Project, system: str, colour: str, seed: int
 ) -> None:
     journal = str(project.root / "own.db")
-    code, out = _raw(hostile, "run", "hostile", "--journal", journal, environ={**VARIABLES[system], colour: "1"})
+    arguments = ("--journal", journal, "--step", "3", "--first", str(seed % 3))
+    code, out = _raw(hostile, "run", "hostile", *arguments, environ={**VARIABLES[system], colour: "1"})
 
     commands = _commands(system, out)
     stages = 1 + len([line for line in LINES[::40] if line.strip()])
