@@ -204,7 +204,8 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Project:
     (root / "lines.txt").write_bytes("".join(f"{line}\n" for line in LINES).encode() + bytes(range(256)))
     project = Project(root, plain_environ() | {"LOGNAME": LINES[0]})
     project.recipe("hostile", HOSTILE)
-    assert project.stagerun("run", "hostile", "--name", LINES[1], "--progress", "quiet").code == 1
+    arguments = ("--name", LINES[1], "--progress", "quiet", "--step", "3")
+    assert project.stagerun("run", "hostile", *arguments).code == 1
     return project
 
 
