@@ -204,11 +204,11 @@ class Project:
         return file
 
     def start(self, *arguments: str, environ: Mapping[str, str] | None = None, fresh: bool = False) -> Command:
-        """Start the command; with `fresh` in an interpreter that has imported nothing yet."""
+        """Start the command; with `fresh` in an interpreter of its own, that has imported nothing and ends as any."""
         return _server().start(arguments, cwd=self.root, environ=self.environ | dict(environ or {}), fresh=fresh)
 
-    def stagerun(self, *arguments: str, environ: Mapping[str, str] | None = None) -> Done:
-        with self.start(*arguments, environ=environ) as process:
+    def stagerun(self, *arguments: str, environ: Mapping[str, str] | None = None, fresh: bool = False) -> Done:
+        with self.start(*arguments, environ=environ, fresh=fresh) as process:
             out, err = process.communicate(timeout=60)
         return Done(process.wait(), out, err)
 

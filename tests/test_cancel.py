@@ -268,7 +268,7 @@ def test_a_second_signal_cuts_the_clean_up_short(project: Project) -> None:
         run.send_signal(signal.SIGINT)
         ended = finish(run)
 
-    assert ended.code == -signal.SIGINT
+    assert (ended.code, ended.err) == (-signal.SIGINT, "")
     assert not (project.root / "cleaned").exists()
     view = look(project, 1)
     assert (view.state, view.signal, view.stage_states) == (
@@ -332,7 +332,7 @@ def test_a_third_signal_ends_the_process_at_once(project: Project) -> None:
         run.send_signal(signal.SIGINT)
         ended = finish(run)
 
-    assert shell_code(ended.code) == 130
+    assert (shell_code(ended.code), ended.err) == (130, "")
     assert look(project, 1).state in (RunState.CRASHED, RunState.CANCELLED)
 
 

@@ -17,7 +17,6 @@ from stagerun.authoring.capture import Capture
 from stagerun.states import RunState
 from stagerun.text.masking import Masker
 from tests.conftest import Bench, Project
-from tests.processes import finish, running
 
 
 Line = tuple[str, str, str | None]
@@ -361,7 +360,7 @@ def test_a_recipe_that_imports_logging_only_when_it_runs_gets_its_levels_too(pro
         "        logging.getLogger('late').info('told')\n",
     )
 
-    done = project.stagerun("run", "late", "--progress", "plain")
+    done = project.stagerun("run", "late", "--progress", "plain", fresh=True)
 
     assert (done.code, done.err) == (0, "")
     assert [entry.event for entry in project.records().entries(1, kinds=["log"])] == [
@@ -381,10 +380,7 @@ def test_an_import_of_logging_in_a_run_moves_no_finder_from_under_another_thread
         "        print(late, sys.meta_path == before)\n",
     )
 
-    with running(project, "run", "demo", fresh=True) as process:
-        done = finish(process)
-
-    assert "True True" in done.out.splitlines()
+    assert "True True" in project.stagerun("run", "demo", fresh=True).out.splitlines()
 
 
 def test_a_recipe_that_sets_logging_up_itself_gets_each_line_once(project: Project) -> None:

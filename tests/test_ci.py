@@ -204,7 +204,8 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Project:
     (root / "lines.txt").write_bytes("".join(f"{line}\n" for line in LINES).encode() + bytes(range(256)))
     project = Project(root, plain_environ() | {"LOGNAME": LINES[0]})
     project.recipe("hostile", HOSTILE)
-    assert project.stagerun("run", "hostile", "--name", LINES[1], "--progress", "quiet").code == 1
+    arguments = ("--name", LINES[1], "--progress", "quiet", "--step", "3")
+    assert project.stagerun("run", "hostile", *arguments).code == 1
     return project
 
 
@@ -231,10 +232,11 @@ _OURS: Final = {
 @pytest.mark.parametrize("colour", ["NO_COLOR", "FORCE_COLOR"])
 @pytest.mark.parametrize("system", FOLDING)
 def test_of_a_hostile_run_only_our_own_commands_act(
-    project: Project, hostile: Project, system: str, colour: str
+    project: Project, hostile: Project, system: str, colour: str, seed: int
 ) -> None:
     journal = str(project.root / "own.db")
-    code, out = _raw(hostile, "run", "hostile", "--journal", journal, environ={**VARIABLES[system], colour: "1"})
+    arguments = ("--journal", journal, "--step", "3", "--first", str(seed % 3))
+    code, out = _raw(hostile, "run", "hostile", *arguments, environ={**VARIABLES[system], colour: "1"})
 
     commands = _commands(system, out)
     stages = 1 + len([line for line in LINES[::40] if line.strip()])

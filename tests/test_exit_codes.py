@@ -10,7 +10,7 @@ import pytest
 from stagerun.states import RunState, StageState
 from stagerun.view import RunView
 from tests.conftest import STAGERUN, Done, Project, timeless
-from tests.processes import finish, running, until
+from tests.processes import until
 
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
@@ -397,58 +397,6 @@ class Op(LiveOperation):
     ]
 
 
-STUBBORN = """
-import time
-from pathlib import Path
-
-class Op(LiveOperation):
-    stages = ["Work"]
-
-    def run(self, p: Progress) -> None:
-        with p.stage("Work"):
-            try:
-                Path("ready").touch()
-                time.sleep(600)
-            finally:
-                try:
-                    Path("cleaning").touch()
-                    time.sleep(600)
-                finally:
-                    Path("hurried").touch()
-                    {last}
-"""
-
-
-def test_a_second_signal_cuts_the_clean_up_short(project: Project) -> None:
-    project.recipe("jobs", STUBBORN.format(last="pass"))
-
-    with project.start("run", "jobs:Op") as process:
-        for name in ("ready", "cleaning"):
-            until((project.root / name).exists)
-            process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=60)
-
-    assert (process.returncode, err) == (-signal.SIGINT, "")
-    assert (_last(project).state, _last(project).stage_states) == (
-        RunState.CANCELLED,
-        {"Work": StageState.CANCELLED},
-    )
-
-
-def test_a_third_signal_ends_the_process_at_once(project: Project) -> None:
-    project.recipe("jobs", STUBBORN.format(last="time.sleep(600)"))
-
-    with project.start("run", "jobs:Op") as process:
-        for name in ("ready", "cleaning", "hurried"):
-            until((project.root / name).exists)
-            process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=60)
-
-    assert process.returncode in (-signal.SIGINT, 128 + signal.SIGINT)
-    assert err == ""
-    assert _last(project).state is RunState.CRASHED
-
-
 @pytest.mark.parametrize("number", SIGNALS)
 def test_a_signal_while_the_recipe_is_imported_leaves_no_run_and_no_traceback(
     project: Project, number: signal.Signals
@@ -527,8 +475,7 @@ class Op(LiveOperation):
 def test_a_signal_while_python_ends_does_not_change_the_exit_code(project: Project, left: str, code: int) -> None:
     project.recipe("jobs", LEFT_BEHIND.format(left=left, code=code))
 
-    with running(project, "run", "jobs:Op", fresh=True) as process:  # only an interpreter of its own ends whole
-        done = finish(process)
+    done = project.stagerun("run", "jobs:Op", "--progress", "quiet", fresh=True)
 
     assert (done.code, done.err) == (code, "")
 
@@ -541,8 +488,7 @@ def test_a_third_signal_after_the_end_breaks_off_what_is_left_and_does_not_chang
         "jobs", LEFT_BEHIND.format(left="atexit.register(time.sleep, 600); atexit.register(send, 3)", code=code)
     )
 
-    with running(project, "run", "jobs:Op", fresh=True) as process:
-        done = finish(process)
+    done = project.stagerun("run", "jobs:Op", "--progress", "quiet", fresh=True)
 
     assert (done.code, done.err) == (code, "")
 

@@ -1334,17 +1334,18 @@ class Demo(LiveOperation):
     assert (done.code, done.err, view.error.type) == (1, "", "BrokenProcessPool")
 
 
-def test_ten_thousand_items_go_through_processes(project: Project) -> None:
+@pytest.mark.parametrize("items", [1_000, pytest.param(100_000, marks=pytest.mark.soak)])
+def test_many_items_go_through_processes(project: Project, items: int) -> None:
     project.recipe(
         "demo",
-        """
+        f"""
 class Demo(LiveOperation):
     def run(self, p):
-        p.result(sum=sum(p.map(abs, range(10_000), 2, processes=True)))
+        p.result(sum=sum(p.map(abs, range({items}), 2, processes=True)))
 """,
     )
     assert project.stagerun("run", "demo").code == 0
-    assert look(project, 1).result_context == {"sum": sum(range(10_000))}
+    assert look(project, 1).result_context == {"sum": sum(range(items))}
 
 
 @pytest.mark.parametrize("operation", ["Pids", "Fails"])
@@ -1608,7 +1609,7 @@ class Demo(LiveOperation):
 
 
 found = finding.Found(operation=Demo, target="demo:Demo", recipe="demo", source=None)
-for number in range(200):
+for number in range(int(sys.argv[1])):
     interrupts = Interrupts()
     interrupts.install()
     view = opened.runner(interrupts=interrupts).run(found, Demo(owner="demo"), timeout=random.uniform(0.02, 0.06))
@@ -1623,9 +1624,10 @@ for number in range(200):
 """
 
 
-def test_a_limit_at_any_moment_of_a_map_leaves_no_thread_behind(tmp_path: Path) -> None:
+@pytest.mark.parametrize("maps", [50, pytest.param(1000, marks=[pytest.mark.soak, pytest.mark.timeout(600)])])
+def test_a_limit_at_any_moment_of_a_map_leaves_no_thread_behind(tmp_path: Path, maps: int) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", STORM],
+        [sys.executable, "-c", STORM, str(maps)],
         cwd=tmp_path,
         env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
         capture_output=True,

@@ -27,7 +27,7 @@ def _killing(*arguments: str) -> dict[str, object]:
     return report
 
 
-@a_share(of=6)
+@a_share(of=10)
 @pytest.mark.parametrize("fixture", ["stages", "loop", "chain"])
 def test_a_kill_at_any_write_loses_nothing_that_was_acknowledged(
     fixture: str, tmp_path: Path, step: int, seed: int

@@ -136,6 +136,7 @@ def test_a_release_whose_wheel_counts_as_the_source_does_passes_its_smoke_test(d
     assert 'source=["files=5",' in done.out
 
 
+@pytest.mark.soak
 def test_a_release_whose_wheel_counts_otherwise_fails_its_smoke_test(demo: Project, tmp_path: Path) -> None:
     python = tmp_path / "python"
     python.write_text("#!/bin/sh\necho files=4\n")

@@ -688,7 +688,7 @@ def test_in_a_recipe_the_garbage_collector_works_and_leaves_alone_what_was_there
     body = "print(gc.isenabled(), gc.get_freeze_count() > 1000)"
     project.recipe("demo", f"import gc\nclass Demo(LiveOperation):\n    def run(self, p):\n        {body}\n")
 
-    assert "True True" in project.stagerun("run", "demo").out.splitlines()
+    assert "True True" in project.stagerun("run", "demo", fresh=True).out.splitlines()
 
 
 def test_an_import_of_more_than_half_a_second_is_told_with_its_recipe(project: Project) -> None:

@@ -709,9 +709,10 @@ def test_a_forced_break_does_not_part_a_secret_that_begins_with_another(project:
     assert "phrase" not in _told(done)
 
 
+@pytest.mark.soak
 def test_a_forced_break_lets_out_nothing_of_a_secret_longer_than_the_limit(project: Project) -> None:
     project.recipe(
-        "demo", SAYING.format(body="[sys.stdout.write(secret[n : n + 1000]) for n in range(0, len(secret), 1000)]")
+        "demo", SAYING.format(body="[sys.stdout.write(secret[n : n + 9999]) for n in range(0, len(secret), 9999)]")
     )
     secret = "".join(f"{number:05}-" for number in range(11_000))
     (project.root / "secret.txt").write_text(secret)
@@ -722,8 +723,9 @@ def test_a_forced_break_lets_out_nothing_of_a_secret_longer_than_the_limit(proje
 
 
 def test_a_forced_break_says_nothing_twice_when_a_secret_is_long(project: Project) -> None:
-    project.recipe("demo", SAYING.format(body="[sys.stdout.write(f'{number:05}-') for number in range(11_500)]"))
-    (project.root / "secret.txt").write_text("".join(f"{number:05}+" for number in range(6_000)))
+    some = "''.join(f'{number + more:05}-' for more in range(20))"
+    project.recipe("demo", SAYING.format(body=f"[sys.stdout.write({some}) for number in range(0, 11_500, 20)]"))
+    (project.root / "secret.txt").write_text("".join(f"{number:05}+" for number in range(1_000)))
 
     project.stagerun("run", "demo:Say", "--token-file", "secret.txt")
 
