@@ -79,7 +79,7 @@ class ProcessTree:
         """Return those of the known ones that are alive."""
         for pid, process in list(self._known.items()):
             if not _is_alive(process):
-                del self._known[pid]
+                self._known.pop(pid, None)  # another thread may look, too
                 self._dead.add(pid)
         self.reap()
         return list(self._known.values())
