@@ -245,7 +245,7 @@ def test_a_frozen_process_that_was_recorded_as_crashed_can_not_write_any_more(pr
 
     assert view.state is RunState.RUNNING
     assert ended.code == 3
-    assert "run 1 is not this process's any more: another one has recorded its end" in ended.err
+    assert "run 1 no longer belongs to this process: another process has recorded its end" in ended.err
     assert "run 1 succeeded" not in ended.out
     assert everything(project) == buried
 
@@ -274,7 +274,7 @@ class Quiet(LiveOperation):
             opened.journal.record_crash(fold(view, events.Entry(1, 0, view.created_on + 1.0, _crash_of(view))))
         ended = finish(run)
 
-    told = "run 1 is not this process's any more: another one has recorded its end"
+    told = "run 1 no longer belongs to this process: another process has recorded its end"
     assert (ended.code, ended.err) == (3, f"stagerun: {told}\n  see 'stagerun status 1'\n")
     assert (project.root / "cleaned").exists()
 

@@ -214,7 +214,7 @@ def test_a_journal_that_others_may_read_is_bad_and_the_way_out_named(project: Pr
     _with_a_run(project)
     project.journal.chmod(0o644)
 
-    text = f"{project.journal}: others may read or write it (mode 644): chmod 600 {project.journal}"
+    text = f"{project.journal}: other users may read or write it (mode 644): chmod 600 {project.journal}"
     assert _findings(project, "journal") == (1, [("bad", text)])
 
 

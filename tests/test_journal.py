@@ -208,7 +208,7 @@ def _record_a_crash(path: Path) -> events.Entry:
     return entry
 
 
-LOST: Final = "run 1 is not this process's any more: another one has recorded its end"
+LOST: Final = "run 1 no longer belongs to this process: another process has recorded its end"
 
 
 @pytest.mark.parametrize(

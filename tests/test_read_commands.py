@@ -537,10 +537,10 @@ def test_a_ref_names_a_run(runs: Project, arguments: str, found: int) -> None:
         ("0", "there is no run 0 in {journal}", "the newest is 4"),
         ("9" * 30, f"there is no run {'9' * 30} in {{journal}}", "the newest is 4"),
         ("last~4", "there is no run last~4", "see 'stagerun history'"),
-        ("first", "'first' is no run", "name a run by its id, or as last, last~1, last~2"),
-        ("last~x", "'last~x' is no run", "name a run by its id, or as last, last~1, last~2"),
-        ("1~1", "'1~1' is no run", "name a run by its id, or as last, last~1, last~2"),
-        ("²", "'²' is no run", "name a run by its id, or as last, last~1, last~2"),
+        ("first", "'first' is not a run", "name a run by its id, or as last, last~1, last~2"),
+        ("last~x", "'last~x' is not a run", "name a run by its id, or as last, last~1, last~2"),
+        ("1~1", "'1~1' is not a run", "name a run by its id, or as last, last~1, last~2"),
+        ("²", "'²' is not a run", "name a run by its id, or as last, last~1, last~2"),
     ],
 )
 @pytest.mark.parametrize("command", ["status", "logs"])

@@ -1,1 +1,1 @@
-"""What is remembered of runs: rules that any database obeys here, each database in a folder of its own."""
+"""The record of runs: here the rules that hold for any database, and each database in a folder of its own."""

@@ -1,4 +1,4 @@
-"""A run as it goes on, read from the journal while another process writes it."""
+"""Following a run: reading it from the journal while another process writes it."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -10,21 +10,21 @@ from stagerun.states import RunState
 
 
 _LOOK: Final = 0.05  # seconds between two calls of `meanwhile`
-_LONGEST_LOOK: Final = 0.5  # a process that is dead writes nothing: who waits has to look all the same
+_LONGEST_LOOK: Final = 0.5  # a dead process writes nothing, so a reader must not wait for a change
 
 
 def follow(
     records: Records, run: int, *, meanwhile: Callable[[], None] = lambda: None, kinds: Sequence[str] = ()
 ) -> Iterator[events.Entry]:
-    """Yield a run's events, those to come too, on along its chain, until the last link is over.
+    """Yield the events of a run and of its chain, past and future ones, until the last run of the chain is over.
 
-    A run that crashes ends with an event of its own.
+    A crashed run ends with a RunFinished event even if the journal has none yet.
 
     Args:
         records: the journal.
-        run: where to begin.
+        run: the first run.
         meanwhile: called several times a second while there is nothing new.
-        kinds: the kinds of events that are wanted, all if there are none.
+        kinds: the kinds of events to yield; empty for all.
 
     """
     seq = 0
@@ -52,7 +52,7 @@ def follow(
 
 
 def until_changed(records: Records, version: int, meanwhile: Callable[[], None] = lambda: None) -> None:
-    """Come back when somebody has written since the journal had `version`, or after a while."""
+    """Wait until another process has written since `version`, at most `_LONGEST_LOOK` seconds."""
     deadline = time.monotonic() + _LONGEST_LOOK
     while not records.wait(version, _LOOK) and time.monotonic() < deadline:
         meanwhile()

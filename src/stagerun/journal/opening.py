@@ -1,4 +1,4 @@
-"""Opening a journal: the one place that knows which database a place means."""
+"""Opening a journal: only this module knows which database is behind a place."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,11 +18,11 @@ def open_journal(
 
     Args:
         place: its file.
-        write: True to write to it, too; it is created or brought up to date first if need be.
-        durable: True if each commit has to survive a power cut, False if the death of the process is enough.
-        hurried: True when nobody has time to wait for another process any more.
+        write: True to write too; the journal is created or upgraded first if needed.
+        durable: True if each commit must survive a power cut, False if surviving the death of the process is enough.
+        hurried: returns True when there is little time left to wait for another process.
 
-    Raises JournalError for what is no journal, is damaged, newer, or can't be used; it is left untouched.
+    Raises JournalError for a file that is not a journal, is damaged, newer, or can't be used; it is left untouched.
 
     """
     from stagerun.journal.sqlite import schema
@@ -33,7 +33,7 @@ def open_journal(
 
 
 def has_runs(place: Path) -> bool:
-    """Return True if there is a journal at `place` that is not just an empty file."""
+    """Return True if there is a file at `place` that is not empty."""
     try:
         return place.stat().st_size > 0
     except (FileNotFoundError, NotADirectoryError):
@@ -57,7 +57,7 @@ def is_on_network(place: Path) -> bool:
 
 
 def examine(place: Path) -> Iterator[str]:
-    """Yield what is wrong with the journal at `place`, nothing if all is well. It reads the whole of it."""
+    """Yield each problem of the journal at `place`. It reads the whole file."""
     from stagerun.journal.sqlite import schema
 
     return schema.examine(place)

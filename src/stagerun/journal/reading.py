@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from stagerun.journal.store import Row, Store, Values
 
 
-_SAMPLE: Final = 20  # successful runs that a usual duration is taken from
-_PAGE: Final = 1000  # rows read at a time, so that a long log needs no memory
-_FEW: Final = 10_000  # runs that can be looked at one by one without anybody noticing
-_NO_ID: Final = 2**63 - 1  # more than any run's
+_SAMPLE: Final = 20  # successful runs that the expected durations are computed from
+_PAGE: Final = 1000  # rows read at a time: a long log must not fill the memory
+_FEW: Final = 10_000  # runs that can be checked one by one without a noticeable delay
+_NO_ID: Final = 2**63 - 1  # above the id of any run
 
 
 class Records:
-    """What the journal tells.
+    """The contents of the journal.
 
     A run is named by a REF: its id, `last`, or `last~N` for the Nth before the last.
     Every method raises JournalError if the file can't be read.
@@ -48,7 +48,7 @@ class Records:
                 raise UsageError(f"there is no run{whose} yet in {self._store.place}", hint)
             raise UsageError(f"there is no run {ref}{whose}", "see 'stagerun history'")
         if not ref.isdecimal():
-            raise UsageError(f"{ref!r} is no run", "name a run by its id, or as last, last~1, last~2")
+            raise UsageError(f"{ref!r} is not a run", "name a run by its id, or as last, last~1, last~2")
         view = self.get(int(ref)) if len(ref) < 19 else None
         if view is None:
             newest = self.history(limit=1)
@@ -57,7 +57,7 @@ class Records:
         return view
 
     def get(self, run: int | None) -> RunView | None:
-        """Return the run of that id, None if there is none."""
+        """Return the run with that id, or None."""
         return next(iter(self._views("WHERE id = ?", (run,))), None)
 
     def history(
@@ -80,14 +80,14 @@ class Records:
             walked = self._walk([RunState.CRASHED, *rules.OPEN], conditions, values, page=limit)
             crashed = (view for view in map(self._truth, walked) if view.state is RunState.CRASHED)
             return list(islice(crashed, skip, skip + limit))
-        # Each index ends in the state: where there is one to be used, a state has to be named.
+        # Each of these indexes ends in the state, so a query that uses one has to name the states.
         by_index = operation is not None or owner is not None
         states = [state] if state else list(RunState) if by_index else []
         found = self._rows(self._store.newest(states, conditions), values | {"limit": limit, "skip": skip})
         return [self._truth(row) for row in found]
 
     def chain(self, view: RunView) -> list[RunView]:
-        """Return the whole chain that `view` is a link of, first link first."""
+        """Return the whole chain that contains `view`, first run first."""
         links = [view]
         while (before := self.get(links[0].plan.chained_from)) is not None:
             links.insert(0, before)
@@ -98,7 +98,7 @@ class Records:
     def entries(
         self, run: int, *, after: int = 0, kinds: Sequence[str] = (), newest: int | None = None
     ) -> Iterator[events.Entry]:
-        """Yield a run's events in order: those behind `after`, of `kinds` if given, only the `newest` N if given."""
+        """Yield a run's events in order: those after number `after`, of `kinds` if given, the `newest` N if given."""
         marks = ", ".join("?" * len(kinds))
         where = f"run_id = ? AND seq > ?{f' AND kind IN ({marks})' if kinds else ''}"
         sql = f"SELECT seq, time, kind, data FROM events WHERE {where} ORDER BY seq"  # noqa: S608 - only marks
@@ -114,7 +114,7 @@ class Records:
             after = found[-1]["seq"]
 
     def expected(self, target: str) -> dict[str, float]:
-        """Return stage -> median seconds over the newest successful runs of `target`; {} when there are none."""
+        """Return stage -> median seconds over the newest successful runs of `target`; {} if there are none."""
         sql = f"""
             SELECT name, seconds FROM stages WHERE state = 'done' AND run_id IN (
                 SELECT id FROM runs WHERE target = ? AND state = 'succeeded'
@@ -125,7 +125,7 @@ class Records:
         return {name: _median(values) for name, values in durations.items()}
 
     def checkpoint(self, run: int, key: str) -> events.CheckpointStored | events.PositionReached | None:
-        """Return what is stored for `run` under `key`, in that run or in one that it goes on from."""
+        """Return the event stored for `run` under `key`, by that run or by one that it continues, or None."""
         sql = """
             SELECT kind, data FROM checkpoints JOIN events ON events.run_id = event_run_id AND seq = event_seq
             WHERE checkpoints.run_id = ? AND key = ?"""
@@ -136,24 +136,24 @@ class Records:
         return None
 
     def unrecorded_crashes(self) -> list[RunView]:
-        """Return the runs that are dead, and that nobody has recorded as crashed yet."""
+        """Return the runs that are dead but not yet recorded as crashed."""
         found = self._rows("SELECT * FROM runs WHERE state IN ('pending', 'running')")
         views = [self._truth(row) for row in found if self._is_dead(row)]
         return [view for view in views if view.state is RunState.CRASHED]
 
     def newest_resumable(self, operation: str | None = None) -> RunView | None:
-        """Return the newest run that did not succeed and that no run has gone on from."""
+        """Return the newest run that did not succeed and was not resumed, or None."""
         conditions, values = self._conditions(operation=operation)
         conditions.append("NOT EXISTS (SELECT 1 FROM runs AS later WHERE later.resumed_from = runs.id)")
         walked = self._walk([*sorted(RESUMABLE), *rules.OPEN], conditions, values, page=1)
         return next((view for view in map(self._truth, walked) if view.state in RESUMABLE), None)
 
     def successor(self, view: RunView) -> RunView | None:
-        """Return the run that goes on from `view`, None if there is none."""
+        """Return the run that resumes `view`, or None."""
         return next(iter(self._views("WHERE resumed_from = ?", (view.id,))), None)
 
     def place_to_resume(self, view: RunView, *, along_chain: bool) -> RunView:
-        """Return the run to go on from: the newest attempt, of `view` or of the link that its chain stopped at."""
+        """Return the run to resume: the newest attempt of `view`, or of the run that its chain stopped at."""
         while True:
             if (after := self.successor(view)) is not None:
                 view = after
@@ -166,22 +166,22 @@ class Records:
                 return view
 
     def prunable(self, *, keep: int, before: float | None, state: RunState | None) -> list[int]:
-        """Return the ids of the runs that may go, but for the newest `keep`: see `rules.prunable`."""
+        """Return the ids of the runs that may be deleted, except the newest `keep`: see `rules.prunable`."""
         runs = self._rows("SELECT id, root, state, created_on FROM runs ORDER BY id")
         kept = {row["id"] for row in self._rows("SELECT id FROM runs ORDER BY id DESC LIMIT ?", (keep,))}
         return rules.prunable(runs, kept, before=before, state=state)
 
     def resumption(self, view: RunView, from_stage: str | None = None) -> Resumption:
-        """Return what a run that goes on from `view` takes over: see `rules.resumption`."""
+        """Return what a run that resumes `view` takes over: see `rules.resumption`."""
         sql = "SELECT * FROM checkpoints WHERE run_id = ? ORDER BY event_run_id, event_seq"
         return rules.resumption(view, self._rows(sql, (view.id,)), from_stage)
 
     def version(self) -> int:
-        """Return a number that changes when another process has written; it costs next to nothing to ask."""
+        """Return a number that changes when another process has written. It is cheap to ask for."""
         return self._store.version()
 
     def wait(self, version: int, seconds: float) -> bool:
-        """Sleep until somebody has written since `version`, or for so long; return whether somebody has."""
+        """Sleep until another process has written since `version`, at most `seconds`; return True if one has."""
         return self._store.wait(version, seconds)
 
     def close(self) -> None:
@@ -197,9 +197,9 @@ class Records:
     def _conditions(
         self, *, operation: str | None = None, owner: str | None = None, since: float | None = None
     ) -> tuple[list[str], dict[str, object]]:
-        """Return what a query of runs asks for, and the values of its parameters."""
+        """Return the conditions of a query of runs, and the values of its parameters."""
         conditions, values = list[str](), dict[str, object]()
-        # Of two indexes the owner's is taken only if it is short: most journals have few owners.
+        # Most journals have few owners, so the owner's index is used only if the owner has few runs.
         by_owner = owner is not None and (operation is None or self._some("owner = ?", owner)[0] <= _FEW)
         if operation is not None:
             column = "target" if ":" in operation else "operation"
@@ -209,7 +209,7 @@ class Records:
             conditions.append(f"{'owner' if by_owner else self._store.unindexed('owner')} = :owner")
             values["owner"] = owner
         if since is not None:
-            # Ids follow the clock only as long as nobody sets it, so that they alone can't tell.
+            # Ids follow the clock only while nobody sets it, so a lower bound for the id alone is not enough.
             conditions.append(f"{self._store.unindexed('created_on')} >= :since")
             values["since"] = since
             count, first = self._some("created_on >= ?", since)
@@ -219,7 +219,7 @@ class Records:
         return conditions, values
 
     def _some(self, condition: str, value: object) -> tuple[int, int | None]:
-        """Return the number of runs that meet `condition`, and the lowest id; more than `_FEW` are not looked at."""
+        """Return the number of runs that meet `condition`, and the lowest id; counting stops just above `_FEW`."""
         some = f"SELECT id FROM runs WHERE {condition} LIMIT {_FEW + 1}"  # noqa: S608 - a condition of this file
         (row,) = self._rows(f"SELECT count(*) AS count, min(id) AS first FROM ({some}) AS some", (value,))  # noqa: S608
         return row["count"], row["first"]
@@ -227,7 +227,7 @@ class Records:
     def _walk(
         self, states: Sequence[RunState], conditions: Sequence[str], values: dict[str, object], *, page: int
     ) -> "Iterator[Row]":
-        """Yield the rows of runs in `states`, newest first, reading no further than somebody asks for them."""
+        """Yield the rows of runs in `states`, newest first, read page by page as the caller iterates."""
         sql = self._store.newest(states, [*conditions, "id < :before"])
         before = _NO_ID
         while found := self._rows(sql, values | {"before": before, "limit": page, "skip": 0}):
@@ -242,7 +242,7 @@ class Records:
         view = self._view(row)
         if view.state in TERMINAL or not self._is_dead(row):
             return view
-        # It may have ended between the two looks; what it wrote before it went is there by now.
+        # The run may have ended after its row was read; then its last writes are visible by now.
         (row,) = self._rows("SELECT * FROM runs WHERE id = ?", (view.id,))
         view, seen_on = self._view(row), row["seen_on"]
         if view.state in TERMINAL:

@@ -1,4 +1,4 @@
-"""Rows of the journal's tables and what they mean: views and events become rows here, and rows become views again."""
+"""Conversion between the rows of the journal's tables and the views and events that they hold."""
 
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
@@ -94,7 +94,7 @@ def of_event(entry: events.Entry) -> tuple[int, int, float, str, str]:
 
 
 def of_stored(entry: events.Entry) -> dict[str, object]:
-    """Return the row of `checkpoints` that points to `entry`, which stored something."""
+    """Return the row of `checkpoints` that points to `entry`, the event with the value."""
     stored = entry.event
     assert isinstance(stored, events.CheckpointStored | events.PositionReached)
     return {
@@ -107,7 +107,7 @@ def of_stored(entry: events.Entry) -> dict[str, object]:
 
 
 def to_view(row: "Row", stages: "Iterable[Row]") -> RunView:
-    """Return the run that stands in a row of `runs` and its rows of `stages`, in order."""
+    """Return the run that a row of `runs` and its rows of `stages`, in order, describe."""
     values: dict[str, Any] = {
         name: events.loads(row[name], kind) if row[name] is not None else None for name, kind in _JSON.items()
     }
@@ -137,7 +137,7 @@ def to_view(row: "Row", stages: "Iterable[Row]") -> RunView:
 
 
 def to_process(row: "Row") -> Process:
-    """Return the process that the run of a row of `runs` works in."""
+    """Return the process of the run in a row of `runs`."""
     return Process(
         host=row["host"],
         boot_id=row["boot_id"],
@@ -148,12 +148,12 @@ def to_process(row: "Row") -> Process:
 
 
 def to_entry(run: int, row: "Row") -> events.Entry:
-    """Return the event that stands in a row of `events`."""
+    """Return the entry in a row of `events`."""
     return events.Entry(run, row["seq"], row["time"], to_event(row))
 
 
 def to_event(row: "Row") -> events.Event:
-    """Return the event of a row that has its kind and data."""
+    """Return the event in a row with the columns `kind` and `data`."""
     event: events.Event = events.loads(row["data"], events.EVENTS[row["kind"]])
     return event
 

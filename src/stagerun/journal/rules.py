@@ -1,6 +1,6 @@
-"""What the journal's contents mean, whatever database holds them: who is dead, what a resume takes over, what may go.
+"""What the contents mean, in any database: which runs are dead, what a resume takes over, what may be deleted.
 
-Pure functions; what they need to know is read by others.
+Pure functions; their callers read the data.
 """
 
 from collections.abc import Container, Iterable, Mapping
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from stagerun.journal.store import Row
 
 
-HEARTBEAT: Final = 5.0  # seconds between two signs of life of a run that is silent
-SILENCE: Final = 60.0  # a run on another host that gave no sign of life for so long is dead
+HEARTBEAT: Final = 5.0  # seconds between two signs of life of a silent run
+SILENCE: Final = 60.0  # seconds without a sign of life after which a run on another host is dead
 OPEN: Final = (RunState.PENDING, RunState.RUNNING)
 
 
 class Resumption(Struct, frozen=True, kw_only=True):
-    """How a run goes on from another one.
+    """What a run takes over from the run that it resumes.
 
     Attributes:
         view: the run that is being resumed.
@@ -42,7 +42,7 @@ class Resumption(Struct, frozen=True, kw_only=True):
 
 
 def is_dead(process: Process, seen_on: float, now: float) -> bool:
-    """Return True if a run that is not over has lost its process; `seen_on` is its last sign of life."""
+    """Return True if the process of an unfinished run is gone; `seen_on` is its last sign of life."""
     gone = process.is_gone()
     return now - seen_on > SILENCE if gone is None else gone
 
@@ -63,12 +63,12 @@ def crashed(view: RunView, seen_on: float) -> RunView:
 
 
 def resumption(view: RunView, stored: "Iterable[Row]", from_stage: str | None = None) -> Resumption:
-    """Return what a run that goes on from `view` takes over: nothing made in `from_stage` or after it.
+    """Return what a run that resumes `view` takes over: nothing from `from_stage` or a later stage.
 
     Args:
         view: the run.
         stored: its rows of `checkpoints`.
-        from_stage: the stage to begin with, UsageError if the run has none of that name; None for where it stopped.
+        from_stage: the stage to begin with, or None for where it stopped; UsageError if the run has no such stage.
 
     """
     names = view.plan.stages
@@ -89,15 +89,15 @@ def resumption(view: RunView, stored: "Iterable[Row]", from_stage: str | None = 
 def prunable(
     runs: "Iterable[Row]", newest: Container[int], *, before: float | None, state: RunState | None
 ) -> list[int]:
-    """Return the ids of the runs that may go: over, not among the `newest`, begun `before`, ended in `state`.
+    """Return the ids of the runs that may be deleted: ended in `state`, created earlier than `before`, not `newest`.
 
-    A lineage of resumes goes as a whole. One that can still be resumed stays, unless `state` asks for it.
+    A lineage of resumes is deleted as a whole. One that can still be resumed stays, unless `state` asks for it.
 
     Args:
         runs: id, root, state and created_on of all runs, in the order of their ids.
         newest: the ids of runs that stay.
         before: seconds since 1970, None for any time.
-        state: None for any end.
+        state: None for any terminal state.
 
     """
     lineages: dict[int, list[Row]] = {}

@@ -1,6 +1,6 @@
-"""The contract of a database that holds a journal. What runs mean is decided above it, once for all databases.
+"""The contract of a database that holds a journal. The rules about runs are above it, once for all databases.
 
-These are types alone: nothing loads them to run.
+These are only types: no code imports them at run time.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,16 +13,16 @@ Values: TypeAlias = Sequence[object] | Mapping[str, object]
 
 
 class Row(Protocol):
-    """A row of a table: columns by their names."""
+    """A row of a table: columns by name."""
 
     def __getitem__(self, column: str, /) -> Any: ...
 
 
 class Store(Protocol):
-    """One connection to a journal. The caller makes sure that one thread at a time is in here.
+    """One connection to a journal. The caller makes sure that only one thread at a time uses it.
 
-    Statements are of the common kind: `?` or `:name` for values, ON CONFLICT, JSON as text. Where the good form of a
-    query differs from database to database there is a phrase for it. Every method raises JournalError if the database
+    Statements are SQL that databases share: `?` or `:name` for values, ON CONFLICT, JSON as text. Where the efficient
+    form of a query differs between databases, a method returns it. Every method raises JournalError if the database
     fails, and JournalBusy if another process holds it for too long.
 
     Attributes:
@@ -34,7 +34,7 @@ class Store(Protocol):
     def place(self) -> str: ...
 
     def commit(self, write: Callable[[], _T], *, wait: bool = True) -> _T:
-        """Return what `write` returns; all that it writes is durable then, or nothing of it is written.
+        """Return what `write` returns. By then everything that it wrote is durable; if this raises, nothing is written.
 
         Args:
             write: only writes, because it may be called again after a lost connection.
@@ -49,45 +49,45 @@ class Store(Protocol):
         """Inside `commit`: change rows, and return how many."""
 
     def add(self, table: str, values: Mapping[str, object]) -> int | None:
-        """Inside `commit`: add a row and return its id; add nothing and return None if another row excludes it."""
+        """Inside `commit`: add a row and return its id; if it conflicts with another row, add nothing, return None."""
 
     def many(self, sql: str, rows: Iterable[Values]) -> None:
-        """Inside `commit`: do a statement for each of `rows`."""
+        """Inside `commit`: execute a statement for each of `rows`."""
 
     def newest(self, states: Sequence[str], conditions: Sequence[str]) -> str:
-        """Return a query of the newest runs in one of `states`, or in any if there are none: `:limit` after `:skip`.
+        """Return a query of the newest runs: `:limit` of them, after the first `:skip`.
 
         Args:
-            states: states of runs.
-            conditions: what is asked of the columns of `runs` besides.
+            states: the states of the runs; empty for any.
+            conditions: further conditions on the columns of `runs`.
 
         """
 
     def names(self, column: str) -> str:
-        """Return a query of the different values of an indexed column of `runs`, called `name`."""
+        """Return a query of the distinct values of an indexed column of `runs`, as `name`."""
 
     def unindexed(self, column: str) -> str:
-        """Return `column` for a condition that is to be checked row by row, without looking into its index."""
+        """Return `column` for a condition that is checked row by row, without the column's index."""
 
     def now(self) -> float:
-        """Return the time that signs of life are measured by, in seconds since 1970."""
+        """Return the time that signs of life are compared with, in seconds since 1970."""
 
     def version(self) -> int:
-        """Return a number that is another one after another process has written. It costs next to nothing to ask."""
+        """Return a number that changes when another process has written. It is cheap to ask for."""
 
     def wait(self, version: int, seconds: float) -> bool:
-        """Sleep until somebody has written since `version`, or for so long; return whether somebody has."""
+        """Sleep until another process has written since `version`, at most `seconds`; return True if one has."""
 
     def announce(self, run: int) -> None:
-        """Wake those who wait for news of `run`."""
+        """Wake the processes that wait for news of `run`."""
 
     def exclusive(self, name: str) -> None:
-        """Inside `commit`: keep other processes from beginning a run of that name until it is over."""
+        """Inside `commit`: keep other processes from starting a run of that name until the commit is over."""
 
     def vacuum(self) -> None:
-        """Give the space of deleted rows back."""
+        """Free the space of deleted rows."""
 
     def size(self) -> int:
-        """Return the bytes that the journal takes."""
+        """Return the journal's size in bytes."""
 
     def close(self) -> None: ...

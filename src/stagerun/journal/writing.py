@@ -1,11 +1,11 @@
-"""The writing half of the journal: events in, projections kept in step, in one commit each.
+"""The writing half of the journal: each commit adds events and updates the projections with them.
 
-Only the process that owns a run writes that run's rows. Facts are written inside `commit`; pulses wait in a queue and
-go along with the next commit, or with `flush`.
+Only the process that owns a live run writes that run's rows. Facts are written inside `commit`; pulses wait in a queue
+and are written with the next commit, or by `flush`.
 
-The fence. Every write to a run names the state that its writer knows the run to be in, and changes nothing if the run
-is in another one. So when a reader has given a silent run up and has recorded its crash, the owner, should it wake
-after all, can't write a single row more: `RunLost` tells it so.
+The fence. Every write to a run names the state that its writer knows, and changes nothing if the run is in another
+state. So once a reader has given up a silent run and recorded its crash, an owner that wakes up after all can't write
+another row: it gets `RunLost`.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 _DELETED_AT_A_TIME: Final = 100
-_BARE_WEIGHT: Final = 128  # characters that an event counts for besides its text
-_AT_ONCE: Final = 0.01  # seconds; log lines that came within it share a row, and its time
+_BARE_WEIGHT: Final = 128  # characters that an event counts for, besides its text
+_AT_ONCE: Final = 0.01  # seconds; log lines that arrive within it share a row and its time
 _INSERT_EVENT: Final = "INSERT INTO events (run_id, seq, time, kind, data) VALUES (?, ?, ?, ?, ?)"
 _INSERT_STAGE: Final = (
     "INSERT INTO stages (run_id, position, name, state, seconds, entered_on, visits) "
@@ -55,10 +55,10 @@ _RUNNING: Final = (
 
 
 class Journal:
-    """What one process writes. The caller makes sure that one thread at a time is in here.
+    """The writer of one process. The caller makes sure that only one thread at a time uses it.
 
     Attributes:
-        queued: what waits to be written, in characters, and some for each event besides; 0 if nothing does.
+        queued: characters that wait to be written, plus a constant for each event; 0 if nothing waits.
 
     """
 
@@ -70,7 +70,7 @@ class Journal:
         self._version: int | None = None
 
     def queue(self, entry: events.Entry, view: RunView) -> None:
-        """Keep a pulse for the next commit; `view` is what is known after it."""
+        """Keep a pulse for the next commit; `view` is the run after it."""
         queue = self._queue
         if len(queue) > 1 and _replaces(entry.event, queue[-1].event, queue[-2].event):
             queue[-1] = entry
@@ -80,12 +80,12 @@ class Journal:
         self._queued_view = view
 
     def flush(self, *, wait: bool = True) -> None:
-        """Write what is queued. Raises JournalError, and keeps the queue, if that can't be done."""
+        """Write the queue. If that fails, keep it and raise JournalError."""
         if self._queue:
             self.commit(lambda: None, wait=wait)
 
     def drop_queue(self) -> int:
-        """Forget what is queued and return how many log lines that were."""
+        """Discard the queue and return how many log lines it held."""
         dropped = sum(len(entry.event.lines) for entry in self._queue if isinstance(entry.event, events.Log))
         self._queue.clear()
         self.queued = 0
@@ -94,8 +94,8 @@ class Journal:
     def commit(self, write: Callable[[], _T], *, wait: bool = True) -> _T:
         """Write the queue and then what `write` adds, all or nothing; return what `write` returns.
 
-        `write` only writes, because it may be called again. Raises JournalError, and keeps the queue, if that can't be
-        done; JournalBusy if another process holds the journal for too long, without `wait` at once.
+        `write` must only write, because it may be called again. If the commit fails, the queue is kept and JournalError
+        is raised: JournalBusy if another process holds the journal for too long, or at all if `wait` is False.
         """
         # Swapped out first: writing it may run code that queues more.
         queue, self._queue, self.queued = self._queue, [], 0
@@ -113,9 +113,9 @@ class Journal:
             raise
 
     def create(self, entry: events.Entry, *, exclusive: bool = False) -> RunView:
-        """Inside a commit: add a run and return its view. The entry's run id is not used: the journal gives it.
+        """Inside a commit: add a run and return its view. The entry's run id is ignored: the journal assigns one.
 
-        Raises HeldError if another run goes on from the same one, or if `exclusive` and one of the same target runs.
+        Raises HeldError if another run has resumed the same run, or if `exclusive` and the same operation is running.
         """
         plan = entry.event
         assert isinstance(plan, events.RunCreated)
@@ -124,10 +124,10 @@ class Journal:
         view = begin(entry)
         run = self._store.add("runs", rows.of_plan(view) | rows.of_state(view, entry.time))
         if run is None:
-            raise HeldError(f"run {plan.resumed_from} has been resumed by another process just now")
+            raise HeldError(f"another process has just resumed run {plan.resumed_from}")
         entry = entry._replace(run=run)
         view = begin(entry)
-        # Only now is it known: a first run is the root of its own lineage.
+        # The id is known only now, and a first run is the root of its own lineage.
         self._store.change("UPDATE runs SET root = ? WHERE id = ?", (view.root, run))
         self._store.many(
             _INSERT_STAGE, [rows.of_stage(run, position, each) for position, each in enumerate(view.stages)]
@@ -137,7 +137,7 @@ class Journal:
         return view
 
     def append(self, entries: Sequence[events.Entry], view: RunView, old: RunState) -> None:
-        """Inside a commit: add events and bring the projections to `view`. `old` is the run's state before."""
+        """Inside a commit: add events and update the projections to `view`. `old` is the run's state before."""
         self._move(view, entries[-1].time, old)
         positions = set()
         for entry in entries:
@@ -155,7 +155,7 @@ class Journal:
             self._store.change(_UPDATE_STAGE, rows.of_stage(view.id, position, view.stages[position]))
 
     def record_crash(self, view: RunView) -> None:
-        """Record the end of a run whose process is gone: `view` is the run as it was found, crashed."""
+        """Record the crash of a run whose process is gone, unless its end is recorded; `view` holds the crash."""
         end = view.end
         assert end is not None
 
@@ -169,7 +169,7 @@ class Journal:
         self.commit(write)
 
     def delete(self, runs: Sequence[int]) -> None:
-        """Delete runs and all that is recorded of them, a few at a time, so that nobody has to wait for long."""
+        """Delete runs and everything recorded of them, a few at a time: no other process must wait for long."""
         for start in range(0, len(runs), _DELETED_AT_A_TIME):
             some = [(run,) for run in runs[start : start + _DELETED_AT_A_TIME]]
 
@@ -181,7 +181,7 @@ class Journal:
             self.commit(write)
 
     def beat(self, view: RunView, now: float) -> None:
-        """Give a sign of life, unless another process holds the journal just now. RunLost if the run is not ours."""
+        """Record a sign of life. JournalBusy if another process holds the journal, RunLost if the run is not ours."""
         sql = "UPDATE runs SET seen_on = ? WHERE id = ? AND state = ?"
         if self.commit(lambda: self._store.change(sql, (now, view.id, view.state)), wait=False) != 1:
             raise _lost(view)
@@ -191,7 +191,7 @@ class Journal:
         self.commit(lambda: self._store.change(_REQUEST_CANCEL, (run, now, events.encodable(person))))
 
     def cancel_requested(self, view: RunView) -> bool:
-        """Return True if another process has asked for a cancel. Cheap while nobody else writes.
+        """Return True if another process has asked for a cancel. Cheap while no other process writes.
 
         RunLost if another process has recorded the run's end.
         """
@@ -211,7 +211,7 @@ class Journal:
         for row in self._store.rows(_RUNNING, (plan.operation, plan.target, plan.source)):
             run = row["id"]
             raise HeldError(
-                f"{plan.target} is exclusive, and run {run} is going on (process {row['pid']} on {row['host']})",
+                f"{plan.target} is exclusive, and run {run} is still running (process {row['pid']} on {row['host']})",
                 f"wait for it: stagerun wait {run}",
             )
 
@@ -224,14 +224,14 @@ class Journal:
     def _move(self, view: RunView, seen_on: float, old: RunState) -> None:
         values = rows.of_state(view, seen_on)
         if view.state is old:
-            del values["state"]  # the database would write its place in each index anew
+            del values["state"]  # the database would rewrite its entry in each index
         if self._store.change(_update_run(*values), (*values.values(), view.id, old)) != 1:
             raise _lost(view)
 
 
 def _lost(view: RunView) -> RunLost:
     return RunLost(
-        f"run {view.id} is not this process's any more: another one has recorded its end",
+        f"run {view.id} no longer belongs to this process: another process has recorded its end",
         f"see 'stagerun status {view.id}'",
     )
 
@@ -248,7 +248,7 @@ def _replaces(event: events.Event, last: events.Event, before: events.Event) -> 
 
 
 def _joined(queue: Iterable[events.Entry]) -> Iterator[events.Entry]:
-    """Yield the entries, log lines of one kind that came at once as one: a row costs more than a line."""
+    """Yield the entries, with log lines of one kind joined if they arrived together: a row costs more than a line."""
     first: events.Entry | None = None
     kind, until, texts = None, 0.0, list[str]()
     for entry in queue:

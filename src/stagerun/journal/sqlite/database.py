@@ -1,4 +1,4 @@
-"""How this project talks to SQLite: opening, waiting for others, transactions, and errors in plain words.
+"""How this project talks to SQLite: opening, waiting for locks, transactions, and errors in plain words.
 
 Nothing here knows a table.
 """
@@ -13,7 +13,7 @@ from typing import Final, TypeVar
 from stagerun.errors import JournalBusy, JournalError
 
 
-# SQLite waits in C, where no signal is seen, so it waits in short slices and we go on waiting in Python.
+# While SQLite waits in C, Python handles no signal; so SQLite waits in short slices, and we repeat them.
 _SLICE: Final = 0.25
 PATIENCE: Final = 30.0
 
@@ -59,8 +59,8 @@ def connect(path: Path, *, readonly: bool = False) -> sqlite3.Connection:
 def patiently(action: Callable[[], _T], patience: Callable[[], float] = lambda: PATIENCE) -> _T:
     """Return what `action` returns, trying again while another process holds the file.
 
-    `patience` is asked again and again for the seconds that may be waited. When a cancel makes it shorter, they count
-    from then: the holder gets that long to let the cancel be recorded, and who is impatient to cancel once more.
+    `patience` returns the seconds to wait, and is called before every retry. When a cancel shortens them, they count
+    from that moment: the holder has that long to finish so the cancel can be recorded, and the user to cancel again.
     """
     allowed = patience()
     deadline = time.monotonic() + allowed
@@ -73,13 +73,13 @@ def patiently(action: Callable[[], _T], patience: Callable[[], float] = lambda: 
                 allowed, deadline = still, min(deadline, now + still)
             if not _is_busy(error) or now > deadline:
                 raise
-            # Some locks answer at once instead of waiting.
+            # Some lock conflicts fail at once, without SQLite's wait.
             time.sleep(0.005)
 
 
 @contextmanager
 def transaction(connection: sqlite3.Connection, patience: Callable[[], float] = lambda: PATIENCE) -> Iterator[None]:
-    """Commit what the block writes, or nothing of it. It takes the write lock at once: no upgrade, no deadlock."""
+    """Commit what the block writes, all or nothing. It takes the write lock at once: no upgrade, no deadlock."""
     patiently(lambda: connection.execute("BEGIN IMMEDIATE"), patience)
     try:
         yield
@@ -91,7 +91,7 @@ def transaction(connection: sqlite3.Connection, patience: Callable[[], float] = 
 
 
 def explained(error: sqlite3.Error, path: Path) -> JournalError:
-    """Return what `error` means for the journal at `path`, with the way out."""
+    """Return what `error` means for the journal at `path`, with a hint."""
     if _is_busy(error):
         return JournalBusy(f"journal {path}: another process holds it", "see which one has it open: lsof, fuser")
     reason, hint = _REASONS.get(_code(error), (str(error), None))

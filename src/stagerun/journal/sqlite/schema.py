@@ -1,6 +1,6 @@
-"""The journal's file: creating it, its tables, and refusing what is not ours. The migrations live here.
+"""The journal's file: creating it, its tables and migrations, and refusing files that are not ours.
 
-sqlite-utils applies them and is imported only when a file is behind, because that import costs more than a run.
+sqlite-utils applies migrations and is imported only for an outdated file, because that import costs more than a run.
 """
 
 import os
@@ -26,7 +26,7 @@ _MAGIC: Final = b"SQLite format 3\0"
 APPLICATION_ID: Final = 0x73746772  # "stgr", in the file's header (sqlite.org/fileformat2.html, offset 68)
 
 
-# Tables of the first release: the events, which are the truth, and their projections.
+# Tables of the first release: the events, which are the source of truth, and their projections.
 _FIRST: Final = (
     """
     CREATE TABLE runs (
@@ -69,9 +69,9 @@ _FIRST: Final = (
         seen_on REAL NOT NULL         -- the last sign of life
     ) STRICT
     """,
-    # One run at the most goes on from another: of two resumes at once, one wins.
+    # At most one run resumes another: of two simultaneous resumes, one wins.
     "CREATE UNIQUE INDEX runs_by_resumed_from ON runs (resumed_from) WHERE resumed_from IS NOT NULL",
-    # Runs are asked for newest first, which is the order within an index that is equal in all its columns.
+    # Runs are read newest first: index entries with equal columns are in the order of the ids.
     "CREATE INDEX runs_by_state ON runs (state)",
     "CREATE INDEX runs_by_operation ON runs (operation, state)",
     "CREATE INDEX runs_by_target ON runs (target, state)",
@@ -130,7 +130,7 @@ VERSION: Final = len(MIGRATIONS)
 
 
 def open_for_writing(path: Path, *, durable: bool = True) -> sqlite3.Connection:
-    """Open the journal at `path`, creating or upgrading it first if need be.
+    """Open the journal at `path`, creating or upgrading it first if needed.
 
     With `durable` each commit survives a power cut, without it only the death of the process.
     Raises JournalError for a file that is foreign, damaged, newer, or can't be written; it is left untouched.
@@ -138,7 +138,7 @@ def open_for_writing(path: Path, *, durable: bool = True) -> sqlite3.Connection:
     try:
         _create_file(path)
         if path.stat().st_size:
-            # Looked at first without writing, because closing a connection may write to a foreign file too.
+            # The first look is read-only, because closing a writable connection may write to a foreign file too.
             open_for_looking = _connect(path, readonly=True)
             try:
                 _version(open_for_looking, path)
@@ -152,11 +152,11 @@ def open_for_writing(path: Path, *, durable: bool = True) -> sqlite3.Connection:
     try:
         if _version(connection, path) < VERSION:
             _upgrade(connection, path)
-        # WAL needs shared memory, which a network file system has not (sqlite.org/wal.html).
+        # WAL needs shared memory, which network file systems don't offer (sqlite.org/wal.html).
         mode = "TRUNCATE" if is_on_network(path) else "WAL"
         database.patiently(lambda: connection.execute(f"PRAGMA journal_mode = {mode}"))
         connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
-        # On macOS a plain fsync is no barrier (sqlite.org/pragma.html#pragma_fullfsync).
+        # On macOS a plain fsync is not a barrier (sqlite.org/pragma.html#pragma_fullfsync).
         connection.execute("PRAGMA fullfsync = 1")
     except sqlite3.Error as error:
         connection.close()
@@ -185,7 +185,7 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
 
 
 def examine(path: Path) -> Iterator[str]:
-    """Yield what is wrong with the journal at `path`, nothing if all is well. It reads the whole file."""
+    """Yield each problem of the journal at `path`. It reads the whole file."""
     try:
         connection = open_for_reading(path)
     except JournalError as error:
@@ -203,11 +203,11 @@ def examine(path: Path) -> Iterator[str]:
     if hasattr(os, "getuid") and status.st_uid != os.getuid():
         yield f"it belongs to another user (uid {status.st_uid})"
     if status.st_mode & 0o077:
-        yield f"others may read or write it (mode {stat.S_IMODE(status.st_mode):o}): chmod 600 {path}"
+        yield f"other users may read or write it (mode {stat.S_IMODE(status.st_mode):o}): chmod 600 {path}"
 
 
 def is_on_network(path: Path) -> bool:
-    """Return True if `path` lies on a network file system, as far as the mount table tells (Linux only)."""
+    """Return True if `path` is on a network file system, according to the mount table (Linux only)."""
     try:
         mounts = Path("/proc/self/mountinfo").read_bytes().splitlines()
         place = os.fsencode(path.resolve())
@@ -215,7 +215,7 @@ def is_on_network(path: Path) -> bool:
         return False
     best, kind = b"", b""
     for mount in mounts:
-        # Fields by proc(5): the mount point is the fifth, blanks in it as \040; the type follows the dash.
+        # Fields by proc(5): the mount point is the fifth, with spaces as \040; the type follows the dash.
         before, _, after = mount.partition(b" - ")
         point = before.split()[4]
         if b"\\" in point:
@@ -232,7 +232,7 @@ def _connect(path: Path, *, readonly: bool = False) -> sqlite3.Connection:
     except OSError as error:
         raise JournalError(f"journal {path}: it can't be opened ({error.strerror})", "check its permissions") from None
     if start and start != _MAGIC:
-        # SQLite takes a file of one byte for an empty one.
+        # SQLite treats a file of one byte as empty.
         raise JournalError(f"journal {path}: it is not a journal", "name another file with --journal")
     try:
         connection = database.connect(path, readonly=readonly)
@@ -244,7 +244,7 @@ def _connect(path: Path, *, readonly: bool = False) -> sqlite3.Connection:
 
 
 def _create_file(path: Path) -> None:
-    """Make the folder and an empty file that only the user can read, unless they are there."""
+    """Make the folder and an empty file that only the user can read, unless they exist."""
     if not path.parent.is_dir():
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     if path.parent.name == ".stagerun":
@@ -260,8 +260,8 @@ def _create_file(path: Path) -> None:
 
 
 def _version(connection: sqlite3.Connection, path: Path) -> int:
-    """Return the file's version, 0 for an empty file; JournalError for a file that is not a journal of ours."""
-    # One statement, so that no other process can create the tables between two looks.
+    """Return the file's version, 0 for an empty file; JournalError for a file that is not our journal."""
+    # One statement: between two, another process could create the tables.
     look = """SELECT (SELECT application_id FROM pragma_application_id), (SELECT user_version FROM pragma_user_version),
         (SELECT count(*) FROM sqlite_schema)"""
     try:

@@ -1,4 +1,4 @@
-"""The journal in an SQLite file: the contract of `journal.store`, with the statements that are SQLite's own."""
+"""The journal in an SQLite file: the contract of `journal.store`, with the statements that only SQLite uses."""
 
 import sqlite3
 import time
@@ -26,8 +26,8 @@ class SqliteStore:
     Args:
         connection: from `schema.open_for_writing` or `schema.open_for_reading`.
         path: the file.
-        now: when it is, in seconds since 1970.
-        hurried: True when nobody has time to wait for another process any more.
+        now: returns the time in seconds since 1970.
+        hurried: returns True when there is little time left to wait for another process.
 
     """
 
@@ -59,7 +59,7 @@ class SqliteStore:
         except sqlite3.Error as error:
             raise database.explained(error, self._path) from error
         if self._log is None:
-            # SQLite goes on writing into a write-ahead log that somebody has deleted, and says nothing.
+            # SQLite keeps writing to a deleted write-ahead log without an error, so we compare the file ourselves.
             self._log = _file_id(self._log_path)
         return written
 
@@ -85,14 +85,14 @@ class SqliteStore:
         self.connection.executemany(sql, rows)
 
     def newest(self, states: Sequence[str], conditions: Sequence[str]) -> str:
-        # SQLite merges the states, each of which its index has in order; of `state IN (…)` it would sort every row.
+        # SQLite merges the states, each in the order of its index; with `state IN (…)` it would sort every row.
         wanted = [[f"state = '{state}'", *conditions] for state in states] or [[*conditions] or ["TRUE"]]
         merged = " UNION ALL ".join(f"SELECT id FROM runs WHERE {' AND '.join(each)}" for each in wanted)  # noqa: S608
         newest = f"{merged} ORDER BY id DESC LIMIT :limit OFFSET :skip"
         return f"SELECT * FROM runs WHERE id IN ({newest}) ORDER BY id DESC"  # noqa: S608 - conditions of the journal
 
     def names(self, column: str) -> str:
-        # One look into the index for each name: DISTINCT would read the whole of it.
+        # One index lookup per name: DISTINCT would read the whole index.
         return f"""
             WITH RECURSIVE known (name) AS (
                 SELECT min({column}) FROM runs UNION ALL
@@ -116,10 +116,10 @@ class SqliteStore:
         return True
 
     def announce(self, run: int) -> None:
-        """Do nothing: SQLite can't wake anybody, who waits looks by himself."""
+        """Do nothing: SQLite can't wake other processes, so they poll."""
 
     def exclusive(self, name: str) -> None:
-        """Do nothing: a commit of SQLite excludes every other one."""
+        """Do nothing: a write transaction of SQLite excludes every other one."""
 
     def vacuum(self) -> None:
         try:
