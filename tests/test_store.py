@@ -33,12 +33,12 @@ def test_an_address_of_a_database_is_no_file(place: str, tmp_path: Path) -> None
         journal_file(place, tmp_path)
 
     scheme = place.partition(":")[0]
-    assert raised.value.message == f"a journal can't be kept at {scheme}://: it is a file"
+    assert raised.value.message == f"a journal is a file, it can't be kept at {scheme}://"
 
 
 def test_a_database_is_refused_in_words_wherever_it_is_named_and_no_folder_is_made(project: Project) -> None:
     place = "postgresql://alice:hush@db/runs"
-    told = "stagerun: a journal can't be kept at postgresql://: it is a file\n  name one, as in runs/journal.db\n"
+    told = "stagerun: a journal is a file, it can't be kept at postgresql://\n  use a path such as runs/journal.db\n"
 
     by_option = project.stagerun("history", "--journal", place)
     by_variable = project.stagerun("status", environ={"STAGERUN_JOURNAL": place})

@@ -1,1 +1,1 @@
-"""The process we run in: CI system, identity, interrupts, settings and places of files, clock."""
+"""The process we run in: CI system, identity, parents, interrupts, settings and places of files, clock."""

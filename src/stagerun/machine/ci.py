@@ -1,4 +1,4 @@
-"""Which CI system this is, and what it says of the job: read from the variables that each system documents."""
+"""Which CI system runs us, and what it reports about the job: read from the variables that each system documents."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -9,7 +9,7 @@ from stagerun.errors import UsageError
 
 
 class System(StrEnum):
-    """A CI system that has a way of its own to show a log; OTHER has none, NONE is no CI."""
+    """A CI system that shows logs in its own way; OTHER is any other CI system, NONE is no CI."""
 
     GITHUB = "github"
     GITLAB = "gitlab"
@@ -22,9 +22,9 @@ class System(StrEnum):
 
 AUTO: Final = "auto"
 
-# Those whose log view shows colours, though it is no terminal.
+# Systems whose log view shows colours although it is not a terminal.
 COLOURED: Final = frozenset({System.GITHUB, System.GITLAB, System.AZURE, System.BUILDKITE})
-# Those that signal only the shell of a step, which passes nothing on.
+# Systems that signal only the shell of a step, which does not forward the signal.
 SIGNALS_THE_SHELL: Final = frozenset({System.GITHUB, System.AZURE})
 
 # Systems without folds, each by a variable that it sets.
@@ -36,7 +36,7 @@ _NAMES: Final = frozenset(System)
 
 
 def detect(environ: Mapping[str, str]) -> System:
-    """Return the system that `environ` tells of; STAGERUN_CI overrides."""
+    """Return the system that `environ` indicates; STAGERUN_CI overrides the detection."""
     if (named := environ.get("STAGERUN_CI")) in _NAMES:
         return System(named)
     if environ.get("GITHUB_ACTIONS") == "true":
@@ -56,7 +56,7 @@ def detect(environ: Mapping[str, str]) -> System:
 
 
 def by_name(name: str) -> System:
-    """Return the system called `name`; UsageError, with the names, if there is none."""
+    """Return the system called `name`; if there is none, a UsageError lists the names."""
     try:
         return System(name)
     except ValueError:
@@ -64,12 +64,12 @@ def by_name(name: str) -> System:
 
 
 def actor(environ: Mapping[str, str]) -> str | None:
-    """Return the person whom the CI system names as the one behind the job."""
+    """Return the person who started the job according to the CI system, or None."""
     return next((environ[name] for name in _ACTORS if environ.get(name)), None)
 
 
 def in_workspace(file: str, system: System, environ: Mapping[str, str]) -> str | None:
-    """Return `file` as the system links to it: relative to the checkout; None for a file outside."""
+    """Return `file` relative to the checkout, as the system links to it; None for a file outside."""
     folder = environ.get(_WORKSPACES.get(system, ""))
     if not folder or not Path(file).is_relative_to(folder):
         return None

@@ -1,4 +1,4 @@
-"""Where time comes from: one value that tests put their own clock into."""
+"""The source of time: one value, in which tests pass a clock of their own."""
 
 import time
 from collections.abc import Callable
@@ -7,13 +7,13 @@ from msgspec import Struct
 
 
 class Clock(Struct, frozen=True):
-    """Where time comes from.
+    """The source of time.
 
     Attributes:
-        wall: when it is, in seconds since 1970.
-        monotonic: for how long, in seconds; it never goes back.
-        sleep: waits so many seconds, unless a signal breaks it.
-        tick: seconds between two looks at the counters, and so between two frames of a display.
+        wall: returns the time in seconds since 1970.
+        monotonic: returns seconds that never go back, to measure durations.
+        sleep: waits for a number of seconds, unless a signal interrupts it.
+        tick: seconds between two reads of the counters, and so between two frames of a display.
 
     """
 

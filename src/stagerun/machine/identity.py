@@ -1,4 +1,4 @@
-"""Who runs this, and in which process: read from the machine, nothing decided here."""
+"""Who runs this, and in which process. It is read from the machine; nothing is decided here."""
 
 import os
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ def person(environ: Mapping[str, str] = os.environ) -> str:
 
 
 class Process(Struct, frozen=True, kw_only=True):
-    """What tells one process from every other one, also after a reboot and beside containers.
+    """What distinguishes a process from every other one, also after a reboot and across containers.
 
     Attributes:
         host: the host's name.
@@ -44,10 +44,10 @@ class Process(Struct, frozen=True, kw_only=True):
     started: float
 
     def is_gone(self) -> bool | None:
-        """Return whether this process runs no more, None if that can't be known from here."""
+        """Return True if this process has ended, or None if that can't be known from here."""
         host, boot_id, pid_namespace = _machine()
         if self.boot_id != boot_id or (not boot_id and self.host != host):
-            # The same host has been started anew, or it is another host.
+            # The same host was rebooted, or this is another host.
             return True if self.host == host else None
         if self.pid_namespace != pid_namespace:
             return None
@@ -75,7 +75,7 @@ def _machine() -> tuple[str, str, str]:
 
 
 def start_time(pid: int) -> float | None:
-    """Return when `pid` started, None if there is no such process or it only waits to be reaped."""
+    """Return when `pid` started, or None if there is no such process or it is a zombie."""
     if not Path("/proc/self/stat").exists():
         return _start_time_without_proc(pid)
     try:

@@ -1,23 +1,23 @@
 """Signals and time limits that stop a run, and the few places where they have to wait.
 
 Two simple ways do not work. A handler that only sets a flag leaves a sleep running: Python restarts the system call
-(PEP 475). A handler that raises wherever the signal lands leaves a commit in doubt: the row may be there although the
-code behind it never ran. So there are two kinds of code.
+(PEP 475). A handler that raises wherever the signal arrives leaves a commit in doubt: the row may exist although the
+code after the commit never ran. So there are two kinds of code.
 
-The recipe's code is *exposed*. The handler raises there at once, and a sleep breaks.
+The recipe's code is *exposed*. There the handler raises at once, which interrupts a sleep.
 
-Our own code is *guarded*: `with interrupts:` surrounds journal writes and the moves of stages, and nothing that takes
-long. Inside a guard the handler only notes what it owes, and the outermost guard raises it when it is left. The runner
-holds a guard for its whole life and opens it (`expose`, `cover`) for the time of the recipe.
+Our own code is *guarded*: `with interrupts:` surrounds journal writes and stage transitions, and nothing that takes
+long. Inside a guard the handler only notes that it owes an exception, and the outermost guard raises it on exit. The
+runner holds a guard for its whole life and opens it (`expose`, `cover`) while the recipe runs.
 
-A raise can be swallowed, by a broad `except BaseException` of the recipe or by Python itself, in `__del__` and in
-callbacks. So the request stays, and `check` raises it again at the next call of `p`. While a cancel is already on its
-way up the stack, `check` is quiet: clean-up may use `p`.
+The exception can be swallowed, by a broad `except BaseException` of the recipe or by Python itself, in `__del__` and in
+callbacks. So the request stays, and `check` raises it again at the next call of `p`. While a cancel already unwinds
+the stack, `check` does not raise: clean-up may use `p`.
 
-Signals are counted. The first asks for the stop. The second raises again, which cuts the clean-up short. The third ends
-the process at once. When the end of the run is recorded, signals change nothing more: the exit code is the record's.
+Signals are counted. The first asks the run to stop. The second raises again, which cuts the clean-up short. The third
+ends the process at once. After the end of the run is recorded, no signal changes the exit code: it is the recorded one.
 
-Time limits use the alarm, which reaches the main thread like a signal. Where there is none, `check` looks at the clock.
+Time limits use an alarm, which reaches the main thread like a signal. Without alarms, `check` looks at the clock.
 """
 
 import math
@@ -35,27 +35,27 @@ from stagerun.errors import Interruption, OperationCancelled, TimeLimitExceeded
 
 
 _SIGNALS: Final = ("SIGINT", "SIGTERM", "SIGHUP")
-_LONGEST: Final = 1e8  # seconds; not every system's timer holds more
+_LONGEST: Final = 1e8  # seconds; some systems' timers can't hold more
 _ABANDON_AT: Final = 3  # the third signal ends the process at once
-_DEATHS: Final = 128  # above it an exit code stands for a signal
+_DEATHS: Final = 128  # higher exit codes stand for signals
 
 
 def is_limit(seconds: object) -> bool:
-    """Return True for what can be a time limit: a finite number of seconds above 0."""
+    """Return True if `seconds` can be a time limit: a finite number above 0."""
     return type(seconds) in (int, float) and 0 < cast("float", seconds) < math.inf
 
 
 class Interrupts:
-    """What asks the run of this process to stop.
+    """The requests to stop the run of this process.
 
-    `with interrupts:` holds it back until the outermost block is left. Only the main thread receives
-    signals, so other threads pass through the guard unchanged.
+    `with interrupts:` defers them until the outermost block is left. Only the main thread receives signals, so the
+    guard has no effect in other threads.
 
     Attributes:
         signal: the name of the last signal that asked for a cancel, or None.
         expired: the time limit that ran out ("stage 'Load' took longer than 5s"), or None.
-        stopping: True once the run was asked to stop, whatever for.
-        farewell: called before the process ends in the middle of everything; it may take no lock.
+        stopping: True once the run was asked to stop, for any reason.
+        farewell: called before the third signal ends the process; it must not take a lock.
 
     """
 
@@ -77,7 +77,7 @@ class Interrupts:
         self._report_thread = threading.excepthook
 
     def install(self) -> None:
-        """Take over the signals. A signal that the parent ignores (nohup) stays ignored; other threads can't."""
+        """Take over the signals, in the main thread only. A signal that the parent ignores (nohup) stays ignored."""
         if threading.current_thread() is not threading.main_thread():
             return
         for name in _SIGNALS:
@@ -89,7 +89,7 @@ class Interrupts:
         threading.excepthook = self._thread_ended
 
     def restore(self) -> None:
-        """Give the signals back to whoever had them."""
+        """Restore the previous signal handlers."""
         self._deadlines.clear()
         self._arm()
         for number, handler in self._previous.items():
@@ -98,22 +98,22 @@ class Interrupts:
         threading.excepthook = self._report_thread
 
     def request(self, name: str = "SIGTERM") -> None:
-        """Ask for a cancel, from any thread: as that signal if signals are ours, else at the next check."""
+        """Ask for a cancel, from any thread: by that signal if we handle signals, else at the next check."""
         if self._previous:
             signal.pthread_kill(self._thread, signal.Signals[name])
         else:
             self.signal, self.stopping = name, True
 
     def close(self, exit_code: int) -> None:
-        """From now on a signal changes nothing: the work is over, and that is what it came to. The first call counts.
+        """Note that the run is over, with this exit code: signals no longer change it. Only the first call counts.
 
-        Only impatience is heard: a third signal from now on ends at once what still holds the process.
+        The third signal after that ends a process that still hangs, at once.
         """
         if self._exit_code is None:
             self._exit_code, self._owed, self._count = exit_code, False, 0
 
     def check(self) -> None:
-        """Raise what stops the run, if anything does, except while that is being handled already."""
+        """Raise the interruption if the run was asked to stop, unless one is being handled already."""
         if self._deadlines and not self._can_alarm():
             self._look_at_the_clock()
         if self.stopping and not _is_unwinding():
@@ -121,14 +121,14 @@ class Interrupts:
             raise self._interruption()
 
     def limit(self, seconds: float | None, what: str) -> AbstractContextManager[None]:
-        """Return a context that may take so many seconds and no more; None is no limit.
+        """Return a context manager that limits its block to that many seconds; None is no limit.
 
-        Code that blocks is interrupted too, by an alarm, which only the main thread can have.
+        Blocking code is interrupted too, by an alarm, which only the main thread can have.
         """
         return nullcontext() if seconds is None else _Limit(self, seconds, f"{what} took longer than {seconds:g}s")
 
     def watch(self, deadline: "_Limit") -> None:
-        """Interrupt the code when `deadline` is over."""
+        """Interrupt the code when `deadline` has passed."""
         self._deadlines.append(deadline)
         self._arm()
 
@@ -139,7 +139,7 @@ class Interrupts:
 
     @contextmanager
     def keyboard_lent(self) -> Iterator[None]:
-        """Leave Ctrl-C to a program that has the terminal: the terminal sends it to both."""
+        """Ignore Ctrl-C while a program has the terminal, because the terminal sends it to both."""
         self._keyboard_lent = True
         try:
             yield
@@ -147,13 +147,13 @@ class Interrupts:
             self._keyboard_lent = False
 
     def _thread_ended(self, ended: threading.ExceptHookArgs) -> None:
-        # A recipe's own thread that the stop has ended did what was asked of it.
+        # A recipe's thread that ends by an interruption did what it was asked to do.
         if not issubclass(ended.exc_type, Interruption):
             self._report_thread(ended)
 
     @property
     def hurried(self) -> bool:
-        """True once the run was asked twice to stop: what cleans up has no time any more."""
+        """True once the run was asked twice to stop: clean-up has little time left."""
         return self._count > 1
 
     def __enter__(self) -> None:
@@ -171,14 +171,14 @@ class Interrupts:
             raise self._interruption()
 
     def expose(self) -> None:
-        """Let signals through in the middle of a guarded block, until `cover`."""
+        """Let the handler raise inside a guarded block, until `cover`."""
         self._covered, self._depth = self._depth, 0
         if self._owed:
             self._owed = False
             raise self._interruption()
 
     def cover(self) -> None:
-        """Hold signals back again; calling it twice does no harm."""
+        """Defer signals again; a second call has no effect."""
         self._depth = self._covered
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
@@ -196,7 +196,7 @@ class Interrupts:
             self._raise_or_owe()
 
     def _abandon(self, number: int) -> None:
-        """End the process as the run has ended, by the signal if it has not."""
+        """End the process as the run ended, or by the signal if it has not ended."""
         if self._exit_code is None:
             self._die(number)
         elif self._exit_code > _DEATHS:
@@ -205,10 +205,10 @@ class Interrupts:
             os._exit(self._exit_code)
 
     def _die(self, number: int) -> None:
-        """End this process by the signal, as if nobody had taken it over."""
+        """End this process by the signal, as if it had no handler."""
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
-        os._exit(_DEATHS + number)  # where the first process of a container ignores it
+        os._exit(_DEATHS + number)  # the first process of a container ignores the signal
 
     def _expire(self, number: int, frame: FrameType | None) -> None:
         expired = self._look_at_the_clock()
@@ -230,10 +230,10 @@ class Interrupts:
         return hasattr(signal, "setitimer") and signal.SIGALRM in self._previous
 
     def _arm(self) -> None:
-        """Set the alarm to the next deadline, or to none."""
+        """Set the alarm for the next deadline, or switch it off."""
         if self._can_alarm():
             first = min((limit.moment for limit in self._deadlines), default=None)
-            # A timer of 0 would be none at all.
+            # A timer of 0 would switch the alarm off.
             left = 0 if first is None else min(_LONGEST, max(1e-6, first - time.monotonic()))
             signal.setitimer(signal.ITIMER_REAL, left)
 

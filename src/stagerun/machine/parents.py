@@ -1,4 +1,4 @@
-"""How a process is bound to its parent and to its children, where the system can do that (Linux, prctl(2))."""
+"""How a process is tied to its parent and its children, where the system supports it (Linux, prctl(2))."""
 
 import os
 import signal
@@ -17,7 +17,7 @@ _LINUX: Final = sys.platform == "linux"
 def adopt_orphans() -> None:
     """Become the parent of every descendant whose own parent dies."""
     with suppress(AttributeError, ValueError):  # no such signal, or not the main thread
-        # Whoever started us may not have wanted to know how children end; we do.
+        # Our parent may have ignored SIGCHLD; we need to know how children end.
         if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     if _LINUX:
@@ -25,10 +25,10 @@ def adopt_orphans() -> None:
 
 
 def dies_with(parent: int, number: signal.Signals = signal.SIGTERM) -> Callable[[], None] | None:
-    """Return what a new process calls before it becomes another program, so that it gets a signal if `parent` dies."""
+    """Return what a new process calls before exec to get a signal if `parent` dies; None where that is impossible."""
     if not _LINUX:
         return None
-    prctl = _prctl()  # looked up now: between fork and exec a child of a threaded process may import nothing
+    prctl = _prctl()  # looked up now: between fork and exec, a child of a threaded process must not import
 
     def prepare() -> None:
         prctl(_PR_SET_PDEATHSIG, int(number), 0, 0, 0)
@@ -39,8 +39,8 @@ def dies_with(parent: int, number: signal.Signals = signal.SIGTERM) -> Callable[
 
 
 def die_with_parent() -> None:
-    """Ask for SIGTERM when the parent of this process dies, unless that would come too early."""
-    # A parent with threads is the system that runs us, and the signal would come when the thread that started us ends.
+    """Ask for SIGTERM when the parent of this process dies, unless the signal could come too early."""
+    # If the parent has threads, the signal comes when the thread that started us ends.
     if _LINUX and _threads_of(os.getppid()) == 1:
         _prctl()(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
 

@@ -1,4 +1,4 @@
-"""Where things are: the project's root, its journal and recipes, and what its configuration says."""
+"""Where a project's files are: its root, journal and recipes; and its configuration."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +17,7 @@ SETTINGS: Final[Mapping[str, type]] = {
     "timestamps": bool,
     "owner": str,
 }
-PRIVATE: Final = "stagerun_recipe_"  # begins the name of a recipe's module where something else has its own name
+PRIVATE: Final = "stagerun_recipe_"  # prefix of a recipe's module name when another module has its plain name
 _DURABILITIES: Final = ("full", "normal")
 
 
@@ -30,7 +30,7 @@ class Project(Struct, frozen=True, kw_only=True):
         recipes: the folder that bare recipe names are looked up in.
         journal: the journal's file, unless a command names another.
         durable: True if facts must survive a power cut.
-        settings: `[tool.stagerun]` as it stands.
+        settings: `[tool.stagerun]`, unchanged.
 
     """
 
@@ -51,10 +51,10 @@ def find(start: Path) -> Project:
 
 
 def journal_file(place: str, folder: Path) -> Path:
-    """Return the file that `place` means, seen from `folder`; UsageError if it is an address of a database."""
+    """Return the file at `place`, relative to `folder`; UsageError if it is the address of a database."""
     scheme, address, _ = place.partition("://")
     if address:
-        raise UsageError(f"a journal can't be kept at {scheme}://: it is a file", "name one, as in runs/journal.db")
+        raise UsageError(f"a journal is a file, it can't be kept at {scheme}://", "use a path such as runs/journal.db")
     return (folder / place).absolute()  # a recipe may change the current folder
 
 
@@ -69,12 +69,12 @@ def _project(root: Path, settings: Mapping[str, Any]) -> Project:
 
 
 def _settings(file: Path) -> Mapping[str, Any] | None:
-    """Return `[tool.stagerun]` of `file`, None if there is none."""
+    """Return `[tool.stagerun]` of `file`, or None."""
     try:
         text = file.read_bytes()
     except OSError:
         return None
-    # Most projects have none, and then TOML needs no parser.
+    # Most projects have none, and then no parser is imported.
     if b"stagerun" not in text:
         return None
     import tomllib
@@ -82,12 +82,10 @@ def _settings(file: Path) -> Mapping[str, Any] | None:
     try:
         tables = tomllib.loads(text.decode("utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{file} can't be read: {error}", "mend it, or start stagerun in another folder") from None
+        raise UsageError(f"{file} can't be read: {error}", "fix it, or start stagerun in another folder") from None
     tool = tables.get("tool", {})
     if not isinstance(tool, dict):
-        raise UsageError(
-            f"{file}: [tool] must be a table, not {tool!r}", "mend it, or start stagerun in another folder"
-        )
+        raise UsageError(f"{file}: [tool] must be a table, not {tool!r}", "fix it, or start stagerun in another folder")
     settings = tool.get("stagerun")
     if settings is None:
         return None
