@@ -1,28 +1,28 @@
 """The tree of errors, split by who has to act. Nothing here knows exit codes or how an error is shown.
 
-StagerunError                 a message, and a hint that says the way out
-├── UsageError                the command names something that is not there: the caller acts
+StagerunError                 a message, and a hint that says what to do
+├── UsageError                the command names something that does not exist: the caller acts
 ├── RecipeError               the recipe breaks a rule or can't be loaded: its author acts
 ├── ChildFailed               a program that a recipe ran did not succeed: the recipe catches it, or fails
 ├── HeldError                 another run excludes this one: wait for it, or cancel it
-└── JournalError              the journal can't be used or can't take a fact: the machine's owner acts
-    ├── JournalBusy           another process holds it; that passes
-    └── RunLost               another process has recorded the end of the run: its own can only stop
-IllegalTransition             a move that the tables in `states` don't hold: a bug in stagerun, never caught
-Interruption                  on BaseException: a run is being stopped from outside
-├── OperationCancelled        a cancel on its way through a recipe
-└── TimeLimitExceeded         a time limit on its way through a recipe
+└── JournalError              the journal can't be used or can't store a fact: the machine's owner acts
+    ├── JournalBusy           another process holds it for the moment
+    └── RunLost               another process has recorded the end of the run: its own process can only stop
+IllegalTransition             a move that `states` doesn't allow: a bug, or a recipe that enters a cancelled stage again
+Interruption                  a BaseException: a run is being stopped from outside
+├── OperationCancelled        a cancel that unwinds a recipe
+└── TimeLimitExceeded         a time limit that unwinds a recipe
 """
 
 from collections.abc import Sequence
 
 
 class StagerunError(Exception):
-    """Something a person can act on.
+    """An error that a person can act on.
 
     Attributes:
         message: what is wrong, naming the thing.
-        hint: the way out, or None.
+        hint: what to do about it, or None.
 
     """
 
@@ -46,9 +46,9 @@ class ChildFailed(StagerunError):
     """A program that a recipe ran could not start, failed, or took too long.
 
     Attributes:
-        command: as it was shown.
+        command: the command as it was shown.
         returncode: its exit code, negative for a signal; None if it took too long.
-        tail: the last lines that it wrote.
+        tail: the last lines of its output.
 
     """
 
@@ -60,29 +60,29 @@ class ChildFailed(StagerunError):
 
 
 class HeldError(StagerunError):
-    """Another run is going on that excludes this one."""
+    """Another run excludes this one."""
 
 
 class JournalError(StagerunError):
-    """The journal is foreign, damaged or newer, or it can't take what must be recorded."""
+    """The journal is foreign, damaged or newer, or it can't store what must be recorded."""
 
 
 class IllegalTransition(RuntimeError):
-    """A state move that is in no table."""
+    """A state move that no table allows."""
 
 
 class JournalBusy(JournalError):
-    """Another process holds the journal; that passes."""
+    """Another process holds the journal for the moment."""
 
 
 class RunLost(JournalError):
-    """Another process took this run for dead and has recorded its end; nothing more can be recorded of it."""
+    """Another process believed this run dead and recorded its end; nothing more can be recorded of it."""
 
 
 class Interruption(BaseException):
     """The run is being stopped from outside.
 
-    It derives from BaseException so that a broad `except Exception` in a recipe can't eat it.
+    It derives from BaseException because a broad `except Exception` in a recipe must not swallow it.
     """
 
 

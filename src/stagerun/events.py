@@ -1,7 +1,7 @@
-"""What can happen to a run, each a frozen record, and how it is written down.
+"""What can happen to a run, each event a frozen record, and the JSON that it is written as.
 
-A fact is committed to the journal before anyone is told of it. A pulse (a log line, a status, a tick of
-progress) may be shown first and is written in batches. Times and numbers stand in the Entry around an event.
+A fact is committed to the journal before it is shown. A pulse (a log line, a status, a tick of progress) may be shown
+first and is written in batches. The Entry around an event holds its time and number.
 """
 
 from collections.abc import Mapping
@@ -17,11 +17,11 @@ class Failure(Struct, frozen=True, kw_only=True):
     """Why a run did not succeed.
 
     Attributes:
-        type: the exception's class, or "" when the recipe only said `p.error`.
-        message: what it said.
+        type: the exception's class, or "" if the recipe only called `p.error`.
+        message: its message.
         stage: the stage it happened in, or None.
         traceback: the frames of the recipe as Python prints them, or None.
-        file: the recipe's file of the innermost frame, or None.
+        file: the file of the recipe's innermost frame, or None.
         line: the line in `file`, or None.
 
     """
@@ -41,13 +41,13 @@ class Fact(Struct, frozen=True):
 
 
 class Pulse(Struct, frozen=True):
-    """An event that may be shown before it is written, and whose last moments may be lost in a power cut."""
+    """An event that may be shown before it is written. A power cut may lose the newest ones."""
 
     kind: ClassVar[str]
 
 
 class RunCreated(Fact, frozen=True, kw_only=True):
-    """The whole plan of a run: all that anyone needs to draw it without its recipe.
+    """The whole plan of a run: everything needed to draw it without its recipe.
 
     Attributes:
         target: what was asked for ("orders:Import").
@@ -61,10 +61,10 @@ class RunCreated(Fact, frozen=True, kw_only=True):
         host, boot_id, pid_namespace, pid, process_started: the process (see `identity.Process`).
         chained_from: the run that handed over to this one, or None.
         resumed_from: the run that this one continues, or None.
-        root: the first run of the lineage, or None for the run itself.
+        root: the first run of the lineage, or None if it is this run.
         attempt: 1 for a first run, one more for each resume.
-        expected: stage -> seconds, the median of earlier successful runs; empty when there are none.
-        done_before: the stages that the lineage of a resumed run has finished.
+        expected: stage -> seconds, the median of earlier successful runs; empty if there are none.
+        done_before: the stages that earlier runs of the lineage have finished.
         inherited: checkpoint key -> [run, seq] of the event that a resumed run takes its value from.
 
     """
@@ -105,7 +105,7 @@ class StageEntered(Fact, frozen=True, kw_only=True):
 
 
 class StageLeft(Fact, frozen=True, kw_only=True):
-    """A block was left, after `seconds` in it."""
+    """A block was left after `seconds`."""
 
     kind: ClassVar[str] = "stage_left"
     stage: str
@@ -115,14 +115,14 @@ class StageLeft(Fact, frozen=True, kw_only=True):
 
 
 class ResultSet(Fact, frozen=True, kw_only=True):
-    """The recipe gave its result, a JSON object."""
+    """The recipe set its result, a JSON object."""
 
     kind: ClassVar[str] = "result_set"
     result: Mapping[str, Any]
 
 
 class CheckpointStored(Fact, frozen=True, kw_only=True):
-    """The value of a checkpoint, made in `stage` (None: outside any)."""
+    """The value of a checkpoint, computed in `stage` (None: outside any stage)."""
 
     kind: ClassVar[str] = "checkpoint_stored"
     key: str
@@ -131,7 +131,7 @@ class CheckpointStored(Fact, frozen=True, kw_only=True):
 
 
 class PositionReached(Fact, frozen=True, kw_only=True):
-    """So many items of the loop `key` are finished, in `stage` (None: outside any)."""
+    """The first `position` items of the loop `key` are finished, in `stage` (None: outside any stage)."""
 
     kind: ClassVar[str] = "position_reached"
     key: str
@@ -144,9 +144,9 @@ class RunFinished(Fact, frozen=True, kw_only=True):
 
     Attributes:
         state: a terminal state.
-        seconds: from start to end, by a clock that never goes back.
-        exit_code: what the process says of this run.
-        signal: the signal's name if one ended it, or None.
+        seconds: from start to end, by a monotonic clock.
+        exit_code: the exit code of the run.
+        signal: the name of the signal that ended it, or None.
         error: why it did not succeed, or None.
         chained_to: the run that it handed over to, or None.
 
@@ -162,12 +162,12 @@ class RunFinished(Fact, frozen=True, kw_only=True):
 
 
 class Log(Pulse, frozen=True):
-    """A line of the log, or several that came at once: each has a number of its own, from the entry's on.
+    """A log line, or several that arrived together: each has its own number, and the entry's is the first.
 
     Attributes:
-        text: the lines as they came, with a line end between two; whoever shows them makes them safe.
+        text: the lines as they arrived, joined by line ends; the displays make them safe.
         level: "debug", "info", "warning", "error" or "critical".
-        stream: where it came from ("stdout", "stderr", a logger's name), or None for `p.log`.
+        stream: their source ("stdout", "stderr", a logger's name), or None for `p.log`.
 
     """
 
@@ -190,17 +190,17 @@ class StatusChanged(Pulse, frozen=True):
 
 
 class ProgressMoved(Pulse, frozen=True, kw_only=True):
-    """How far the work is.
+    """How far the work has got.
 
     Attributes:
-        done: items finished, or None when only a percentage is known.
-        total: items in all, or None when unknown.
-        percent: 0 to 100, or None when unknown.
-        label: what is counted, when the recipe named it.
+        done: items finished, or None if only a percentage is known.
+        total: the number of items, or None if unknown.
+        percent: 0 to 100, or None if unknown.
+        label: what is counted, or None if the recipe gave no name.
         unit: one item, in the singular.
-        skipped: items that an earlier run had finished, part of `done`.
-        seconds: since the counting began.
-        depth: 0 for a loop of its own, one more for each loop around it.
+        skipped: items that an earlier run had finished, included in `done`.
+        seconds: since counting began.
+        depth: 0 for an outermost loop, one more for each loop around it.
         ended: True for the last tick of a loop.
 
     """
@@ -233,9 +233,9 @@ Event: TypeAlias = (
 
 
 class Entry(NamedTuple):
-    """An event with its place: the run, a number that only rises along the run, and the time (since 1970).
+    """An event with its place: the run, a number that increases along the run, and the time (seconds since 1970).
 
-    Log lines that came at once take a number each; `seq` is that of the first.
+    Log lines that arrived together take one number each; `seq` is that of the first.
     """
 
     run: int
@@ -248,7 +248,7 @@ EVENTS: Final[Mapping[str, type[Event]]] = {event.kind: event for event in get_a
 
 
 def encodable(text: str) -> str:
-    """Return `text` as UTF-8 can hold it: a lone surrogate stands as its escape."""
+    """Return `text` with lone surrogates, which UTF-8 can't encode, as escapes."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
@@ -256,7 +256,7 @@ _encode: Final = msgspec.json.Encoder().encode
 
 
 def dumps(value: object) -> str:
-    """Return `value`, an event or JSON values, as one line of JSON that UTF-8 can hold. Numbers must be finite."""
+    """Return `value`, an event or JSON values, as one line of JSON that UTF-8 can encode. Numbers must be finite."""
     try:
         return _encode(value).decode()
     except UnicodeEncodeError:
@@ -268,10 +268,10 @@ def dumps(value: object) -> str:
 
 
 def loads(text: str, kind: Any) -> Any:
-    """Return the `kind` that `dumps` wrote; fields that it does not know are left out."""
+    """Return the value of type `kind` that `dumps` wrote; fields that `kind` does not have are ignored."""
     try:
         return msgspec.json.decode(text, type=kind)
-    except msgspec.DecodeError:  # it refuses lone surrogates
+    except msgspec.DecodeError:  # msgspec refuses lone surrogates
         import json
 
         return msgspec.convert(json.loads(text), kind)

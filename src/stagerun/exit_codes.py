@@ -1,4 +1,4 @@
-"""Every exit code, once. What a recipe gives to SystemExit passes through, clamped to LARGEST_OF_A_RECIPE."""
+"""Every exit code, defined once. A recipe's `SystemExit(n)` passes through, clamped to LARGEST_OF_A_RECIPE."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -7,11 +7,11 @@ from stagerun.errors import HeldError, JournalError, RecipeError, StagerunError,
 
 
 SUCCEEDED: Final = 0
-FAILED: Final = 1  # also a crashed run, a cancel that did not succeed, and a doctor who found something
+FAILED: Final = 1  # also a crashed run, a cancel that did not succeed, and a doctor that found a problem
 USAGE: Final = 2
-NOT_STARTED: Final = 3  # it could not start, or the journal can't be used
+NOT_STARTED: Final = 3  # the run could not start, or the journal can't be used
 TIMED_OUT: Final = 124  # as timeout(1)
-LARGEST_OF_A_RECIPE: Final = 125  # above it shells have their own meanings
+LARGEST_OF_A_RECIPE: Final = 125  # shells give higher codes their own meanings
 # 128 + the number of the signal, as shells count it.
 OF_SIGNAL: Final[Mapping[str, int]] = {"SIGHUP": 129, "SIGINT": 130, "SIGTERM": 143}
 OF_ERROR: Final[Mapping[type[StagerunError], int]] = {
@@ -23,13 +23,13 @@ OF_ERROR: Final[Mapping[type[StagerunError], int]] = {
 
 
 class OwnCode(int):
-    """The exit code of what this process did itself: it dies of the signal that the code stands for, if of one.
+    """The exit code of this process's own work. If it stands for a signal, the process dies of that signal.
 
-    A command that only tells of another process's end exits with the same number.
+    A command that only reports the end of another process exits with the number instead.
     """
 
 
-INTERRUPTED: Final = OwnCode(OF_SIGNAL["SIGINT"])  # a command by Ctrl-C
+INTERRUPTED: Final = OwnCode(OF_SIGNAL["SIGINT"])  # a command stopped by Ctrl-C
 
 
 def of_error(error: StagerunError) -> int:

@@ -1,23 +1,23 @@
-"""Who is told what happens in a run. A sink only listens: it changes nothing, and the run goes on without it."""
+"""The interface of whatever observes a run. A sink only listens: it changes nothing, and the run does not need it."""
 
 from stagerun import events
 from stagerun.view import RunView
 
 
 class Sink:
-    """Someone who is told what happens, and does nothing about it unless a method says so."""
+    """An observer of a run. Each method does nothing unless a subclass overrides it."""
 
     def update(self, entry: events.Entry, view: RunView) -> None:
-        """Take note of `entry`; `view` is what is known after it."""
+        """Handle `entry`; `view` is the run after it."""
 
     def refresh(self, now: float) -> None:
         """Draw what is due; called a few times a second."""
 
     def suspend(self) -> None:
-        """Leave the terminal to somebody else, until `resume`."""
+        """Leave the terminal to another program until `resume`."""
 
     def resume(self) -> None:
         """Take the terminal back."""
 
     def close(self) -> None:
-        """Draw what is left and let go of the stream."""
+        """Draw what is left and release the stream."""

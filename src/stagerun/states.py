@@ -1,6 +1,6 @@
 """The states of a run and of a stage, and the only moves between them.
 
-Two small machines, each a plain dict: what is not in it is illegal. No other file decides a move.
+Two small state machines, each a plain dict: a move that is not in it is illegal. No other file decides a move.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ class RunState(StrEnum):
     PENDING = "pending"  # recorded, not started
     RUNNING = "running"
     SUCCEEDED = "succeeded"
-    FAILED = "failed"  # the recipe raised, or said so
+    FAILED = "failed"  # the recipe raised, or called `p.error`
     CANCELLED = "cancelled"  # a person or a signal asked for it
     TIMED_OUT = "timed_out"
     CRASHED = "crashed"  # the process ended without reporting its end
@@ -55,7 +55,7 @@ _State = TypeVar("_State", RunState, StageState)
 
 
 def move(moves: Mapping[_State, frozenset[_State]], what: str, old: _State, new: _State) -> _State:
-    """Return `new` if `moves` allows going there from `old`; raise IllegalTransition naming all three if not."""
+    """Return `new` if `moves` allows it after `old`; otherwise raise IllegalTransition, which names all three."""
     if new not in moves[old]:
         raise IllegalTransition(f"{what} can't go from {old} to {new}")
     return new

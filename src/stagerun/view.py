@@ -1,6 +1,6 @@
-"""What an observer knows of a run, and the one pure function that makes it out of events.
+"""What an observer knows of a run, and the one pure function that derives it from events.
 
-The journal's tables, the operation's own fields, every display and every report draw from a RunView.
+The journal's tables, the operation's own fields, every display and every report are made from a RunView.
 """
 
 from collections.abc import Mapping
@@ -19,9 +19,9 @@ class StageView(Struct, frozen=True, kw_only=True):
 
     Attributes:
         name: as declared.
-        state: where it is now.
+        state: its current state.
         seconds: time in all finished visits.
-        entered_on: when it was entered last, or None.
+        entered_on: when it was last entered, or None.
         visits: how often it was entered.
 
     """
@@ -33,7 +33,7 @@ class StageView(Struct, frozen=True, kw_only=True):
     visits: int = 0
 
     def elapsed(self, now: float) -> float:
-        """Return the seconds in this stage so far, those of the visit that is going on among them."""
+        """Return the seconds in this stage so far, including the current visit."""
         if self.state is StageState.ACTIVE and self.entered_on is not None:
             return self.seconds + max(0.0, now - self.entered_on)
         return self.seconds
@@ -45,12 +45,12 @@ class RunView(Struct, frozen=True, kw_only=True):
     Attributes:
         id: the run's id.
         created_on: when it was recorded.
-        plan: the event that opened it. `inherited` is empty there if the view was read from the journal's tables.
+        plan: the event that created it. Its `inherited` is empty if the view was read from the journal's tables.
         stages: the declared stages in order.
-        state: where the run is now.
+        state: its current state.
         current_stage: position of the stage entered last, -1 before the first.
         untracked: open blocks that are not declared, outermost first; only a live view has them.
-        progress: how far the work in hand is.
+        progress: how far the current work has got.
         status: the one-line status.
         result_context: the result.
         started_on: when the recipe began.
@@ -84,7 +84,7 @@ class RunView(Struct, frozen=True, kw_only=True):
 
     @property
     def process(self) -> identity.Process:
-        """The process that the run works in."""
+        """The process that the run runs in."""
         plan = self.plan
         return identity.Process(
             host=plan.host,
@@ -163,7 +163,7 @@ def begin(entry: events.Entry) -> RunView:
 
 
 def fold(view: RunView, entry: events.Entry) -> RunView:
-    """Return what is known after `entry`. An illegal move raises IllegalTransition and changes nothing."""
+    """Return the view after `entry`. An illegal move raises IllegalTransition and changes nothing."""
     event = entry.event
     match event:
         case events.Log() | events.CheckpointStored() | events.PositionReached():
