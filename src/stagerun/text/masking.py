@@ -1,4 +1,4 @@
-"""Secrets taken out of text: what is known of them, the forms they come in, and every event without them."""
+"""Masking of secrets: which are known, the forms in which they appear, and how events lose them."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -10,19 +10,19 @@ from stagerun import events
 
 
 MASK: Final = "***"
-SHORTEST: Final = 4  # masking less would take out half of every line
+SHORTEST: Final = 4  # masking shorter ones would blank out half of every line
 
 _Event = TypeVar("_Event", bound=events.Event)
 
 
 class Masker:
-    """Puts `***` in place of the secrets it has learned.
+    """Replaces the secrets that it has learned by `***`.
 
-    A secret is found as it is, line by line, as base64 (at any offset, in both alphabets), in a URL, and as JSON and
-    Python quote it, also twice. One that is shorter than SHORTEST is not looked for.
+    A secret is found verbatim, line by line, in base64 (at any offset, in both alphabets), URL-encoded, and as JSON and
+    Python quote it, once or twice. A secret shorter than SHORTEST is ignored.
 
     Attributes:
-        values: the secrets that are looked for, in the order in which they were learned.
+        values: the secrets to find, in the order in which they were learned.
 
     """
 
@@ -43,15 +43,15 @@ class Masker:
         forms = {form for text in texts for form in _forms(text) if len(form) >= SHORTEST}
         self._forms = sorted(forms)
         self._shortest_forms = list(_without_longer(self._forms))
-        # Letters and digits stand in a URL as they are, and so they are found there as text.
+        # URLs don't encode letters and digits, so a search for the text finds them.
         in_urls = [_in_url(text) for text in texts if not (text.isascii() and text.isalnum())]
         self._in_urls = [re.compile(f"(?=({pattern}))") for pattern in in_urls]
         self._in_any_url = re.compile("|".join(in_urls)) if in_urls else None
         self._longest = max(*map(len, forms), *(3 * len(_bytes(text)) for text in texts))
 
     def mask(self, text: str) -> str:
-        """Return `text` without the secrets; where two overlap, both go."""
-        # What is left may come to hold one with the stars: each round makes the text shorter.
+        """Return `text` with the secrets masked; of two that overlap, both are masked."""
+        # The stars and the text around them may form another secret. Each round makes the text shorter.
         while self._is_in(text):
             masked, end = list[str](), 0
             for start, stop in self._places(text):
@@ -61,18 +61,18 @@ class Masker:
         return text
 
     def complete(self, text: str) -> int:
-        """Return how much of a text that goes on can be told: what follows may be the beginning of a secret."""
+        """Return how much of an unfinished text is safe to show: the rest may be the beginning of a secret."""
         cut = max(0, len(text) - self._longest)
         if not self._is_in(text):
             return cut
         return next((start for start, stop in self._places(text) if start < cut < stop), cut)
 
     def holds(self, value: object) -> bool:
-        """Return True if the JSON value has a secret in it."""
+        """Return True if the JSON value contains a secret."""
         return bool(self._forms) and events.dumps(self._value(value)) != events.dumps(value)
 
     def event(self, event: _Event) -> _Event:
-        """Return the event without secrets. Names that runs are found by (targets, declared stages, keys) stay."""
+        """Return the event with its secrets masked, except in names that runs are found by (targets, stages, keys)."""
         return cast("_Event", self._masked(event)) if self._forms else event
 
     def _masked(self, event: events.Event) -> events.Event:
@@ -102,7 +102,7 @@ class Masker:
         )
 
     def _parameters(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        """Mask a parameter as a whole: of a part nobody could tell later that it is not what was given."""
+        """Mask a parameter as a whole: a partly masked value could be mistaken for the original."""
         return {name: MASK if self.holds(value) else value for name, value in params.items()}
 
     def _value(self, value: Any) -> Any:
@@ -121,17 +121,17 @@ class Masker:
                 return value
 
     def _is_in(self, text: str) -> bool:
-        """Return True if there is a secret in `text`. Nearly no text holds one, so this is what masking costs."""
+        """Return True if `text` contains a secret. Hardly any text does, so this check is the cost of masking."""
         # A loop over plain searches: one pattern of all forms takes two to sixty times as long.
         for form in self._shortest_forms:
             if form in text:
                 return True
         if self._in_any_url is None or ("%" not in text and "+" not in text):
-            return False  # nothing in it is written as in a URL
+            return False  # nothing in it is URL-encoded
         return self._in_any_url.search(text) is not None
 
     def _places(self, text: str) -> Iterator[tuple[int, int]]:
-        """Yield where secrets are, in order; those that overlap as one place."""
+        """Yield the start and stop of each secret, in order; overlapping ones are merged."""
         found = [place for form in self._forms for place in _finds(form, text)]
         found += [match.span(1) for pattern in self._in_urls for match in pattern.finditer(text)]
         begun: tuple[int, int] | None = None
@@ -145,7 +145,7 @@ class Masker:
 
 
 def _without_longer(forms: Iterable[str]) -> Iterator[str]:
-    """Yield the forms that hold no other: who finds none of these finds none at all."""
+    """Yield the forms that contain no other form: a text without these contains no form at all."""
     shortest = list[str]()
     for form in sorted(forms, key=len):
         if not any(shorter in form for shorter in shortest):
@@ -159,7 +159,7 @@ def _parts(value: str) -> Iterator[str]:
 
 
 def _forms(text: str) -> Iterator[str]:
-    """Yield `text` as it stands in text, in base64, and quoted once and twice."""
+    """Yield `text` verbatim, as a bytes literal, in base64, and quoted once and twice."""
     import base64
 
     yield text
@@ -180,7 +180,7 @@ def _quoted(text: str) -> Iterator[str]:
 
 
 def _in_url(text: str) -> str:
-    """Return a pattern for `text` in a URL, where any character may stand as its bytes in hexadecimal."""
+    """Return a pattern for `text` in a URL, where any character may be percent-encoded."""
     return "".join(map(_in_url_one, text))
 
 
@@ -198,11 +198,11 @@ def _bytes(text: str) -> bytes:
 
 
 def _in_base64(data: bytes, encode: Callable[[bytes], bytes]) -> Iterator[str]:
-    """Yield `data` in base64 as a whole, and what is the same of it wherever it stands in something longer."""
+    """Yield `data` in base64, and for each offset in longer data the part that does not depend on its neighbours."""
     yield encode(data).decode()
     for before in range(3):
         encoded = encode(bytes(before) + data).decode()
-        # A character holds six bits; those that share bits with a neighbour differ.
+        # A base64 character holds six bits; characters that share bits with a neighbour are left out.
         yield encoded[-(-before * 8 // 6) : (before + len(data)) * 8 // 6]
 
 

@@ -17,10 +17,10 @@ _CODES: Final = {
 
 
 class Paint:
-    """Called with a text and a style it gives the text in colour, or unchanged where there is none.
+    """A function of a text and a style that returns the text in colour, or unchanged without colour or style.
 
     Attributes:
-        symbols: stage state -> the sign for it.
+        symbols: stage state -> its symbol.
 
     """
 

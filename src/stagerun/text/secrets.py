@@ -1,10 +1,10 @@
-"""A value that must not be shown: text that says nothing until it is revealed."""
+"""The type of a text that must not be shown."""
 
 from typing import NoReturn
 
 
 class Secret:
-    """A value that shows itself only when asked: `str()` gives `***`, `.reveal()` the value."""
+    """A text that must not be shown: `str()` gives `***`, `.reveal()` the text."""
 
     __slots__ = ("_value",)
 

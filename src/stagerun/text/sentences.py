@@ -1,4 +1,4 @@
-"""The lines in which a run is told as text: pure functions of a view, the same for every text display."""
+"""The lines of text that describe a run: pure functions of a view, shared by every text display."""
 
 from collections.abc import Iterator
 
@@ -46,12 +46,12 @@ def logged(event: events.Log, *, keep_colour: bool = False) -> list[str]:
 def status(view: RunView, event: events.StatusChanged) -> str:
     text = neutralise(event.text)
     name = working_on(view)
-    told = f"{name}: {text}" if name else text
-    return told if event.level in ("debug", "info") else f"{event.level}: {told}"
+    line = f"{name}: {text}" if name else text
+    return line if event.level in ("debug", "info") else f"{event.level}: {line}"
 
 
 def working_on(view: RunView) -> str:
-    """Return the block that is open now, "" outside any."""
+    """Return the innermost open block, or "" if none is open."""
     if view.untracked:
         return neutralise(view.untracked[-1])
     return neutralise(view.active.name) if view.active else ""
@@ -79,7 +79,7 @@ def progress(view: RunView, event: events.ProgressMoved) -> str:
 
 
 def error(view: RunView) -> Iterator[str]:
-    """Yield the traceback of what ended the run, or its message when there is none."""
+    """Yield the traceback of the error that ended the run, or its message if there is no traceback."""
     if view.error is None:
         return
     text = view.error.traceback or f"error: {wording.error_line(view.error)}"
@@ -101,7 +101,7 @@ def ending(view: RunView) -> str:
 
 
 def cause(view: RunView) -> str:
-    """`recipe:Import failed in [2/3] Process`: what ended badly, for a reader who has not seen the run."""
+    """`recipe:Import failed in [2/3] Process`: what went wrong, for a reader who has not seen the run."""
     return f"{neutralise(view.plan.target)} {_how(view)}"
 
 
@@ -121,7 +121,7 @@ def silence(view: RunView, now: float) -> str:
 
 
 def ended_in(view: RunView) -> str | None:
-    """Return the stage that the run ended in, None if it was in none."""
+    """Return the stage that the run ended in, or None if it ended outside any."""
     if view.error is not None and view.error.stage:
         return view.error.stage
     if view.state is RunState.CANCELLED:
@@ -130,5 +130,5 @@ def ended_in(view: RunView) -> str | None:
 
 
 def resume_hint(view: RunView) -> str | None:
-    """`resume with: stagerun resume 42`, None for a run that needs no resuming."""
+    """`resume with: stagerun resume 42`, or None for a run that can't be resumed."""
     return f"resume with: stagerun resume {view.id}" if view.state in RESUMABLE else None

@@ -1,17 +1,17 @@
-"""What to say of a name that is not there: the nearest one that is, or all of them."""
+"""Hints for an unknown name: the nearest known one, or all of them."""
 
 from collections.abc import Iterable
 
 
 def nearest(name: str, known: Iterable[str], likeness: float = 0.6) -> str | None:
-    """Return the name in `known` that is most like `name`, None if none is; `likeness` is 1.0 for the same."""
+    """Return the name in `known` most similar to `name`, or None; a `likeness` of 1.0 asks for equal names."""
     from difflib import get_close_matches
 
     return next(iter(get_close_matches(name, list(known), 1, likeness)), None)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str | None:
-    """`did you mean 'orders'?`, None if nothing is like it."""
+    """`did you mean 'orders'?`, or None if no name is similar."""
     near = nearest(name, known)
     return None if near is None else f"did you mean {near!r}?"
 

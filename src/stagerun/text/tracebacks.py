@@ -1,4 +1,4 @@
-"""Errors of a recipe as its author wants to see them: the recipe's frames, none of ours."""
+"""Errors of a recipe as its author wants to see them: with the recipe's frames, without ours."""
 
 import importlib
 import os
@@ -21,50 +21,50 @@ _OURS: Final = str(Path(__file__).parents[1]) + os.sep
 def failure(
     error: BaseException, stage: str | None = None, *, source: str | None = None, mask: Callable[[str], str] = str
 ) -> Failure:
-    """Return what is recorded of `error`. It never raises, also when the error can't be printed.
+    """Return what is recorded of `error`. It never raises, even if the error can't be printed.
 
     Args:
-        error: what was raised.
-        stage: where.
-        source: the recipe's file: the failure is placed there if it passed through it.
-        mask: takes the secrets out of a text, before it is cut.
+        error: the exception.
+        stage: the stage in which it was raised, or None.
+        source: the recipe's file; the failure's file and line are there if the error passed through it.
+        mask: masks the secrets in a text before it is cut.
 
     """
     try:
-        told = traceback.TracebackException.from_exception(error)
-        _keep_recipe_frames(told)
-        text = "".join(told.format()).rstrip("\n")
+        printed = traceback.TracebackException.from_exception(error)
+        _keep_recipe_frames(printed)
+        text = "".join(printed.format()).rstrip("\n")
     except BaseException:
         return Failure(type=type(error).__qualname__, message=_UNPRINTABLE, stage=stage)
-    frames = [frame for frame in told.stack if frame.filename == source] or told.stack
+    frames = [frame for frame in printed.stack if frame.filename == source] or printed.stack
     innermost = frames[-1] if frames else None
     return Failure(
         type=type(error).__qualname__,
         message=_bounded(mask(_message(error))),
         stage=stage,
         traceback=_bounded(mask(text)),
-        file=innermost.filename if innermost else getattr(told, "filename", None),
-        line=innermost.lineno if innermost else _line(told),
+        file=innermost.filename if innermost else getattr(printed, "filename", None),
+        line=innermost.lineno if innermost else _line(printed),
     )
 
 
 def places(error: BaseException) -> list[tuple[str, int]]:
-    """Return file and line of each frame of a recipe that the error passed through, the outermost first."""
+    """Return the file and line of each recipe frame that the error passed through, outermost first."""
     frames = traceback.walk_tb(error.__traceback__)
     passed = [(frame.f_code.co_filename, line) for frame, line in frames]
     return [(file, line) for file, line in passed if not _is_machinery(file)]
 
 
-def _keep_recipe_frames(told: traceback.TracebackException) -> None:
-    for frames in _all(told):
-        frames.stack = traceback.StackSummary.from_list(
-            [frame for frame in frames.stack if not _is_machinery(frame.filename)]
+def _keep_recipe_frames(printed: traceback.TracebackException) -> None:
+    for each in _all(printed):
+        each.stack = traceback.StackSummary.from_list(
+            [frame for frame in each.stack if not _is_machinery(frame.filename)]
         )
 
 
-def _all(told: traceback.TracebackException) -> list[traceback.TracebackException]:
-    """Return the error and those it came from, and those it groups."""
-    found, waiting = list[traceback.TracebackException](), [told]
+def _all(printed: traceback.TracebackException) -> list[traceback.TracebackException]:
+    """Return the error with its causes, its contexts and the members of groups."""
+    found, waiting = list[traceback.TracebackException](), [printed]
     while waiting:
         each = waiting.pop()
         found.append(each)
@@ -77,15 +77,15 @@ def _is_machinery(filename: str) -> bool:
 
 
 def _message(error: BaseException) -> str:
-    """Return the error's own words, without its class."""
+    """Return the error's message without its class."""
     try:
         return str(error.msg if isinstance(error, SyntaxError) else error)
     except BaseException:
         return _UNPRINTABLE
 
 
-def _line(told: traceback.TracebackException) -> int | None:
-    line = getattr(told, "lineno", None)
+def _line(printed: traceback.TracebackException) -> int | None:
+    line = getattr(printed, "lineno", None)
     return int(line) if line else None
 
 

@@ -1,4 +1,4 @@
-"""How text that is not ours is made safe to show. Every sink calls it; the journal keeps the original."""
+"""How untrusted text is made safe to show. Every sink calls this; the journal keeps the original."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -6,7 +6,7 @@ from typing import Final
 
 
 # Patterns are compiled on first use: most runs show nothing that needs them.
-# Control bytes, C1, and what Unicode offers for hiding or reordering text; lone surrogates can't be encoded.
+# Control bytes, C1, Unicode characters that hide or reorder text, and lone surrogates, which can't be encoded.
 _ACTIVE: Final = (
     r"\x00-\x08\x0a-\x1f\x7f-\x9f"
     r"\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff"
@@ -17,24 +17,24 @@ _UNSAFE_OR_COLOUR: Final = rf"(\x1b\[[0-9;:]{{0,40}}m)|[{_ACTIVE}]"
 _NOT_PLAIN_JSON: Final = r"[^\x20-\x7e]|#(?=#)"
 _RESET: Final = "\x1b[0m"
 
-# What a CI system obeys: anywhere in a line (GitHub, Azure, TeamCity), or at its start (GitHub, Buildkite, Gitea).
+# Commands to CI systems: anywhere in a line (GitHub, Azure, TeamCity), or at its start (GitHub, Buildkite, Gitea).
 _ANYWHERE: Final = r"(?i)##(?=\[|vso|teamcity)"
 _AT_START: Final = (
     r"(?i)\s*(?=::.*::|(?:---|\+\+\+|~~~)\s|\^\^\^|\[command\])"
-    r"|(?=.{4}-..-..T..:.{12}Z)"  # GitLab takes it for its own time, and hides it
+    r"|(?=.{4}-..-..T..:.{12}Z)"  # GitLab takes it for its own timestamp and hides it
 )
-# They look through colours, and those in .NET through characters that weigh nothing in a comparison by culture.
+# CI systems ignore colours; those in .NET also ignore characters without weight in culture-sensitive comparison.
 _SGR: Final = r"\x1b\[[0-9;:]*m"
 _WEIGHTLESS: Final = frozenset({"Cc", "Cf", "Cn", "Mc", "Me", "Mn"})
 _WEIGHTLESS_TOO: Final = frozenset("\u0640\u07fa\u180a\u1cd3\ufe73")
 
 _NOT_XML: Final = r"[\ufffe\uffff]|[\U0001fffe-\U0001ffff]"
-# A command needs a line of its own or a `#`; behind the line ends that indent a document stands a tag.
+# A command needs a line of its own or a `#`; the line ends that indent a document are followed by a tag.
 _COMMAND_IN_XML: Final = r"\n(?!\s*(?:<|\Z))|(?<!&)#"
 
 
 def neutralise(text: str, *, keep_colour: bool = False) -> str:
-    """Return one line of `text` in which nothing can act: control characters stand as Python escapes.
+    """Return the line `text` with everything that could control a terminal as Python escapes.
 
     TAB stays. With `keep_colour`, colour sequences (SGR) stay too, closed by a reset.
     """
@@ -47,7 +47,7 @@ def neutralise(text: str, *, keep_colour: bool = False) -> str:
 
 
 def disarm(text: str) -> str:
-    """Return one neutralised line in which no CI system finds a command, wherever in a line it looks for one."""
+    """Return the neutralised line `text` with the commands broken that a CI system finds anywhere in a line."""
     if "#" not in text:
         return text
     places = set[int]()
@@ -58,7 +58,7 @@ def disarm(text: str) -> str:
 
 
 def disarm_line(text: str) -> str:
-    """Return one neutralised line in which no CI system finds a command, also where the line starts with it."""
+    """Return the neutralised line `text` with all commands broken, also those that work only at a line's start."""
     text = disarm(text)
     weighty = _weighty(text)
     match = re.match(_AT_START, "".join(text[index] for index in weighty))
@@ -66,9 +66,9 @@ def disarm_line(text: str) -> str:
 
 
 def _weighty(text: str, *, colours: bool = False) -> Sequence[int]:
-    """Return the places of the characters that count when a command is looked for.
+    """Return the indexes of the characters that count in the search for commands.
 
-    With `colours` the rest of a colour counts: without its weightless first character it is text like any other.
+    With `colours` a colour sequence counts as text, except for its first character, which has no weight.
     """
     if text.isascii() and text.isprintable():
         return range(len(text))
@@ -90,9 +90,9 @@ def _with_backslashes(text: str, places: Iterable[int]) -> str:
 
 
 def neutralise_json(text: str) -> str:
-    """Return the JSON `text` with all but printable ASCII as JSON's own escapes: it still means the same.
+    """Return the JSON `text` with everything but printable ASCII as JSON escapes; its meaning stays the same.
 
-    So does the first `#` of two, with which commands to CI systems begin.
+    The first of two `#` is escaped too, because commands to CI systems begin with them.
     """
     if text.isascii() and text.isprintable() and "##" not in text:
         return text
@@ -100,12 +100,12 @@ def neutralise_json(text: str) -> str:
 
 
 def neutralise_xml(text: str) -> str:
-    """Return lines of `text` as an XML 1.0 document can hold them (w3.org/TR/xml, 2.2); `disarm_xml` follows."""
+    """Return `text` without what XML 1.0 forbids (w3.org/TR/xml, 2.2); the document then goes through `disarm_xml`."""
     return "\n".join(re.sub(_NOT_XML, _escape, neutralise(line)) for line in text.split("\n"))
 
 
 def disarm_xml(document: str) -> str:
-    """Return the XML `document` with commands to CI systems broken by character references: it means the same."""
+    """Return the XML `document` with commands broken by character references; its meaning stays the same."""
     return re.sub(_COMMAND_IN_XML, lambda match: f"&#{ord(match[0])};", document)
 
 

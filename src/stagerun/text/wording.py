@@ -56,7 +56,7 @@ def slow_import(recipe: str, seconds: float) -> str:
 
 
 def time_left(seconds: float) -> str:
-    """`12s`, `1m 04s`: a guess, so without tenths."""
+    """`12s`, `1m 04s`: an estimate, so without tenths."""
     return f"{max(1, round(seconds))}s" if round(seconds) < _MINUTE else duration(round(seconds))
 
 
@@ -115,7 +115,7 @@ def stage_tag(name: str, index: int | None, total: int) -> str:
 
 
 def counted(progress: events.ProgressMoved) -> str:
-    """`4,000/10,000 rows`, `4,000 rows` when the total is unknown, `` when nothing is counted."""
+    """`4,000/10,000 rows`, `4,000 rows` if the total is unknown, "" if nothing is counted."""
     if progress.done is None:
         return ""
     if progress.total is None:
@@ -124,21 +124,21 @@ def counted(progress: events.ProgressMoved) -> str:
 
 
 def rate(progress: events.ProgressMoved) -> float | None:
-    """Items a second so far, None before there is anything to tell."""
+    """Items per second so far, or None while it is unknown."""
     if progress.done is None or progress.done <= progress.skipped or progress.seconds <= 0:
         return None
     return (progress.done - progress.skipped) / progress.seconds
 
 
 def percentage(progress: events.ProgressMoved) -> str:
-    """`54%`; never `100%` before the end, "" when it is not known."""
+    """`54%`; never `100%` before the end, "" if it is unknown."""
     if progress.percent is None:
         return ""
     return f"{progress.percent if progress.percent == 100 else min(99, round(progress.percent)):.0f}%"
 
 
 def pace(progress: events.ProgressMoved) -> str:
-    """`410/s`, `0.4/s`, "" before there is anything to tell."""
+    """`410/s`, `0.4/s`, `2.0/min`, "" while it is unknown."""
     items = rate(progress)
     if items is None:
         return ""
@@ -148,7 +148,7 @@ def pace(progress: events.ProgressMoved) -> str:
 
 
 def remaining(progress: events.ProgressMoved) -> float | None:
-    """Seconds left at the pace so far, None when that can't be told."""
+    """Seconds left at the pace so far, or None if that is unknown."""
     items = rate(progress)
     if progress.done is not None and progress.total is not None:
         return max(0, progress.total - progress.done) / items if items else None
@@ -158,7 +158,7 @@ def remaining(progress: events.ProgressMoved) -> float | None:
 
 
 def result_lines(result: Mapping[str, Any]) -> list[str]:
-    """`name=value` for each entry; a value that is no text or number stands as JSON."""
+    """`name=value` for each entry; a value that is not a string is written as JSON."""
     return [f"{name}={value if isinstance(value, str) else events.dumps(value)}" for name, value in result.items()]
 
 
