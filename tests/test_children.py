@@ -268,8 +268,8 @@ def test_a_quiet_program_that_fails_has_its_last_lines_in_the_error(bench: Bench
     [
         ("exit 3", 3, "ended with exit code 3"),
         ("exit 130", 130, "ended with exit code 130"),
-        ("kill -SEGV $$", -signal.SIGSEGV, "was ended by SIGSEGV"),
-        ("kill -KILL $$", -signal.SIGKILL, "was ended by SIGKILL"),
+        ("kill -SEGV $$", -signal.SIGSEGV, "was killed by SIGSEGV"),
+        ("kill -KILL $$", -signal.SIGKILL, "was killed by SIGKILL"),
     ],
 )
 def test_a_program_that_fails_raises_what_it_was_and_how_it_ended(
@@ -284,7 +284,7 @@ def test_a_program_that_fails_raises_what_it_was_and_how_it_ended(
 def test_a_signal_without_a_name_is_told_by_its_number(bench: Bench) -> None:
     error = failure(bench, "kill -35 $$")
 
-    assert (error.message, error.returncode) == ("`kill -35 $$` was ended by signal 35", -35)
+    assert (error.message, error.returncode) == ("`kill -35 $$` was killed by signal 35", -35)
 
 
 @pytest.mark.parametrize(("written", "first"), [(3, 1), (20, 1), (21, 2), (30, 11), (5000, 4981)])

@@ -1,1 +1,1 @@
-"""Child programs, and the trees of processes that they start."""
+"""Child programs and the process trees that they start."""

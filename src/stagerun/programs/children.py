@@ -1,4 +1,4 @@
-"""The programs that a recipe runs: each in a session of its own, and ended with all that it has started."""
+"""The programs that a recipe runs: each in a session of its own, and ended with every process that it started."""
 
 import os
 import signal
@@ -30,9 +30,9 @@ class Children:
     """The programs of one run.
 
     Args:
-        interrupts: holds a signal back while a program is started but nobody knows it yet.
+        interrupts: defers a signal while a program is started but not yet registered.
         run: the run's id, which the programs find in STAGERUN_RUN_ID.
-        hidden: the environment variables that they do not get.
+        hidden: the environment variables that the programs do not get.
 
     """
 
@@ -46,7 +46,7 @@ class Children:
         self._pid = os.getpid()
 
     def run(self, request: Request, *, tell: Tell, warn: Callable[[str], None], cut: Cut) -> Completed:
-        """Run a program to its end and tell its lines as they come. ChildFailed if it could not start, or failed."""
+        """Run a program and report its lines as they arrive. ChildFailed if it can't start, fails or takes too long."""
         if request.timeout is not None and not is_limit(request.timeout):
             raise RecipeError(f"p.sh: timeout must be a number of seconds above 0, not {request.timeout!r}")
         adopt_orphans()
@@ -83,18 +83,18 @@ class Children:
         return Completed(request.shown, code, time.monotonic() - begun, stdout, stderr)
 
     def _end(self, running: Running, own: ProcessTree, *, everything: bool) -> None:
-        """End a program; when the run is stopped all programs, so that they share one grace."""
+        """End a program, or all programs if the run is being stopped: they share one grace period."""
         tree = self._all if everything and self._all is not None else own
         alone = everything or len(self._running) == 1
         tree.end(running.pump, orphans=alone, hurried=lambda: self._interrupts.hurried)
         running.drain()
 
     def run_on_terminal(self, request: Request) -> Completed:
-        """Give the terminal to a program until it ends; RecipeError if there is none."""
+        """Run a program on our terminal; RecipeError if there is no terminal."""
         if not os.isatty(0):
             raise RecipeError("p.sh: interactive=True needs a terminal", "run it on one, or leave interactive=True out")
         if request.capture or request.pty or request.timeout is not None or request.stdin is not None:
-            raise RecipeError("p.sh: interactive=True goes with no capture, pty, stdin or timeout", "leave them out")
+            raise RecipeError("p.sh: interactive=True excludes capture, pty, stdin and timeout", "leave them out")
         tree = ProcessTree(_MARK, f"{self._mark()}{next(self._numbers)}.")
         environ = self._environ(request.env, apart=False) | {_MARK: tree.mark}
         begun = time.monotonic()
@@ -117,20 +117,20 @@ class Children:
         return Completed(request.shown, code, time.monotonic() - begun)
 
     def end(self) -> None:
-        """End all that is left of every program that was run."""
+        """End every process that is left of any program."""
         if self._all is not None and os.getpid() == self._pid:
             self._all.end(hurried=lambda: self._interrupts.hurried)
 
     def _mark(self) -> str:
-        """Return how the programs of this run are marked."""
-        # A run inside a program of another run belongs to both; a fork has programs of its own.
+        """Return the mark of this run's programs."""
+        # A run inside a program of another run carries both marks; the process id separates a fork's programs.
         return f"{os.environ.get(_MARK, '')}/{os.getpid()}-{self._run}-"
 
     def _environ(self, given: Mapping[str, Any] | None, *, apart: bool = True) -> dict[str, str]:
         environ = {name: value for name, value in os.environ.items() if name not in self._hidden}
         environ["STAGERUN_RUN_ID"] = str(self._run)
         if apart:
-            # A program in Python shows its lines at once; a run inside this one is not for the CI system to read.
+            # Python programs must not buffer their lines; a run inside this one must not write CI commands.
             environ |= {"PYTHONUNBUFFERED": "1", "STAGERUN_CI": "none"}
         for name, value in (given or {}).items():
             if value is None:

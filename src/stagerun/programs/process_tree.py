@@ -1,7 +1,7 @@
-"""Process trees: who descends from a program that we started, and how all of them are ended.
+"""Process trees: which processes descend from a program that we started, and how all of them are ended.
 
-A process can leave its group (setsid), its parent (a double fork) and its environment. What is left to know it by: the
-session it was started in, a mark in its environment, its parent, and that on Linux an orphan becomes our child.
+A process can leave its group (setsid), its parent (a double fork) and its environment. We find it by any of these: the
+session it was started in, a mark in its environment, its parent, and on Linux that an orphan becomes our child.
 """
 
 import os
@@ -29,7 +29,7 @@ class ProcessTree:
     """The processes that descend from some of our programs.
 
     Args:
-        name, mark: what the environment of each of them holds; the value begins with `mark`.
+        name, mark: a variable that is in the environment of each of them, and how its value begins.
 
     """
 
@@ -42,12 +42,12 @@ class ProcessTree:
         self._dead: set[int] = set()
 
     def add(self, leader: int) -> None:
-        """Take up a process that leads a session of its own, and whose end somebody waits for."""
+        """Add a process that leads a session of its own and that the caller waits for."""
         self._sessions.add(leader)
         self._waited_for.add(leader)
 
     def remove(self, leader: int) -> None:
-        """Note that `leader` is over. Its number may be given to another process once nobody is left of its group."""
+        """Note that `leader` has ended. Another process may get its id once its group is empty."""
         self._waited_for.discard(leader)
         try:
             os.killpg(leader, 0)
@@ -55,10 +55,10 @@ class ProcessTree:
             self._sessions.discard(leader)
 
     def alive(self, *, orphans: bool = True) -> "list[psutil.Process]":
-        """Return those that are alive now; the dead that nobody waits for are reaped.
+        """Return the processes that are alive now, and reap the dead ones that no caller waits for.
 
         Args:
-            orphans: True if every child that became ours by its parent's death belongs to them.
+            orphans: True if every orphan that became our child belongs to the tree.
 
         """
         import psutil
@@ -76,7 +76,7 @@ class ProcessTree:
         return self.still_alive()
 
     def still_alive(self) -> "list[psutil.Process]":
-        """Return those of the known ones that are alive."""
+        """Return the known processes that are still alive."""
         for pid, process in list(self._known.items()):
             if not _is_alive(process):
                 self._known.pop(pid, None)  # another thread may look, too
@@ -85,7 +85,7 @@ class ProcessTree:
         return list(self._known.values())
 
     def reap(self) -> None:
-        """Let the dead go that nobody waits for; one whose own parent lives still becomes ours later."""
+        """Reap the dead processes that no caller waits for; one whose parent still lives becomes our child later."""
         if not hasattr(os, "waitpid") or sys.platform == "win32":
             return
         for pid in self._dead - self._waited_for:
@@ -101,7 +101,7 @@ class ProcessTree:
             session = os.getsid(process.pid)
             if session in self._sessions:
                 return True
-            # A child that does not lead its session, nor shares ours, was not started by us: its parent has died.
+            # A child that neither leads its session nor shares ours was not started by us: its parent has died.
             if orphan and session not in (os.getsid(0), process.pid):
                 return (start_time(process.pid) or 0.0) >= self._since
         except (OSError, AttributeError):
@@ -112,12 +112,12 @@ class ProcessTree:
             return False
 
     def end(self, wait: Wait = time.sleep, *, orphans: bool = True, hurried: Callable[[], bool] = bool) -> None:
-        """End all of them: SIGTERM, and SIGCONT for those that are stopped; after GRACE seconds SIGKILL.
+        """End all processes: SIGTERM, and SIGCONT for stopped ones; those alive after GRACE seconds get SIGKILL.
 
         Args:
-            wait: spends so many seconds; when it raises, the grace is over.
+            wait: waits for a number of seconds; if it raises, the grace period is over.
             orphans: as in `alive`.
-            hurried: True when the grace is over before its time.
+            hurried: returns True to end the grace period early.
 
         """
         left: list[psutil.Process] | None = None
@@ -130,7 +130,7 @@ class ProcessTree:
             while self.still_alive() and time.monotonic() < deadline and not hurried():
                 wait(_LOOK)
         except OSError:
-            self._kill_groups()  # too many files are open to look who there is
+            self._kill_groups()  # too many files are open to list the processes
             raise
         finally:
             if left != []:
@@ -150,7 +150,7 @@ class ProcessTree:
 
 
 def _ticks() -> float:
-    """Return now as Linux notes the start of processes (proc_pid_stat(5)); elsewhere no orphan becomes ours."""
+    """Return now in the unit of Linux's process start times (proc_pid_stat(5)); elsewhere we adopt no orphans."""
     if sys.platform != "linux":
         return 0.0
     return time.clock_gettime(time.CLOCK_BOOTTIME) * os.sysconf("SC_CLK_TCK") // 1

@@ -1,4 +1,4 @@
-"""One command: what it was asked to do, and what it came to."""
+"""One command: the request and the result."""
 
 import os
 import shlex
@@ -14,13 +14,13 @@ from stagerun.text.secrets import Secret
 
 @dataclass(frozen=True, slots=True)
 class Completed:
-    """What a program came to.
+    """The result of a program.
 
     Attributes:
-        command: as it was shown.
-        returncode: its exit code; that of a signal is negative, as in `subprocess`.
+        command: the command as it was shown.
+        returncode: its exit code, negative for a signal, as in `subprocess`.
         seconds: how long it took.
-        stdout, stderr: what it wrote, if that was captured, else None. With a pseudo-terminal all is in `stdout`.
+        stdout, stderr: its output if it was captured, else None. With a pseudo-terminal all of it is in `stdout`.
 
     """
 
@@ -46,11 +46,11 @@ class Request:
 
     @property
     def shown(self) -> str:
-        """The command as it is announced."""
+        """The command as it is shown."""
         return self.command if isinstance(self.command, str) else shlex.join(map(_shown, self.command))
 
     def argv(self) -> list[str]:
-        """Return the program and its arguments; RecipeError names the part that is none."""
+        """Return the program and its arguments; a RecipeError names the argument that is not valid."""
         if isinstance(self.command, str):
             return ["/bin/sh", "-c", self.command] if os.name == "posix" else [self.command]
         if not isinstance(self.command, list | tuple) or not self.command:
@@ -59,7 +59,7 @@ class Request:
 
 
 def input_of(stdin: object) -> tuple[Any, bytes | None]:
-    """Return what the program reads from, and what has to be written there."""
+    """Return the program's stdin as `Popen` takes it, and the bytes to write to it, or None."""
     match stdin:
         case None:
             return subprocess.DEVNULL, None
@@ -67,7 +67,7 @@ def input_of(stdin: object) -> tuple[Any, bytes | None]:
             try:
                 return subprocess.PIPE, stdin.encode("utf-8", "surrogateescape")
             except UnicodeEncodeError as error:
-                raise RecipeError(f"p.sh: the text for stdin can't be encoded: {error}", "give bytes") from None
+                raise RecipeError(f"p.sh: the text for stdin can't be encoded: {error}", "pass bytes") from None
         case bytes():
             return subprocess.PIPE, stdin
         case Secret():
@@ -80,9 +80,9 @@ def how_it_ended(code: int) -> str:
     if code >= 0:
         return f"ended with exit code {code}"
     try:
-        return f"was ended by {signal.Signals(-code).name}"
+        return f"was killed by {signal.Signals(-code).name}"
     except ValueError:
-        return f"was ended by signal {-code}"
+        return f"was killed by signal {-code}"
 
 
 def _argument(value: object) -> str:

@@ -25,7 +25,7 @@ from stagerun.programs.terminals import open_terminal, with_terminal
 Tell = Callable[[list[str], str], None]  # lines, stream
 
 TAIL: Final = 20
-HOLD: Final = 2.0  # seconds that a program in the background may keep the output open
+HOLD: Final = 2.0  # seconds that a background program may keep the output open
 _CHUNK: Final = 256 * 1024
 _LOOK: Final = 0.5
 _F_SETPIPE_SZ: Final = 1031  # linux/fcntl.h
@@ -33,7 +33,7 @@ _F_SETPIPE_SZ: Final = 1031  # linux/fcntl.h
 
 @dataclass(slots=True)
 class _Pipe:
-    """One stream of a program that is read."""
+    """One output stream of a program."""
 
     name: str
     descriptor: int
@@ -43,14 +43,14 @@ class _Pipe:
     size: int = 0
 
     def read(self) -> list[str] | None:
-        """Return the lines that have come, None at the end of the stream."""
+        """Return the lines that have arrived, or None at the end of the stream."""
         self.size = 0
         try:
             data = os.read(self.descriptor, _CHUNK)
         except BlockingIOError:
             return []
         except OSError as error:
-            if error.errno != errno.EIO:  # how a pseudo-terminal says that nobody writes any more
+            if error.errno != errno.EIO:  # a pseudo-terminal that no process writes to
                 raise
             data = b""
         self.size = len(data)
@@ -129,11 +129,11 @@ class Running:
         return tuple(self._tail)
 
     def communicate(self, deadline: float | None, tree: ProcessTree, warn: Callable[[str], None]) -> None:
-        """Read until the program has ended and nobody holds its output any more, or not for longer than HOLD."""
+        """Read until the program has ended and its output is closed, at most HOLD seconds after its end."""
         ended: float | None = None
         read = 0
         while True:
-            self._interrupts.check()  # in a thread no signal arrives
+            self._interrupts.check()  # signals only reach the main thread
             now, is_open = time.monotonic(), self._is_open()
             if ended is None and self.process.poll() is not None:
                 ended, read = now, self._read
@@ -154,33 +154,33 @@ class Running:
             self.pump(max(0.0, min(bounds)))
 
     def finish(self) -> None:
-        """Tell the lines that were begun and never ended."""
+        """Report the last lines if they have no line end."""
         with self._interrupts:
             for pipe in (self.stdout, self.stderr):
                 if pipe is not None and (lines := pipe.feed(b"", final=True)):
                     self._tell(lines, pipe.name)
 
     def _has_left_something(self, read: int) -> bool:
-        """Return True if there may be more of what the program itself has written; `read` was before its end."""
+        """Return True if the program's own output may not be read to its end; `read` is what was read when it ended."""
         return self._read - read < _CHUNK and bool(self._selector.select(0))
 
     def drain(self) -> None:
-        """Tell what is left of the last words: no more than a pipe holds."""
+        """Report the rest of the output, at most as much as a pipe holds."""
         before = self._read
         while self._is_open() and self._has_left_something(before):
             self.pump(0)
 
     def pump(self, seconds: float) -> None:
-        """Wait so long for output, and tell what has come."""
+        """Wait up to `seconds` for output, and report what has arrived."""
         ready = self._selector.select(seconds)
-        with self._interrupts:  # what was read is told, whatever comes
+        with self._interrupts:  # a signal must not lose what was read
             for key, _ in ready:
                 self._serve(key)
 
     def _serve(self, key: selectors.SelectorKey) -> None:
         pipe = key.data
         if pipe is None:
-            self._selector.unregister(key.fd)  # it has ended; a poll tells how
+            self._selector.unregister(key.fd)  # the program has ended; `poll` returns its exit code
         elif isinstance(pipe, _Pipe):
             lines = pipe.read()
             self._read += pipe.size
@@ -216,7 +216,7 @@ class Running:
         except BlockingIOError:
             return
         except BrokenPipeError:
-            pass  # it does not want to read it all
+            pass  # the program does not read all of it
         self._selector.unregister(self.process.stdin)
         self.process.stdin.close()
 

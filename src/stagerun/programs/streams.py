@@ -1,4 +1,4 @@
-"""The bytes that a program writes, made into lines: no byte is lost, and no line is without bound."""
+"""The bytes that a program writes, split into lines of bounded length."""
 
 import codecs
 from collections.abc import Callable
@@ -6,19 +6,20 @@ from typing import Final
 
 
 LINE_LIMIT: Final = 64 * 1024
-_HELD: Final = 2 * LINE_LIMIT  # of a line that goes on; a secret at its end is cut away with the rest
+# Kept of an unfinished line. A secret split at its end is usually in the part that `cut` drops.
+_HELD: Final = 2 * LINE_LIMIT
 
 Cut = Callable[[str, int], str]
 
 
 class Lines:
-    r"""Makes lines of chunks.
+    r"""Splits chunks into lines.
 
-    Only LF ends a line. Of a line that was drawn over with carriage returns, the last state is kept. Bytes that are no
-    UTF-8 stand as escapes (`\xff`).
+    Only LF ends a line. Of a line that was redrawn with carriage returns, the last state is kept. Bytes that are not
+    UTF-8 become escapes (`\xff`).
 
     Args:
-        cut: returns a line as it is told; it gets the beginning of a very long one, and how much is missing.
+        cut: returns a line as it is shown; it gets the beginning of a very long line, and how much is missing.
 
     """
 
@@ -30,7 +31,7 @@ class Lines:
         self._returned = False
 
     def feed(self, data: bytes, *, final: bool = False) -> list[str]:
-        """Return the lines that `data` ends; with `final` also one that was never ended."""
+        """Return the lines that `data` completes; with `final` also the last one, which has no line end."""
         text = self._decode(data, final)
         *lines, rest = text.split("\n")
         if lines:
@@ -45,7 +46,7 @@ class Lines:
         return lines
 
     def _finished(self, end: str) -> str:
-        """Return the line that was held back, with its `end`."""
+        """Return the line kept so far, completed by `end`."""
         self._keep(end)
         line = self._rest if len(self._rest) <= LINE_LIMIT else self._cut(self._rest, self._dropped)
         self._rest, self._dropped, self._returned = "", 0, False

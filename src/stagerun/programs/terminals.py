@@ -1,4 +1,4 @@
-"""Terminals for programs: our own, lent for a while, and pseudo-terminals."""
+"""Terminals for programs: our own, which a program may use for a while, and pseudo-terminals."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 
 @contextmanager
 def terminal_as_it_was() -> Iterator[None]:
-    """Give the terminal back in the state it had: a program that was ended could not do that."""
+    """Restore the state of the terminal after the block: a program that was killed could not do that."""
     import termios
 
     before = termios.tcgetattr(0)
@@ -29,7 +29,7 @@ def open_terminal() -> tuple[int, int]:
 
 
 def with_terminal(prepare: Callable[[], None] | None, descriptor: int) -> Callable[[], None]:
-    """Return what a new process calls to have the pseudo-terminal as its own."""
+    """Return what a new process calls to make the pseudo-terminal its controlling terminal."""
     import fcntl
     import termios
 
