@@ -1,4 +1,4 @@
-"""The interface of whatever observes a run. A sink only listens: it changes nothing, and the run does not need it."""
+"""The interface of everything that observes a run. A sink only listens: it changes nothing, and no run needs it."""
 
 from stagerun import events
 from stagerun.view import RunView

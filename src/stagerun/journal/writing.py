@@ -169,7 +169,7 @@ class Journal:
         self.commit(write)
 
     def delete(self, runs: Sequence[int]) -> None:
-        """Delete runs and everything recorded of them, a few at a time: no other process must wait for long."""
+        """Delete runs and everything recorded about them, a few at a time: no other process must wait for long."""
         for start in range(0, len(runs), _DELETED_AT_A_TIME):
             some = [(run,) for run in runs[start : start + _DELETED_AT_A_TIME]]
 

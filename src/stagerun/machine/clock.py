@@ -1,4 +1,4 @@
-"""The source of time: one value, in which tests pass a clock of their own."""
+"""The source of time: one value, which tests replace with a clock of their own."""
 
 import time
 from collections.abc import Callable

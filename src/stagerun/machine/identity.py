@@ -44,7 +44,7 @@ class Process(Struct, frozen=True, kw_only=True):
     started: float
 
     def is_gone(self) -> bool | None:
-        """Return True if this process has ended, or None if that can't be known from here."""
+        """Return True if this process has ended, False if it runs, None if that can't be known from here."""
         host, boot_id, pid_namespace = _machine()
         if self.boot_id != boot_id or (not boot_id and self.host != host):
             # The same host was rebooted, or this is another host.

@@ -107,7 +107,7 @@ class Interrupts:
     def close(self, exit_code: int) -> None:
         """Note that the run is over, with this exit code: signals no longer change it. Only the first call counts.
 
-        The third signal after that ends a process that still hangs, at once.
+        The third signal after this call ends the process at once.
         """
         if self._exit_code is None:
             self._exit_code, self._owed, self._count = exit_code, False, 0

@@ -16,7 +16,7 @@ _Event = TypeVar("_Event", bound=events.Event)
 
 
 class Masker:
-    """Replaces the secrets that it has learned by `***`.
+    """Replaces the secrets that it has learned with `***`.
 
     A secret is found verbatim, line by line, in base64 (at any offset, in both alphabets), URL-encoded, and as JSON and
     Python quote it, once or twice. A secret shorter than SHORTEST is ignored.
