@@ -250,11 +250,11 @@ class Interrupts:
 class _Limit:
     """A time limit, as a context manager.
 
-    A class, because a generator would set `__traceback__` on what passes through it, which some errors refuse.
+    A class, because a generator would set `__traceback__` on exceptions that pass through it, which some refuse.
 
     Attributes:
         moment: when it runs out, by the monotonic clock.
-        told: what is said then.
+        told: the message of the exception that is raised then.
 
     """
 

@@ -161,7 +161,7 @@ class Running:
                     self._tell(lines, pipe.name)
 
     def _has_left_something(self, read: int) -> bool:
-        """Return True if the program's own output may not be read to its end; `read` is what was read when it ended."""
+        """Return True if some of the program's own output may be unread; `read` is what was read when it ended."""
         return self._read - read < _CHUNK and bool(self._selector.select(0))
 
     def drain(self) -> None:
