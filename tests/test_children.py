@@ -1,4 +1,4 @@
-"""Programs that a recipe runs with p.sh: what they get, what is told of them, and what comes back."""
+"""Programs that a recipe runs with p.sh: their input, what is shown of them, and their results."""
 
 import ctypes
 import json
@@ -626,7 +626,7 @@ def test_of_a_line_of_ten_megabytes_it_is_told_how_much_is_missing(bench: Bench)
 
 
 class Gate(Sink):
-    """Makes a file as soon as a line is told."""
+    """Makes a file as soon as a line is shown."""
 
     def __init__(self, line: str, file: Path) -> None:
         self._line, self._file = line, file
@@ -636,7 +636,7 @@ class Gate(Sink):
             self._file.touch()
 
 
-# Ends by itself, should its first line never be told.
+# Ends by itself if its first line is never shown.
 WAITS_FOR_THE_GATE = """
 import sys, time
 from pathlib import Path

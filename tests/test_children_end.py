@@ -1,4 +1,4 @@
-"""How programs of a run end: with it if it does not succeed, however they hide, and nobody else with them."""
+"""How programs of a run end: with a run that does not succeed, however they hide, and no other process with them."""
 
 import json
 import os
@@ -199,7 +199,7 @@ def interrupt():
     os.kill(os.getpid(), signal.SIGTERM)
 
 def when(function, act, calls=1):
-    # A moment that nobody can hit from outside: that call of a function that looks after processes.
+    # A moment that can't be hit from outside: that call of a function that looks after processes.
     from stagerun.programs.process_tree import ProcessTree
     looked_for = getattr(ProcessTree, function).__code__
     def look(frame, event, argument):
@@ -431,7 +431,7 @@ def test_when_stagerun_is_killed_the_program_that_it_runs_gets_sigterm(project: 
         until((project.root / "told").exists)
 
 
-# --- who is left alone
+# --- which processes are left alone
 
 
 def test_a_run_that_succeeds_leaves_what_it_started_alone(project: Project) -> None:

@@ -238,8 +238,8 @@ class Lose(LiveOperation):
 """
 
 
-# SQLite does not notice: it goes on writing into the file that has no name any more. Whoever is the last to close the
-# journal still copies that into the database, but a process that is killed takes it along.
+# SQLite does not notice: it keeps writing to the deleted file. The last process to close the journal still copies that
+# file into the database, but if that process is killed, its content is lost.
 def test_a_run_whose_write_ahead_log_is_deleted_ends_with_everything_recorded_or_with_exit_code_3(
     project: Project,
 ) -> None:

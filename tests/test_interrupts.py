@@ -358,7 +358,7 @@ timer.join()
 
 
 class At(Seen):
-    """A display that is hit by a signal when it is told of a certain event."""
+    """A display that a signal interrupts at a certain event."""
 
     def __init__(self, kind: type[events.Event]) -> None:
         super().__init__()

@@ -26,7 +26,7 @@ PLAN: Final = events.RunCreated(target="demo:Op", recipe="demo", operation="Op",
 
 @dataclass
 class SecondReader(Sink):
-    """A sink that looks into the journal through a connection of its own whenever it is told something."""
+    """A sink that reads the journal through a connection of its own at each event."""
 
     path: Path
     told: list[tuple[events.Entry, RunView]] = field(default_factory=list)

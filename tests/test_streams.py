@@ -26,7 +26,7 @@ cuts = st.lists(st.integers(0, 60), max_size=20)
 
 
 def model(data: bytes) -> list[str]:
-    """Decode the whole, split it at LF, and keep of each line what stands behind its last carriage return."""
+    """Decode the whole, split it at LF, and keep of each line what follows its last carriage return."""
     *lines, rest = data.decode("utf-8", "backslashreplace").split("\n")
     return [line.rstrip("\r").rpartition("\r")[2] for line in (*lines, *filter(None, [rest]))]
 
