@@ -1,4 +1,4 @@
-"""`python -m benchmarks [NAME...] [--rounds N]`: measure all workloads or some, and write what was measured."""
+"""`python -m benchmarks [NAME...] [--rounds N]`: measure all workloads or some, and write the results."""
 
 import argparse
 import shutil
@@ -18,17 +18,17 @@ NAMES = ("startup", "stages", "loops", "logs", "children", "chains", "writers", 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"which workloads: {', '.join(NAMES)}; all if none")
-    parser.add_argument("--rounds", type=int, help="how often each contender has its turn, instead of what suits it")
+    parser.add_argument("--rounds", type=int, help="rounds for each contender, instead of what its workload sets")
     arguments = parser.parse_args()
     if unknown := set(arguments.names) - set(NAMES):
         parser.error(f"no such workloads: {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
-    # In the checkout, because the temporary directory may lie in memory, where a commit costs nothing.
+    # In the checkout, because the temporary directory may be in memory, where a commit costs nothing.
     folder = Path("build/benchmarks").absolute()
     for name in arguments.names or NAMES:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         section = run(name, folder, arguments.rounds)
-        # At once, so that what was measured is kept if a later one fails.
+        # At once, so the results are kept if a later module fails.
         report.merge(section)
         print(report.tables(section), flush=True)
     shutil.rmtree(folder, ignore_errors=True)

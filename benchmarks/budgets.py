@@ -1,4 +1,4 @@
-"""What stagerun may cost, and which measured rows say what it does cost."""
+"""The budgets: what stagerun may cost, and which measured rows show what it costs."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from benchmarks.harness import Row
 
 @dataclass(frozen=True)
 class Reading:
-    """What a budget looks like once it is measured, in words, and whether it is met."""
+    """A budget with its measurement, in words, and whether it is met."""
 
     measured: str
     floor: str
@@ -36,7 +36,7 @@ class Rows:
         return self.of(workload, contender)[-1]
 
     def slope(self, workload: str, contender: str, sizes: tuple[int, int] | None = None) -> float:
-        """Return the seconds for one more unit, from the smallest to the largest size, or between two: no start-up."""
+        """Return the seconds for one more unit, from the smallest size to the largest or between `sizes`."""
         rows = [row for row in self.of(workload, contender) if sizes is None or row.size in sizes]
         if len(rows) < 2:
             raise LookupError(contender)
@@ -52,7 +52,7 @@ class Budget(Protocol):
     """One budget.
 
     Attributes:
-        what: what it is about.
+        what: what is limited.
         limit: the budget, in words.
 
     """
@@ -64,7 +64,7 @@ class Budget(Protocol):
     def limit(self) -> str: ...
 
     def read(self, rows: Rows) -> Reading:
-        """Return what was measured; LookupError if it was not."""
+        """Return the measurement; LookupError if there is none."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ class PerUnit:
 
 @dataclass(frozen=True)
 class Rate:
-    """So many units a second, apart from the start-up."""
+    """At least `least` units a second, without the start-up."""
 
     what: str
     workload: str
@@ -187,10 +187,10 @@ class Within:
 
 @dataclass(frozen=True)
 class Paced:
-    """In the same time a display takes little more processor time for many lines than for few, beyond that of `base`.
+    """In the same time a display takes little more processor time for many lines than for few, over that of `base`.
 
     Attributes:
-        most: seconds for each line more: to write it, because what is drawn beside it must not depend on the lines.
+        most: seconds for each further line: to write it, because drawing must not depend on the number of lines.
 
     """
 
@@ -216,7 +216,7 @@ class Paced:
 
 @dataclass(frozen=True)
 class Flat:
-    """The peak of the memory grows by at most so many MB from the smallest size to the largest."""
+    """Peak memory grows by at most `most` MB from the smallest size to the largest."""
 
     what: str
     workload: str
@@ -246,14 +246,14 @@ STAGE_OF_MANY = "one stage of 1,000 that are declared"
 PLAIN_LINE = "`p.log`, a line, plain"
 # Why a budget is not met, for when it is not.
 REASONS: Mapping[str, str] = {
-    STAGE: "a stage commits three rows, each in a table of its own (the event, the run, the stage), where the floor "
-    "commits one, and some 0.1 ms of other work lie between two commits. After so much rest a disk takes longer, too. "
-    "What SQLite alone takes for that is below: *the same of three rows, 0.1 ms apart*.",
-    STAGE_OF_MANY: "besides, the row of the run holds the state of every stage (`stage_states`), and each commit "
-    "writes it anew.",
-    PLAIN_LINE: "a line is out when `p.log` returns, so that neither a crash of the process nor the output of a "
-    "program can come before it. That takes two system calls (is there room? write) and wakes the reader for each "
-    "line, as `logging` does. The rest is Python.",
+    STAGE: "a stage commits three rows, each in a table of its own (the event, the run, the stage), while the floor "
+    "commits one, and about 0.1 ms of other work separates two commits. After such a pause the disk is slower, too. "
+    "The cost of that in SQLite alone is below: *the same of three rows, 0.1 ms apart*.",
+    STAGE_OF_MANY: "in addition, the row of the run holds the state of every stage (`stage_states`), and each commit "
+    "rewrites it.",
+    PLAIN_LINE: "a line is written when `p.log` returns, so neither a crash of the process nor the output of a "
+    "program can come before it. That takes two system calls (poll, write) and wakes the reader for each line, as "
+    "`logging` does. The rest is Python.",
 }
 BUDGETS: Sequence[Budget] = (
     Times("`stagerun --version`", "version", "stagerun --version", "python -c pass", 1.5),

@@ -2,7 +2,7 @@
 
 # As `stagerun.journal.sqlite.schema` opens it: the same table, write-ahead log and durability. A row is as long as that
 # of a stage event.
-# Arguments: the file, how many units, commits for each, tables with a row in each commit, seconds of work before it.
+# Arguments: file, number of units, commits per unit, tables that get a row in each commit, seconds of work before it.
 COMMITS = """
 import os, sqlite3, sys, time
 

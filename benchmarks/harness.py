@@ -1,6 +1,6 @@
 """Measuring whole processes side by side: contenders take turns, round after round, and are compared round by round.
 
-A slow moment of the machine so hits all of a round alike; what counts is the ratio to the workload's floor.
+So a slow moment of the machine affects a whole round alike. What counts is the ratio to the workload's floor.
 """
 
 import os
@@ -23,13 +23,13 @@ class Contender:
 
     Attributes:
         name: as the report shows it.
-        command: what is started; its output is read and thrown away.
+        command: what is started; its output is read and discarded.
         size: how many units of the workload it does.
-        folder: where it is started.
-        environ: what is added to the environment.
+        folder: its working folder.
+        environ: variables that are added to the environment.
         terminal: True to give it a pseudo-terminal of 80 columns and 24 lines as standard output and error.
-        prepare: called before each start, outside of the measured time.
-        at_most: rounds that it takes part in, for a contender that takes long.
+        prepare: called before each start, outside the measured time.
+        at_most: the most rounds that it takes part in, for a slow contender.
 
     """
 
@@ -52,7 +52,7 @@ class Workload:
         unit: what a size counts ("process", "line", "item").
         contenders: those that take turns.
         floor: the name of the contender that the others are compared with, at the same size.
-        rounds: how often each has its turn.
+        rounds: how often each contender runs.
 
     """
 
@@ -68,9 +68,9 @@ class Sample:
     """One measured process, with the children it waited for.
 
     Attributes:
-        wall: seconds that passed.
+        wall: elapsed seconds.
         cpu: seconds of processor time.
-        peak: peak of the memory of the largest of them, in MB; below that of `starter` it can't be seen.
+        peak: peak memory of the largest of them, in MB; values below that of `starter` can't be measured.
 
     """
 
@@ -81,7 +81,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Row:
-    """What the samples of one contender at one size say: medians, and the lowest and highest time.
+    """The samples of one contender at one size: medians, and the lowest and highest time.
 
     Attributes:
         ratio, ratio_low, ratio_high: time divided by the floor's of the same round.
@@ -104,12 +104,12 @@ class Row:
 
 
 def measure(workload: Workload, *, rounds: int | None = None) -> list[Row]:
-    """Let the contenders take turns, after one small start each that is not counted; return a row for each."""
+    """Let the contenders take turns, after one small uncounted start each; return a row for each."""
     samples: dict[int, list[Sample]] = {position: [] for position, _ in enumerate(workload.contenders)}
     for contender in {each.name: each for each in sorted(workload.contenders, key=lambda each: -each.size)}.values():
         run(contender)
     for number in range(rounds or workload.rounds):
-        # There and back, so that nobody always comes after the same one.
+        # There and back, so that no contender always follows the same one.
         for position in sorted(samples, reverse=number % 2 == 1):
             contender = workload.contenders[position]
             if number < min(contender.at_most, rounds or workload.rounds):
@@ -118,7 +118,7 @@ def measure(workload: Workload, *, rounds: int | None = None) -> list[Row]:
 
 
 def run(contender: Contender) -> Sample:
-    """Start it, read what it writes, and wait for its end; SystemExit with its last words if it fails."""
+    """Start it, read its output, and wait for its end; SystemExit with its last output if it fails."""
     contender.prepare()
     reader, writer = pty.openpty() if contender.terminal else os.pipe()
     if contender.terminal:
@@ -155,7 +155,7 @@ def _read(descriptor: int) -> bytes:
     try:
         return os.read(descriptor, 1 << 16)
     except OSError:
-        return b""  # the other side of a pseudo-terminal is closed
+        return b""  # the other side of the pseudo-terminal is closed
 
 
 def _row(workload: Workload, position: int, samples: Mapping[int, Sequence[Sample]]) -> Row:

@@ -30,7 +30,7 @@ from stagerun.view import RunView, fold
 
 
 SIZES = (1, 1_000, 10_000, 100_000, 1_000_000)
-LINEAR_SIZE = 100_000  # what reads the whole file measures the disk, where it does not fit into memory
+LINEAR_SIZE = 100_000  # reading a whole file that does not fit into memory would measure the disk
 RECIPE = """
 from stagerun import LiveOperation, Progress
 
@@ -50,7 +50,7 @@ PACE = 30.0  # seconds between two runs
 FOREVER = 1e11
 AT_A_TIME = 1_000
 
-# How often each is drawn. One class name stands in two recipes; Steady never fails.
+# How often each is drawn. Two recipes have a class Import; Steady never fails.
 TARGETS = {"orders:Import": 40, "stock:Import": 10, "site:Publish": 15, "data:Clean": 10, "data:Steady": 20, THREE: 5}
 OWNERS = {"deploy": 70, "alice": 15, "bob": 14, "carol": 1}
 ENDS = {
@@ -66,7 +66,7 @@ _T = TypeVar("_T", str, RunState)
 
 
 def workloads(folder: Path, *, sizes: Sequence[int] = SIZES) -> list[Workload]:
-    """Return a workload for each command, with a contender for each size of journal; `folder` gets the project."""
+    """Return a workload for each command, with a contender for each size of journal; `folder` holds the project."""
     project = folder / "journal"
     (project / "recipes").mkdir(parents=True, exist_ok=True)
     (project / "recipes" / "three.py").write_text(RECIPE)
@@ -96,7 +96,7 @@ def _of_middle(*arguments: str) -> _Command:
     return lambda size: [*arguments, str(_middle(size))]
 
 
-# The journal must not be felt in any of these.
+# None of these may take longer in a long journal.
 READING: Mapping[str, _Command] = {
     "status": _always("status"),
     "status ID": _of_middle("status"),
@@ -134,7 +134,7 @@ READING: Mapping[str, _Command] = {
     "run --dry-run": _always("run", THREE, "--dry-run"),
 }
 WRITING: Mapping[str, _Command] = {"run": _always("run", THREE, "--progress", "plain")}
-# These look at every run, or at the whole file.
+# These read every run, or the whole file.
 LINEAR: Mapping[str, _Command] = {"doctor (linear)": _always("doctor")}
 LINEAR_WRITING: Mapping[str, _Command] = {"prune, dry (linear)": _always("prune", "--keep", "100")}
 
@@ -156,7 +156,7 @@ def _named(size: int) -> str:
 
 
 def _kept(size: int) -> Path:
-    """Return a journal of so many runs; it is made now unless it was before, from the same sources."""
+    """Return a journal of `size` runs; one that the same sources have made before is used again."""
     sources = [inspect.getsource(module) for module in (events, rows, schema, states, writing)]
     sources += [inspect.getsource(each) for each in (make, _special, _Recorder)]
     sources += [repr(each) for each in (NEWEST, PACE, TARGETS, OWNERS, ENDS)]
@@ -183,7 +183,7 @@ def _copy(path: Path) -> Path:
 
 
 def _shortening(path: Path, size: int) -> Callable[[], None]:
-    """Return what makes the journal as long as it was before a run was added."""
+    """Return a function that makes the journal as long as it was before a run was added."""
 
     def shorten() -> None:
         with closing(schema.open_for_writing(path, durable=False)) as connection:
@@ -197,7 +197,7 @@ def _shortening(path: Path, size: int) -> Callable[[], None]:
 
 
 def make(path: Path, size: int) -> None:
-    """Make a journal of so many runs of about 20 events each; the newest one and the one in the middle are alike."""
+    """Make a journal of `size` runs of about 20 events each; the newest and the middle one are alike."""
     with closing(schema.open_for_writing(path, durable=False)) as connection:
         journal = Journal(SqliteStore(connection, path))
         recorder = _Recorder(journal, size)
@@ -210,7 +210,7 @@ def make(path: Path, size: int) -> None:
 
 
 def _special(size: int) -> dict[int, str]:
-    """Return run -> what is special about it: those that each journal needs, or that are looked for in it."""
+    """Return run -> what is special about it: runs that each journal needs, or that a command searches for."""
     special = {_middle(size): "plain", size: "plain"}
     if size > 1:
         special |= {5: "once", 7: "old"}
@@ -224,7 +224,7 @@ class _Recorder:
     """Records run after run.
 
     Attributes:
-        going_on: the runs that are going on.
+        going_on: the runs that are still active.
 
     """
 
@@ -272,7 +272,7 @@ class _Recorder:
             params={"day": f"2025-{run % 12 + 1:02}-{run % 28 + 1:02}", "limit": run % 1000},
             source=f"/home/deploy/shop/recipes/{recipe}.py",
             source_hash=hashlib.sha256(recipe.encode()).hexdigest(),
-            # Another host's runs are known by their signs of life; those of an earlier boot of this one are dead.
+            # Runs of another host are alive by their signs of life; those of an earlier boot of this host are dead.
             host="elsewhere" if kind in ("going on", "pending") else self._host,
             boot_id="an earlier boot",
             pid_namespace="pid:[4026531836]",
@@ -291,7 +291,7 @@ class _Recorder:
         return RunState.SUCCEEDED if kind or target == "data:Steady" else self._draw(ENDS)
 
     def _happened(self, end: RunState, *, chained_to: int | None) -> Iterator[events.Event]:
-        """Yield what happens in a run behind its creation."""
+        """Yield the events of a run after its creation."""
         succeeds = end is RunState.SUCCEEDED
         stops_in = None if succeeds else self._dice.randrange(len(STAGES))
         yield events.RunStarted()

@@ -36,7 +36,7 @@ class Rate(LiveOperation):
                 if wait > 0:
                     time.sleep(wait)
                 p.log(f"a line of some usual length, number {{number}}")
-            # No line may be left to write, and every display has had the same time to draw.
+            # Every display gets the same time to draw, and has no line left to write.
             time.sleep(max(0, begun + {SECONDS} - time.monotonic()))
 """
 PRINT = """

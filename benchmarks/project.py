@@ -1,4 +1,4 @@
-"""A folder with a recipe and a journal, and contenders that run in it."""
+"""A folder with a recipe and a journal, and the contenders that run in it."""
 
 import shutil
 import subprocess
@@ -12,7 +12,7 @@ from benchmarks.harness import Contender
 
 PYTHON = sys.executable
 BIN = Path(PYTHON).parent
-OWN = BIN.parent / "own" / "bin"  # where stagerun stands alone, as a user installs it
+OWN = BIN.parent / "own" / "bin"  # stagerun and its dependencies alone, as a user installs it
 STAGERUN = str(OWN / "stagerun")
 FIRST = """
 from stagerun import LiveOperation
@@ -39,7 +39,7 @@ class Project:
         self.refresh()
 
     def refresh(self) -> None:
-        """Lay the journal anew, so that no contender pays for the rows of the one before."""
+        """Replace the journal, so that no contender pays for the rows of the one before."""
         for file in [*self.journal.parent.glob("journal.db*"), *self.folder.glob("bare.db*")]:
             file.unlink()
         shutil.copy(self._template, self.journal)
@@ -53,7 +53,7 @@ class Project:
         environ: Mapping[str, str] | None = None,
         at_most: int = 1000,
     ) -> Contender:
-        """Return a contender that runs the recipe with `arguments`, the operation first, in one of the displays."""
+        """Return a contender that runs the recipe with `arguments`, the operation first, in the display `progress`."""
         return Contender(
             name,
             [STAGERUN, "run", f"it:{arguments[0]}", "--progress", progress, *map(str, arguments[1:])],
@@ -75,6 +75,6 @@ class Project:
     def commits(
         self, name: str, *, size: int, commits: int, tables: int = 1, pause: float = 0.0, at_most: int = 1000
     ) -> Contender:
-        """Return a contender that commits so often for each unit, with SQLite alone; see `floors`."""
+        """Return a contender that makes `commits` commits for each unit, with SQLite alone; see `floors`."""
         command = [PYTHON, "-c", COMMITS, "bare.db", *map(str, (size, commits, tables, pause))]
         return Contender(name, command, size=size, folder=self.folder, prepare=self.refresh, at_most=at_most)

@@ -1,4 +1,4 @@
-"""From rows to what people read: Markdown tables, JSON, the table of budgets, and the picture of how it scales."""
+"""The report: Markdown tables, JSON, the table of budgets, and the picture of time against size."""
 
 import json
 import os
@@ -25,7 +25,7 @@ PACKAGES = (
     *("stagerun", "click", "msgspec", "rich", "sqlite-utils"),
     *("invoke", "doit", "nox", "dbos", "metaflow", "prefect", "rust-just", "go-task-bin", "tqdm"),
 )
-# What the picture shows: the name there, the workload, the contender, a colour for light and dark backgrounds.
+# The curves of the picture: label, workload, contender, a colour for light and dark backgrounds.
 CURVES = (
     ("stages", "stages", "three stages, again and again", "#d1495b"),
     ("chain links", "chain links", "stagerun", "#e08a1e"),
@@ -37,16 +37,16 @@ CURVES = (
 SIZES = ("10", "100", "1,000", "10,000", "100,000", "1 million", "10 million")
 GREY = "#808080"
 PREFACE = """
-`make bench` measures this, as whole processes that take turns, round after round. Times are medians. "× floor" is the
-median of the ratios inside each round, with the lowest and the highest in brackets: it says more than the times, which
-are of this machine. "one ..." is the slope from the smallest size to the largest, so without the start-up; "at the end"
-the slope between the two largest. Memory is the peak of the largest process; below some 8 MB it can't be seen.
+`make bench` measures this: whole processes that take turns, round after round. Times are medians. "× floor" is the
+median of the ratios inside each round, with the lowest and the highest in brackets; it is more reliable than the times,
+which depend on this machine. "one ..." is the slope from the smallest size to the largest, without the start-up; "at
+the end" is the slope between the two largest. Memory is the peak of the largest process; below 8 MB it is not visible.
 """.strip()
 
 
 @dataclass(frozen=True)
 class Section:
-    """What was measured of one module.
+    """The results of one module.
 
     Attributes:
         name: the module.
@@ -54,7 +54,7 @@ class Section:
         rows: one for each contender and size.
         commands: workload -> contender -> the command of its largest size.
         seconds: how long it took to measure.
-        machine: what it was measured on, and when.
+        machine: where and when it was measured.
 
     """
 
@@ -67,7 +67,7 @@ class Section:
 
 
 def merge(section: Section) -> None:
-    """Put a section into the JSON file, in the place of the one before."""
+    """Put a section into the JSON file, replacing the earlier one of that name."""
     data = _data()
     data[section.name] = asdict(section)
     sections = [f"{json.dumps(name)}: {_lines(each)}" for name, each in data.items()]
@@ -93,7 +93,7 @@ def write(names: Sequence[str]) -> str:
 
 
 def machine(folder: Path) -> dict[str, str]:
-    """Return what is measured on: the machine, the versions, the time."""
+    """Return where it is measured: the machine, the versions, the time."""
     try:
         about = Path("/proc/cpuinfo").read_text()
         model = next(line.partition(":")[2].strip() for line in about.splitlines() if line.startswith("model name"))
@@ -114,7 +114,7 @@ def machine(folder: Path) -> dict[str, str]:
 
 
 def commands(workloads: Sequence[Workload], folder: Path) -> dict[str, dict[str, str]]:
-    """Return what is started, without the places of this machine; Python source is left out."""
+    """Return the commands, without the paths of this machine; Python source is left out."""
     places = {
         PYTHON: "python",
         f"{OWN}/": "",
@@ -223,7 +223,7 @@ def _preface(machines: Sequence[Mapping[str, str]]) -> str:
 
 
 def _commands(section: Section) -> str:
-    """What was started; where all workloads have the same contenders, one of each tells enough."""
+    """Return the commands; if all workloads have the same contenders, one command for each."""
     alike = len(section.commands) > 3 and len({tuple(told) for told in section.commands.values()}) == 1
     lines = []
     for workload, told in section.commands.items():
@@ -275,7 +275,7 @@ def _draw(rows: Rows) -> None:
         axes.set(xscale="log", yscale="log")
         last, lowest = 0, 0.0
         for size, wall, label, colour in sorted(ends):
-            # Two curves that end side by side would have their names on top of each other.
+            # The labels of two curves that end side by side would overlap.
             lowest = max(wall, lowest * 1.5) if size == last else wall
             axes.annotate(label, (size, lowest), (6, 0), textcoords="offset points", color=colour, va="center")
             last = size
@@ -293,7 +293,7 @@ def _draw(rows: Rows) -> None:
 
 
 def _lines(section: Mapping[str, Any]) -> str:
-    """Return a section as JSON, with a line for each row, so that a difference can be read."""
+    """Return a section as JSON, with a line for each row, so that diffs are readable."""
     rows = ",\n".join(json.dumps(row) for row in section["rows"])
     rest = json.dumps({name: value for name, value in section.items() if name != "rows"}, ensure_ascii=False)
     return f'{{"rows": [\n{rows}],\n{rest[1:]}'

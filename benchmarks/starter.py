@@ -1,7 +1,6 @@
-"""Started as `python -I -S starter.py DESCRIPTOR COMMAND...`: runs the command, writes what it took to the descriptor.
+"""Started as `python -I -S starter.py DESCRIPTOR COMMAND...`: runs the command, and writes its cost to the descriptor.
 
-Linux starts the peak of a new process at what the one that starts it has in memory, so this one imports next to
-nothing.
+On Linux the peak memory of a new process starts at that of its parent, so this one imports next to nothing.
 """
 
 import os

@@ -1,7 +1,7 @@
 """What a command costs before it does anything, and what three trivial steps cost, against peers that run three.
 
-Each peer is used as its documentation says, with what makes it faster: no virtual environments, no servers that stay,
-no telemetry, no checks for updates, compiled sources.
+Each peer is used as its documentation says, with the settings that make it faster: no virtual environments, no servers
+that keep running, no telemetry, no checks for updates, compiled sources.
 """
 
 from pathlib import Path

@@ -22,7 +22,7 @@ class Small(LiveOperation):
             with p.stage(name):
                 pass
 """
-# Starts so many at once and waits; the first that fails is its own exit code.
+# Starts `count` processes at once and waits; the exit code is the highest of theirs.
 AT_ONCE = """
 import subprocess, sys
 
