@@ -583,7 +583,7 @@ class Store(LiveOperation):
         with p.stage("Load"):
             {body}
 """
-VALUE_REFUSED = "checkpoint 'login' holds a secret, and the journal must not"
+VALUE_REFUSED = "checkpoint 'login' contains a secret, which the journal must not store"
 
 
 @pytest.mark.parametrize(
@@ -595,12 +595,15 @@ VALUE_REFUSED = "checkpoint 'login' holds a secret, and the journal must not"
         ('p.checkpoint("login", lambda: base64.b64encode(f"user:{secret}".encode()).decode())', VALUE_REFUSED),
         ('p.checkpoint("login", lambda: (secret, 1), type=tuple[str, int])', VALUE_REFUSED),
         ('p.checkpoint("login", lambda: secret.encode(), type=bytes)', VALUE_REFUSED),
-        ("p.checkpoint(secret, lambda: 1)", "the key of p.checkpoint holds a secret, and the journal must not"),
+        (
+            "p.checkpoint(secret, lambda: 1)",
+            "the key of p.checkpoint contains a secret, which the journal must not store",
+        ),
         (
             'p.checkpoint(f"login {secret}", lambda: 1)',
-            "the key of p.checkpoint holds a secret, and the journal must not",
+            "the key of p.checkpoint contains a secret, which the journal must not store",
         ),
-        ("list(p.track([1, 2], key=secret))", "the key of p.track holds a secret, and the journal must not"),
+        ("list(p.track([1, 2], key=secret))", "the key of p.track contains a secret, which the journal must not store"),
     ],
 )
 def test_a_checkpoint_that_holds_a_secret_is_refused_and_nothing_is_stored(
