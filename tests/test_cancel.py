@@ -298,7 +298,7 @@ class CleanUp(LiveOperation):
         read_until(run, "ready")
         run.send_signal(signal.SIGINT)
         read_until(
-            run, "stopping for SIGINT: the clean-up goes on in cleanup.py, line 11; a second Ctrl-C cuts it short"
+            run, "stopping for SIGINT: clean-up is still running in cleanup.py, line 11; a second Ctrl-C cuts it short"
         )
         run.send_signal(signal.SIGINT)
         ended = finish(run)

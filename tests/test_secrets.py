@@ -499,7 +499,7 @@ def test_a_secret_of_several_lines_that_is_logged_as_one_text_is_one_line(projec
 
     done = project.stagerun("run", "demo:Say", environ={"STAGERUN_TOKEN": "first line\nx9\nlast line"})
 
-    warning = "secret 'token' has a line of fewer than 4 characters: it is masked nowhere"
+    warning = "secret 'token' has a line of fewer than 4 characters: it is not masked"
     assert (done.code, logged(project, 1)) == (0, [warning, "<***>"])
 
 
@@ -511,7 +511,7 @@ def test_short_lines_of_a_secret_are_masked_or_warned_of(project: Project) -> No
 
     done = project.stagerun("run", "demo:Say", environ={"STAGERUN_TOKEN": "q7\nx9z\nk4\nw8y"})
 
-    assert "x9z" not in done.out or "is masked nowhere" in done.out
+    assert "x9z" not in done.out or "it is not masked" in done.out
 
 
 def test_a_secret_that_is_too_short_is_warned_of_once_and_not_masked(project: Project) -> None:
@@ -533,7 +533,7 @@ class Say(LiveOperation):
 
     done = project.stagerun("run", "demo:Say", environ={"STAGERUN_TOKEN": "abc", "STAGERUN_OTHER": "long-enough"})
 
-    text = "secret 'token' has fewer than 4 characters: it is masked nowhere"
+    text = "secret 'token' has fewer than 4 characters: it is not masked"
     assert (done.code, done.err, done.out.count(text)) == (0, "", 1)
     assert logged(project, 1) == [text, "abc in abcabc", "abc ***"]
     assert done.out.splitlines()[1] == f"warning: {text}"
