@@ -298,7 +298,7 @@ class Before(LiveOperation):
 
 
 def _held_by(holder: Command) -> str:
-    return f"solo:Solo is exclusive, and run 1 is going on (process {holder.pid} on {os.uname().nodename})"
+    return f"solo:Solo is exclusive, and run 1 is still running (process {holder.pid} on {os.uname().nodename})"
 
 
 def test_a_second_run_of_an_exclusive_operation_is_refused_and_the_holder_named(project: Project) -> None:

@@ -864,7 +864,7 @@ def test_a_resume_without_the_secret_says_how_to_give_it(failed: Project) -> Non
 
     assert (done.code, done.out, _states(failed)) == (2, "", UNTOUCHED)
     assert done.err == (
-        "stagerun: the secret 'token' is missing: it is never written down\n"
+        "stagerun: the secret 'token' is missing: it is never stored\n"
         "  set STAGERUN_TOKEN, or give --set-file token=PATH\n"
     )
 
@@ -925,7 +925,7 @@ def test_a_parameter_that_held_the_secret_has_to_be_given_again(project: Project
 
     without = project.stagerun("resume", environ={"STAGERUN_TOKEN": SECRET})
     assert (without.code, without.out, _states(project)) == (2, "", UNTOUCHED)
-    assert without.err.splitlines()[0] == "stagerun: the parameter 'label' held a secret and was not written down"
+    assert without.err.splitlines()[0] == "stagerun: the parameter 'label' held a secret and was not stored"
     assert found(SECRET, _told(without)) == []
 
     (project.root / "label.txt").write_text(f"of {SECRET}\n")

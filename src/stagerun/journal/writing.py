@@ -211,7 +211,7 @@ class Journal:
         for row in self._store.rows(_RUNNING, (plan.operation, plan.target, plan.source)):
             run = row["id"]
             raise HeldError(
-                f"{plan.target} is exclusive, and run {run} is going on (process {row['pid']} on {row['host']})",
+                f"{plan.target} is exclusive, and run {run} is still running (process {row['pid']} on {row['host']})",
                 f"wait for it: stagerun wait {run}",
             )
 
