@@ -1,4 +1,4 @@
-# Three commands do all the set-up and the work: `make demo`, `make test` and `make bench`.
+# Three commands do the set-up and the work: `make demo`, `make test` and `make bench`.
 PYTHON ?= python3
 BIN := .venv/bin
 BENCH := .venv-bench/bin
@@ -41,8 +41,8 @@ bench: .venv-bench/made
 	$(BIN)/python -m pip install --quiet --editable . --group dev
 	touch $@ .venv/demo
 
-# An environment of its own, compiled: the peers' packages are none that a test may find. In it one more, with stagerun
-# alone: what others install makes its start slower.
+# A separate, compiled environment: tests must not find the peers' packages. It holds a second one with stagerun alone,
+# because other packages slow its start.
 bench .venv-bench/made: export PYTHONDONTWRITEBYTECODE =
 .venv-bench/made: pyproject.toml
 	$(PYTHON) -m venv .venv-bench

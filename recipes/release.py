@@ -1,4 +1,4 @@
-"""This project's own release check: what has to hold before a version may go out."""
+"""This project's own release check: what must hold before a release."""
 
 import sys
 from pathlib import Path
@@ -36,15 +36,15 @@ class Check(LiveOperation):
             python = folder / "env" / "bin" / "python"
             p.sh([sys.executable, "-m", "venv", "--clear", folder / "env"])
             p.sh([python, "-m", "pip", "install", "--quiet", wheel])
-            told = p.sh([python.with_name("stagerun"), "--version"], capture=True).stdout
-            if told != f"stagerun {__version__}\n":
-                p.error(f"the wheel calls itself {told!r}, and the source {__version__}")
+            version = p.sh([python.with_name("stagerun"), "--version"], capture=True).stdout
+            if version != f"stagerun {__version__}\n":
+                p.error(f"the wheel calls itself {version!r}, and the source {__version__}")
         p.result(wheel=str(wheel), version=__version__)
         p.chain_to(Smoke(owner=self.owner, python=python, folder=folder))
 
 
 class Smoke(LiveOperation):
-    """Run a real operation with the installed wheel, and see that it comes to the same as with the source."""
+    """Run a real operation with the installed wheel, and check that the result is the same as with the source."""
 
     stages = ["Source", "Wheel", "Compare"]
 
@@ -63,11 +63,11 @@ class Smoke(LiveOperation):
         p.result(source=source.split(), wheel=wheel.split())
 
     def _index(self, p: Progress, python: Path, name: str) -> str:
-        """Return the result of stdlib:Index as `--progress quiet` tells it."""
+        """Return the result of stdlib:Index as `--progress quiet` prints it."""
         written = self.folder.resolve() / name
         command = [python, "-m", "stagerun", "run", ROOT / "recipes" / "stdlib.py:Index", "--progress", "quiet"]
         options = ["--limit", str(self.limit), "--output", written / "stdlib.db", "--journal", written / "journal.db"]
-        # Outside the checkout, whose `src` is not what is to be looked at.
+        # Outside the checkout: the wheel's run must not find its `src`.
         written.mkdir(parents=True, exist_ok=True)
-        told = p.sh([*command, *options], cwd=written, capture=True).stdout or ""
-        return "\n".join(line for line in told.splitlines() if not line.startswith("report="))
+        output = p.sh([*command, *options], cwd=written, capture=True).stdout or ""
+        return "\n".join(line for line in output.splitlines() if not line.startswith("report="))

@@ -143,7 +143,7 @@ def test_cancel_of_a_finished_run_says_so_and_changes_nothing(project: Project) 
 
     cancel = project.stagerun("cancel", "1")
 
-    assert (cancel.code, cancel.out, cancel.err) == (0, "run 1 is over already: succeeded\n", "")
+    assert (cancel.code, cancel.out, cancel.err) == (0, "run 1 is already over: succeeded\n", "")
     assert everything(project) == before
 
 
@@ -153,7 +153,7 @@ def test_cancel_of_a_crashed_run_records_the_crash_once(project: Project) -> Non
 
     answers = [project.stagerun("cancel", "1") for _ in range(2)]
 
-    assert [(each.code, each.out, each.err) for each in answers] == [(0, "run 1 is over already: crashed\n", "")] * 2
+    assert [(each.code, each.out, each.err) for each in answers] == [(0, "run 1 is already over: crashed\n", "")] * 2
     assert rows(project, "SELECT state, exit_code FROM runs") == [("crashed", 1)]
     assert len(rows(project, "SELECT seq FROM events WHERE kind = 'run_finished'")) == 1
 
@@ -298,7 +298,7 @@ class CleanUp(LiveOperation):
         read_until(run, "ready")
         run.send_signal(signal.SIGINT)
         read_until(
-            run, "stopping for SIGINT: the clean-up goes on in cleanup.py, line 11; a second Ctrl-C cuts it short"
+            run, "stopping for SIGINT: clean-up is still running in cleanup.py, line 11; a second Ctrl-C cuts it short"
         )
         run.send_signal(signal.SIGINT)
         ended = finish(run)

@@ -179,7 +179,7 @@ def test_nothing_is_stored_when_the_callable_swallows_its_cancel(bench: Bench) -
 def test_nothing_is_stored_of_a_value_that_would_come_back_different(bench: Bench) -> None:
     refusal = _refusal(bench, lambda p: p.checkpoint("rows", lambda: {"a": [(1, 2)]}))
 
-    assert refusal.message == "JSON can't give checkpoint 'rows'['a'][0] back as it is: it holds a tuple"
+    assert refusal.message == "JSON can't restore checkpoint 'rows'['a'][0] exactly: it holds a tuple"
     assert refusal.hint == "use a list, or give its type with type=..."
     assert _stored(bench) == {}
 
@@ -202,7 +202,7 @@ def test_a_key_that_is_used_twice_is_refused_with_the_advice_to_number_it(bench:
 def test_a_key_has_to_be_a_text(bench: Bench, key: str) -> None:
     refusal = _refusal(bench, lambda p: p.checkpoint(key, list))
 
-    assert refusal.message == f"p.checkpoint needs a key, a text that names it, not {key!r}"
+    assert refusal.message == f"the key of p.checkpoint must be a non-empty string, not {key!r}"
 
 
 def test_a_key_with_the_bytes_of_any_file_name_is_found_again(bench: Bench) -> None:
@@ -233,8 +233,8 @@ def test_a_larger_value_is_refused_with_the_advice_to_store_a_file(bench: Bench,
 
     refusal = _refusal(bench, lambda p: p.checkpoint("rows", lambda: value))
 
-    assert refusal.message == f"checkpoint 'rows' has {size:,} bytes, and 16,777,216 is the most"
-    assert refusal.hint == "store a file, and its path as checkpoint"
+    assert refusal.message == f"checkpoint 'rows' has {size:,} bytes; the limit is 16,777,216"
+    assert refusal.hint == "store a file, and its path as the checkpoint"
     assert _stored(bench) == {}
 
 

@@ -129,9 +129,9 @@ def test_of_two_resumes_at_once_one_wins_and_the_other_names_it(project: Project
         out, err = loser.communicate(timeout=60)
 
         new = held + 1
-        first, _, rest = err.partition(", begun ")
+        first, _, rest = err.partition(", started ")
         assert loser.returncode == 3, out + err
-        assert first == f"stagerun: run {new} is going on (process {winner.pid} on {os.uname().nodename}"
+        assert first == f"stagerun: run {new} is still running (process {winner.pid} on {os.uname().nodename}"
         assert rest.endswith(f")\n  wait for it: stagerun wait {new}, or stop it: stagerun cancel {new}\n")
 
         (project.root / f"over-round{held}").touch()
@@ -437,7 +437,10 @@ def test_a_run_on_a_network_file_system_is_warned_of_once(
     assert (code, *capfd.readouterr()) == (
         0,
         "",
-        f"stagerun: warning: journal {path} lies on a network file system\n  one process at a time can use it safely\n",
+        (
+            f"stagerun: warning: journal {path} is on a network file system\n"
+            "  only one process at a time can use it safely\n"
+        ),
     )
     assert records_of(path).find("1").state is RunState.SUCCEEDED
 

@@ -46,7 +46,7 @@ def test_a_healthy_project_gets_one_line_for_each_thing_and_exit_0(project: Proj
     assert lines[2:] == [
         f"ok    recipes   {project.root / 'recipes'}, 1 file",
         f"ok    journal   {project.journal}, {size:,} bytes",
-        "ok    output    no terminal: runs print plain text; no CI machine",
+        "ok    output    no terminal: runs print plain text; not in CI",
     ]
 
 
@@ -103,7 +103,7 @@ def test_a_recipe_that_can_not_be_decoded_is_bad(project: Project) -> None:
 def test_a_recipe_named_as_a_module_of_python_gets_a_note(project: Project) -> None:
     file = project.recipe("json", QUICK)
 
-    text = f"{file} has the name of a module of Python; imports of it find Python's"
+    text = f"{file} has the name of a standard library module; imports find that one"
     assert _findings(project, "recipe") == (0, [("note", text)])
 
 
@@ -115,7 +115,7 @@ def test_no_recipe_is_imported(project: Project) -> None:
 
 
 def test_a_journal_that_is_not_there_yet_is_fine_and_is_not_made(project: Project) -> None:
-    assert _findings(project, "journal") == (0, [("ok", f"{project.journal}, not there yet")])
+    assert _findings(project, "journal") == (0, [("ok", f"{project.journal}, not created yet")])
     assert not project.journal.parent.exists()
 
 
@@ -250,7 +250,7 @@ def test_a_write_ahead_log_that_has_grown_large_gets_a_note(project: Project) ->
     code, found = _findings(project, "journal")
 
     assert code == 0
-    assert found[1:] == [("note", f"{log} has {size:,} bytes: some reader has it open for long")]
+    assert found[1:] == [("note", f"{log} has {size:,} bytes: a reader has kept it open for a long time")]
 
 
 def test_doctor_looks_at_a_journal_that_a_run_is_writing(project: Project) -> None:
@@ -272,13 +272,13 @@ def test_doctor_looks_at_a_journal_that_a_run_is_writing(project: Project) -> No
 def test_the_journal_that_an_option_names_is_the_one_looked_at(project: Project) -> None:
     other = project.root / "other.db"
 
-    assert _findings(project, "journal", "--journal", str(other)) == (0, [("ok", f"{other}, not there yet")])
+    assert _findings(project, "journal", "--journal", str(other)) == (0, [("ok", f"{other}, not created yet")])
 
 
 def test_a_ci_machine_is_recognised(project: Project) -> None:
     done = project.stagerun("doctor", environ={"CI": "true"})
 
-    assert done.out.splitlines()[-1] == "ok    output    no terminal: runs print plain text; a CI machine (other)"
+    assert done.out.splitlines()[-1] == "ok    output    no terminal: runs print plain text; in CI (other)"
 
 
 def test_the_text_names_the_same_findings_as_the_json(project: Project) -> None:

@@ -244,11 +244,11 @@ def test_a_package_that_does_not_import_is_told_with_its_own_line(project: Proje
 @pytest.mark.parametrize(
     ("source", "missing", "looked"),
     [
-        ("import shopapp\n", "shopapp", "looked in {folders}, and in what {python} has installed"),
-        ("from shopapp.db import orders\n", "shopapp", "looked in {folders}, and in what {python} has installed"),
+        ("import shopapp\n", "shopapp", "looked in {folders}, and in the packages of {python}"),
+        ("from shopapp.db import orders\n", "shopapp", "looked in {folders}, and in the packages of {python}"),
         ("from shop.db import orders\n", "shop.db", "looked in {root}/recipes/shop, where 'shop' was found"),
-        ("import helper.db\n", "helper.db", "'helper' is no package: it was found as {root}/recipes/helper.py"),
-        ("import sys.db\n", "sys.db", "'sys' is no package: it was found as part of Python"),
+        ("import helper.db\n", "helper.db", "'helper' is not a package: it was found as {root}/recipes/helper.py"),
+        ("import sys.db\n", "sys.db", "'sys' is not a package: it was found as part of Python"),
     ],
 )
 @pytest.mark.parametrize("command", ["run", "show"])
@@ -320,7 +320,7 @@ def test_a_link_out_of_the_recipes_folder_is_not_followed(project: Project, tmp_
     recipe = "link.op" if is_folder else "link"
 
     assert _refused(project.stagerun("run", f"{recipe}:Import")) == (
-        f"recipe {recipe} lies outside {project.root / 'recipes'}",
+        f"recipe {recipe} is outside {project.root / 'recipes'}",
         "name its file instead",
     )
     assert not (project.root / "imported").exists()

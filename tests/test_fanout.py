@@ -563,7 +563,7 @@ def test_processes_and_an_executor_are_not_asked_for_together(bench: Bench) -> N
     with ThreadPoolExecutor(1) as pool:
         error = _met(bench, lambda p: p.map(abs, [1], processes=True, executor=pool))
 
-    assert str(error) == "p.map: processes=True goes with no executor"
+    assert str(error) == "p.map: processes=True can't be combined with an executor"
 
 
 def test_a_secret_in_an_item_is_masked_where_the_item_is_cut(project: Project) -> None:

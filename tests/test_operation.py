@@ -248,7 +248,7 @@ class Called:
 
 
 TAKE_P = "write def run(self, p)"
-TAKE_YIELD_OUT = "take the yield out: p.log, p.status and p.track say how far it is"
+TAKE_YIELD_OUT = "remove the yield: p.log, p.status and p.track report progress"
 NOT_YET = "write def run(self, p), and asyncio.run(...) in it"
 
 
@@ -279,7 +279,7 @@ def test_a_run_that_is_no_method_is_refused_when_the_class_is_made() -> None:
     with pytest.raises(RecipeError) as caught:
         type("Broken", (LiveOperation,), {"run": "all"})
 
-    assert (caught.value.message, caught.value.hint) == ("Broken: run is no method, but 'all'", TAKE_P)
+    assert (caught.value.message, caught.value.hint) == ("Broken: run is not a method, but 'all'", TAKE_P)
 
 
 @pytest.mark.parametrize(
@@ -383,7 +383,7 @@ class Raising(LiveOperation):
             "Own: its own __init__ ({file}, line 13) breaks it: {takes} missing a required argument: 'path'\n  {hint}",
         ),
         ("Data", "Data: its own __init__ breaks it: {takes} got an unexpected keyword argument 'owner'\n  {hint}"),
-        ("Raising", "operation one:Raising can't be made\n{frames}\nValueError: no good"),
+        ("Raising", "operation one:Raising can't be created\n{frames}\nValueError: no good"),
     ],
 )
 def test_an_init_that_does_not_work_is_told_before_the_run_begins(project: Project, name: str, told: str) -> None:
@@ -391,7 +391,7 @@ def test_an_init_that_does_not_work_is_told_before_the_run_begins(project: Proje
 
     done = project.stagerun("run", f"one:{name}")
 
-    takes = "it does not take what a run gives it:"
+    takes = "it does not accept the fields of a run:"
     frames = f"""\
 Traceback (most recent call last):
   File "{file}", line 23, in __init__

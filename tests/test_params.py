@@ -492,7 +492,7 @@ def test_a_default_that_could_be_changed_is_refused_when_the_class_is_made(defau
         _declare(list[int], x=default)
 
     assert (caught.value.message, caught.value.hint) == (
-        f"Import: parameter 'x' has a default that could be changed: {default!r}",
+        f"Import: parameter 'x' has a mutable default: {default!r}",
         "use a tuple for the default of a list",
     )
 

@@ -625,7 +625,7 @@ def test_a_run_is_chained_once(bench: Bench) -> None:
         p.chain_to(operation(print))
         p.chain_to(operation(print))
 
-    assert refused(bench, body) == ("the run is chained already, to Demo", "a run hands over to one operation")
+    assert refused(bench, body) == ("the run is already chained to Demo", "a run can chain to only one operation")
     assert [view.plan.chained_from for view in bench.records().history(limit=9)] == [1, None]
 
 

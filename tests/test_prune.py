@@ -413,7 +413,7 @@ def test_there_is_nothing_to_resume_in_a_chain_whose_last_link_was_pruned(projec
 
     resume = project.stagerun("resume", "1")
 
-    message = "nothing to resume: run 1 succeeded; to do a part of it again: --from STAGE\n"
+    message = "nothing to resume: run 1 succeeded; to run part of it again: --from STAGE\n"
     assert (resume.code, resume.out, resume.err) == (0, message, "")
 
 

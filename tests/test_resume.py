@@ -360,7 +360,7 @@ def test_a_secret_is_asked_for_again_from_the_environment(project: Project) -> N
 
     assert (without.code, without.out) == (2, "")
     assert without.err == (
-        "stagerun: the secret 'token' is missing: it is never written down\n"
+        "stagerun: the secret 'token' is missing: it is never stored\n"
         "  set STAGERUN_TOKEN, or give --set-file token=PATH\n"
     )
     assert with_it.code == 0
@@ -379,7 +379,7 @@ def test_a_secret_that_the_run_was_given_is_not_left_out_because_it_has_a_defaul
 
     assert done.code == 2
     assert (
-        done.err == "stagerun: the secret 'token' is missing: it is never written down\n"
+        done.err == "stagerun: the secret 'token' is missing: it is never stored\n"
         "  set STAGERUN_TOKEN, or give --set-file token=PATH\n"
     )
 
@@ -405,7 +405,7 @@ def test_a_succeeded_run_leaves_nothing_to_do(project: Project) -> None:
 
     assert (done.code, done.out, done.err) == (
         0,
-        "nothing to resume: run 1 succeeded; to do a part of it again: --from STAGE\n",
+        "nothing to resume: run 1 succeeded; to run part of it again: --from STAGE\n",
         "",
     )
     assert _runs(project) == [(1, "succeeded")]
@@ -438,7 +438,7 @@ def test_after_twenty_attempts_only_force_goes_on(project: Project) -> None:
     assert (twentieth.code, refused.code, forced.code) == (1, 2, 1)
     assert refused.out == ""
     assert refused.err == (
-        "stagerun: run 2 was attempt 20: something is wrong that a resume does not mend\n  to try once more: --force\n"
+        "stagerun: run 2 was attempt 20: something is wrong that resuming does not fix\n  to try once more: --force\n"
     )
     assert [_status(project, str(run))["attempt"] for run in (1, 2, 3)] == [19, 20, 21]
 
@@ -488,7 +488,7 @@ def test_of_two_resumes_at_once_the_second_names_the_first(project: Project) -> 
         first.communicate(timeout=60)
 
     assert (first.returncode, second.code, second.out) == (0, 3, "")
-    assert second.err.startswith(f"stagerun: run 2 is going on (process {first.pid} on ")
+    assert second.err.startswith(f"stagerun: run 2 is still running (process {first.pid} on ")
     assert _runs(project) == [(1, "failed"), (2, "succeeded")]
 
 

@@ -747,7 +747,7 @@ def test_the_live_display_without_a_terminal_is_refused_and_leaves_no_run(projec
     assert (done.code, done.out, done.err) == (
         2,
         "",
-        "stagerun: --progress tty needs a terminal, and the output is none\n  use --progress plain\n",
+        "stagerun: --progress tty needs a terminal, and the output is not one\n  use --progress plain\n",
     )
     assert not project.journal.exists()
 

@@ -499,7 +499,7 @@ def test_a_secret_of_several_lines_that_is_logged_as_one_text_is_one_line(projec
 
     done = project.stagerun("run", "demo:Say", environ={"STAGERUN_TOKEN": "first line\nx9\nlast line"})
 
-    warning = "secret 'token' has a line of fewer than 4 characters: it is masked nowhere"
+    warning = "secret 'token' has a line of fewer than 4 characters: it is not masked"
     assert (done.code, logged(project, 1)) == (0, [warning, "<***>"])
 
 
@@ -511,7 +511,7 @@ def test_short_lines_of_a_secret_are_masked_or_warned_of(project: Project) -> No
 
     done = project.stagerun("run", "demo:Say", environ={"STAGERUN_TOKEN": "q7\nx9z\nk4\nw8y"})
 
-    assert "x9z" not in done.out or "is masked nowhere" in done.out
+    assert "x9z" not in done.out or "it is not masked" in done.out
 
 
 def test_a_secret_that_is_too_short_is_warned_of_once_and_not_masked(project: Project) -> None:
@@ -533,7 +533,7 @@ class Say(LiveOperation):
 
     done = project.stagerun("run", "demo:Say", environ={"STAGERUN_TOKEN": "abc", "STAGERUN_OTHER": "long-enough"})
 
-    text = "secret 'token' has fewer than 4 characters: it is masked nowhere"
+    text = "secret 'token' has fewer than 4 characters: it is not masked"
     assert (done.code, done.err, done.out.count(text)) == (0, "", 1)
     assert logged(project, 1) == [text, "abc in abcabc", "abc ***"]
     assert done.out.splitlines()[1] == f"warning: {text}"
@@ -583,7 +583,7 @@ class Store(LiveOperation):
         with p.stage("Load"):
             {body}
 """
-VALUE_REFUSED = "checkpoint 'login' holds a secret, and the journal must not"
+VALUE_REFUSED = "checkpoint 'login' contains a secret, which the journal must not store"
 
 
 @pytest.mark.parametrize(
@@ -595,12 +595,15 @@ VALUE_REFUSED = "checkpoint 'login' holds a secret, and the journal must not"
         ('p.checkpoint("login", lambda: base64.b64encode(f"user:{secret}".encode()).decode())', VALUE_REFUSED),
         ('p.checkpoint("login", lambda: (secret, 1), type=tuple[str, int])', VALUE_REFUSED),
         ('p.checkpoint("login", lambda: secret.encode(), type=bytes)', VALUE_REFUSED),
-        ("p.checkpoint(secret, lambda: 1)", "the key of p.checkpoint holds a secret, and the journal must not"),
+        (
+            "p.checkpoint(secret, lambda: 1)",
+            "the key of p.checkpoint contains a secret, which the journal must not store",
+        ),
         (
             'p.checkpoint(f"login {secret}", lambda: 1)',
-            "the key of p.checkpoint holds a secret, and the journal must not",
+            "the key of p.checkpoint contains a secret, which the journal must not store",
         ),
-        ("list(p.track([1, 2], key=secret))", "the key of p.track holds a secret, and the journal must not"),
+        ("list(p.track([1, 2], key=secret))", "the key of p.track contains a secret, which the journal must not store"),
     ],
 )
 def test_a_checkpoint_that_holds_a_secret_is_refused_and_nothing_is_stored(
@@ -861,7 +864,7 @@ def test_a_resume_without_the_secret_says_how_to_give_it(failed: Project) -> Non
 
     assert (done.code, done.out, _states(failed)) == (2, "", UNTOUCHED)
     assert done.err == (
-        "stagerun: the secret 'token' is missing: it is never written down\n"
+        "stagerun: the secret 'token' is missing: it is never stored\n"
         "  set STAGERUN_TOKEN, or give --set-file token=PATH\n"
     )
 
@@ -922,7 +925,7 @@ def test_a_parameter_that_held_the_secret_has_to_be_given_again(project: Project
 
     without = project.stagerun("resume", environ={"STAGERUN_TOKEN": SECRET})
     assert (without.code, without.out, _states(project)) == (2, "", UNTOUCHED)
-    assert without.err.splitlines()[0] == "stagerun: the parameter 'label' held a secret and was not written down"
+    assert without.err.splitlines()[0] == "stagerun: the parameter 'label' held a secret and was not stored"
     assert found(SECRET, _told(without)) == []
 
     (project.root / "label.txt").write_text(f"of {SECRET}\n")

@@ -137,14 +137,14 @@ def test_a_json_value_passes_and_comes_back_as_it_was(value: object) -> None:
 def test_what_json_would_change_is_refused_with_its_path_and_a_way_out(value: object, path: str, holds: str) -> None:
     refusal = _refusal(value)
 
-    assert refusal.message == f"JSON can't give checkpoint 'rows'{path} back as it is: it holds {holds}"
+    assert refusal.message == f"JSON can't restore checkpoint 'rows'{path} exactly: it holds {holds}"
     assert refusal.hint
 
 
 def test_an_integer_key_that_is_too_long_to_print_is_refused_like_any_other() -> None:
     refusal = _refusal({10**5000: 1})
 
-    assert refusal.message.startswith("JSON can't give checkpoint 'rows' back as it is: it holds ")
+    assert refusal.message.startswith("JSON can't restore checkpoint 'rows' exactly: it holds ")
     assert refusal.hint == "use str(key)"
 
 

@@ -1,9 +1,9 @@
 """What a recipe author imports, and the version: nothing else lives here.
 
-The names are loaded on first use, so that `stagerun --version` costs no more than Python itself.
+The names are loaded on first use: `stagerun --version` costs no more than Python itself.
 """
 
-TYPE_CHECKING = False  # as typing has it, whose import would take as long as Python's own start
+TYPE_CHECKING = False  # as in typing, whose import would take as long as Python's own start
 if TYPE_CHECKING:
     from stagerun.authoring.operation import LiveOperation as LiveOperation
     from stagerun.authoring.progress import Progress as Progress

@@ -1,4 +1,4 @@
-"""The console script. What needs no command line parser is answered before one is loaded."""
+"""The console script. `--version` is answered before a command line parser is loaded."""
 
 import atexit
 import gc
@@ -13,16 +13,18 @@ def main() -> int:
     if sys.argv[1:] == ["--version"]:
         sys.stdout.write(f"stagerun {__version__}\n")
         return 0
-    atexit.register(_let_no_signal_in)  # the first in is the last out: what a recipe leaves to do can be broken off
+    atexit.register(
+        _let_no_signal_in
+    )  # registered first, runs last: exit handlers of a recipe can still be interrupted
     _open_standard_streams()
-    gc.disable()  # until the command is loaded: modules are not garbage, and looking for some takes as long as a commit
+    gc.disable()  # until the command is loaded: a collection takes as long as a commit, and modules are not garbage
     from stagerun.cli import main as run_cli
 
     return run_cli(sys.argv[1:])
 
 
 def _open_standard_streams() -> None:
-    """Open what the caller has closed, so that no journal gets descriptor 1 and the next print."""
+    """Open the standard streams that the caller closed: else the journal could get descriptor 1 and the next print."""
     for descriptor in (0, 1, 2):
         try:
             os.fstat(descriptor)
@@ -31,7 +33,7 @@ def _open_standard_streams() -> None:
 
 
 def _let_no_signal_in() -> None:
-    """Ignore the signals that a run has taken over: Python gives them back before it ends, and one would be its end."""
+    """Ignore the signals that a run handled: Python resets their handlers before it exits, and one could kill it."""
     signal = sys.modules.get("signal")
     if signal is None:
         return

@@ -1,4 +1,4 @@
-"""The command line: the commands' names, the border where errors become sentences and exit codes, and nothing else."""
+"""The command line: the names of the commands, and the conversion of errors to messages and exit codes."""
 
 import gc
 import os
@@ -25,12 +25,12 @@ _COMMANDS: Final = {
     "history": "Show past runs, newest first.",
     "logs": "Print the lines of a run.",
     "export": "Write a run for other tools: JUnit, Markdown, a trace.",
-    "watch": "Show a run as it goes on, in another process.",
+    "watch": "Show a run live, from another process.",
     "wait": "Wait until a run is over; exit with its exit code.",
-    "cancel": "Stop a run of another process.",
-    "resume": "Go on where a run stopped.",
+    "cancel": "Stop a run in another process.",
+    "resume": "Continue a run where it stopped.",
     "prune": "Delete old runs.",
-    "doctor": "Say what is wrong with this machine, journal or recipes folder.",
+    "doctor": "Report problems with this machine, journal or recipes folder.",
 }
 
 
@@ -79,7 +79,7 @@ def cli(ctx: click.Context) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run one command and return its exit code; what a signal has ended in this process makes it die of that."""
+    """Run one command and return its exit code; if a signal ended a run in this process, die of that signal."""
     here = Surroundings()
     try:
         with _errors_as_sentences(here) as outcome:
@@ -95,7 +95,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _abandon_threads(code: int) -> None:
-    """End the process in spite of the items of a `p.map` that never end: Python would wait for their threads."""
+    """Exit without waiting for items of a `p.map` that never end: Python would wait for their threads."""
     fanout = sys.modules.get("stagerun.authoring.fanout")
     if fanout is not None and any(each.name.startswith(fanout.THREADS) for each in threading.enumerate()):
         _flush()
@@ -104,7 +104,7 @@ def _abandon_threads(code: int) -> None:
 
 @contextmanager
 def _errors_as_sentences(here: Surroundings) -> Iterator[dict[str, int]]:
-    """Turn every expected error into a sentence with its way out on stderr, and into an exit code."""
+    """Print every expected error with its hint on stderr, and turn it into an exit code."""
     outcome = {"code": exit_codes.SUCCEEDED}
 
     def say(message: str, hint: str | None = None) -> None:
@@ -132,7 +132,7 @@ def _errors_as_sentences(here: Surroundings) -> Iterator[dict[str, int]]:
     except click.Abort:
         outcome["code"] = exit_codes.INTERRUPTED
     except OSError as error:
-        # A reader that has seen enough is no error. Nothing may be left to flush when Python ends.
+        # A reader that closes the pipe is not an error. Python must have nothing left to flush at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         if not isinstance(error, BrokenPipeError):
             say(f"{error.strerror or error}" + (f": {error.filename}" if error.filename else ""))
@@ -144,7 +144,7 @@ def _sentence(message: str) -> str:
 
 
 def _die_of_signal(code: int) -> None:
-    """Die of the signal that `code` stands for, so that a shell or a CI sees what happened."""
+    """Die of the signal that `code` stands for: a shell or a CI system sees what happened."""
     name = next((name for name, each in exit_codes.OF_SIGNAL.items() if each == code), None)
     if name is None:
         return
@@ -152,7 +152,7 @@ def _die_of_signal(code: int) -> None:
 
     number = signal.Signals[name]
     if (util := sys.modules.get("multiprocessing.util")) is not None:
-        util._run_finalizers()  # noqa: SLF001 - it would be the end of the interpreter that does it
+        util._run_finalizers()  # noqa: SLF001 - the interpreter would do it at exit
     _flush()
     signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)

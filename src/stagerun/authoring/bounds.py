@@ -1,4 +1,4 @@
-"""What bounds a parameter's value beyond its type: `msgspec.Meta`, judged by msgspec and told in words."""
+"""Limits on a parameter's value beyond its type: `msgspec.Meta`, checked by msgspec and described in words."""
 
 from collections.abc import Iterable
 from typing import Annotated, Any, Final
@@ -25,9 +25,9 @@ class Bound(Struct, frozen=True):
     """One bound.
 
     Attributes:
-        type: of the value; `list` for a list, whatever is in it.
-        name: as `msgspec.Meta` calls it.
-        limit: what it is bound by.
+        type: the type of the value; `list` for a list of anything.
+        name: the name of the limit in `msgspec.Meta`.
+        limit: the limit itself.
 
     """
 
@@ -36,7 +36,7 @@ class Bound(Struct, frozen=True):
     limit: Any
 
     def holds(self, value: Any) -> bool:
-        """Return True if `value` is within this bound; TypeError or ValueError if this can't bound its type at all."""
+        """Return True if `value` is within this bound; TypeError or ValueError if the type can't have this bound."""
         try:
             msgspec.convert(value, Annotated[self.type, Meta(**{self.name: self.limit})])
         except msgspec.ValidationError:
@@ -55,14 +55,14 @@ class Bound(Struct, frozen=True):
 
 
 def declared(kind: Any, notes: Iterable[object]) -> tuple[Bound, ...]:
-    """Return the bounds that `notes`, the extras of an Annotated, set to values of type `kind`."""
+    """Return the bounds that `notes`, the metadata of an Annotated, set on values of type `kind`."""
     metas = [each for each in notes if isinstance(each, Meta)]
     limits = ((name, getattr(meta, name)) for meta in metas for name in (*_WORDS, "tz"))
     return tuple(Bound(kind, name, limit) for name, limit in limits if limit is not None)
 
 
 def unfit(bounds: Iterable[Bound]) -> Bound | None:
-    """Return the first one that can't bound its type, or None."""
+    """Return the first bound that its type can't have, or None."""
     for each in bounds:
         try:
             each.holds(None)

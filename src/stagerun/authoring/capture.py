@@ -1,4 +1,4 @@
-"""What a recipe says without us, made into log lines: print, logging and warnings, for the time of a run."""
+"""Capturing what a recipe prints, logs and warns during a run, and turning it into log lines."""
 
 import codecs
 import io
@@ -27,7 +27,7 @@ _PARTIAL_LIMIT: Final = 64 * 1024
 class CapturedStream(io.TextIOBase):
     """A text stream whose lines become log lines.
 
-    Only a line end ends a line. Of a line that was drawn over with carriage returns, the last state is kept.
+    Only a newline ends a line. If carriage returns redraw a line, its last state is kept.
     """
 
     def __init__(self, write: Write, name: str, original: TextIO | None, masker: Masker) -> None:
@@ -56,11 +56,11 @@ class CapturedStream(io.TextIOBase):
         return self._original.fileno()
 
     def reconfigure(self, **settings: Any) -> None:
-        """Accept what a script asks of a real stream; there is nothing to set here."""
+        """Accept the call, as a real stream does; there is nothing to set here."""
 
     def write(self, text: str) -> int:
         if os.getpid() != self._pid:
-            # A forked child has no run; its words go where they would have gone without us.
+            # A forked child has no run: its output goes to the original stream.
             if self._original is not None:
                 self._original.write(self._masker.mask(text))
                 self._original.flush()
@@ -79,7 +79,7 @@ class CapturedStream(io.TextIOBase):
         return len(text)
 
     def finish(self) -> None:
-        """Write the lines that were never ended."""
+        """Write the lines that have no newline yet."""
         while self._partial:
             self._emit("".join(self._partial.popitem()[1]))
 
@@ -158,7 +158,7 @@ class Capture:
     def _take_logging(self) -> None:
         if "logging" in sys.modules:
             self._take_loggers()
-        else:  # most recipes need none, and its import takes longer than three stages
+        else:  # most recipes don't use it, and importing it takes longer than three stages
             awaited = _Awaited("logging", self._take_loggers)
             sys.meta_path.insert(0, awaited)
             self._undo.callback(awaited.forget)
@@ -172,7 +172,7 @@ class Capture:
         for logger, console in consoles:
             logger.removeHandler(console)
         if not consoles and not root.handlers and level == logging.WARNING:
-            # Nobody has set logging up, and INFO is what a run's log is for.
+            # Logging is not configured, and a run's log should hold INFO.
             root.setLevel(logging.INFO)
         takers = {root, *(logger for logger, _ in consoles if not logger.propagate)}
         for logger in takers:
@@ -189,7 +189,7 @@ class Capture:
 
 
 class _Awaited:
-    """A finder on `sys.meta_path` that finds nothing itself, but tells when a module has been imported."""
+    """A finder on `sys.meta_path` that finds nothing itself, but calls back when a module has been imported."""
 
     def __init__(self, name: str, then: Callable[[], object]) -> None:
         self._name = name
@@ -199,7 +199,7 @@ class _Awaited:
     def find_spec(self, name: str, path: object = None, target: object = None) -> "ModuleSpec | None":
         if name != self._name or self._found:
             return None
-        self._found = True  # it stays on the list, through which another thread may be looking just now
+        self._found = True  # it stays on the list: another thread may be iterating over it
         spec = find_spec(name)
         if spec is not None and spec.loader is not None:
             execute = spec.loader.exec_module
@@ -226,7 +226,7 @@ def _handler(write: Write) -> "logging.Handler":
     import logging
 
     class RunHandler(logging.Handler):
-        """Makes log lines of records."""
+        """Turns records into log lines."""
 
         process = os.getpid()
 
@@ -245,7 +245,7 @@ def _handler(write: Write) -> "logging.Handler":
 
 
 def _consoles(root: "logging.Logger") -> "Iterable[tuple[logging.Logger, logging.Handler]]":
-    """Yield the handlers that write to the standard streams, each with its logger; in a fork the parent's is one."""
+    """Yield the handlers that write to the standard streams, each with its logger; in a fork, also the parent's."""
     import logging
 
     streams = (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__)

@@ -1,4 +1,4 @@
-"""What is stored under a key: a value that is made once, or how far a loop was."""
+"""What is stored under a key: a value that is computed once, or the position of a loop."""
 
 from collections.abc import Callable
 from typing import Any, TypeAlias, TypeVar
@@ -18,11 +18,11 @@ class Checkpoints:
     """The keys of one run.
 
     Args:
-        recall: returns what an earlier run has stored under a key.
-        emit: tells what happens; a fact is durable when it returns.
-        masker: the secrets, which no key and no value may hold.
+        recall: returns what an earlier run stored under a key.
+        emit: emits an event; a fact is durable when it returns.
+        masker: the secrets, which no key and no value may contain.
         check: raises if the run is to stop.
-        sleep: spends so many seconds between two attempts.
+        sleep: waits the given seconds between two attempts.
 
     """
 
@@ -43,7 +43,7 @@ class Checkpoints:
         self._keys: set[str] = set()
 
     def position(self, call: str, key: str) -> int:
-        """Claim `key` for a loop of `p.<call>`; return how many of its items earlier runs have finished."""
+        """Claim `key` for a loop of `p.<call>`; return how many of its items earlier runs finished."""
         recalled = self._claim(call, key)
         if recalled is None:
             return 0
@@ -52,7 +52,7 @@ class Checkpoints:
         return recalled.position
 
     def value(self, key: str, make: Callable[[], _T], *, kind: Any, attempts: int, stage: str | None) -> _T:
-        """Return what is stored under `key`; if nothing is, what `make` returns, once it is stored."""
+        """Return what is stored under `key`; if nothing is, call `make`, store its value and return it."""
         from stagerun.authoring import retries, stored_values
 
         what = f"checkpoint {key!r}"
@@ -71,7 +71,9 @@ class Checkpoints:
         self._check()
         plain = stored_values.exact(value, what) if kind is None else stored_values.to_builtins(value, kind, what)
         if self._masker.holds(plain):
-            raise RecipeError(f"{what} holds a secret, and the journal must not", "leave it out of the value")
+            raise RecipeError(
+                f"{what} contains a secret, which the journal must not store", "leave it out of the value"
+            )
         stored_values.check_size(plain, what)
         self._emit(events.CheckpointStored(key=key, stage=stage, value=plain))
         return value
@@ -82,11 +84,13 @@ class Checkpoints:
         self._check()
 
     def _claim(self, call: str, key: object) -> Recalled | None:
-        """Return what is stored under `key`, which nobody else in this run may use."""
+        """Return what is stored under `key`; RecipeError if this run has used the key already."""
         if not isinstance(key, str) or not key:
-            raise RecipeError(f"p.{call} needs a key, a text that names it, not {key!r}")
+            raise RecipeError(f"the key of p.{call} must be a non-empty string, not {key!r}")
         if self._masker.holds(key):
-            raise RecipeError(f"the key of p.{call} holds a secret, and the journal must not", "choose another key")
+            raise RecipeError(
+                f"the key of p.{call} contains a secret, which the journal must not store", "choose another key"
+            )
         if key in self._keys:
             raise RecipeError(f"the key {key!r} is used twice in this run", f'in a loop, number it: f"{key}-{{n}}"')
         self._keys.add(key)

@@ -23,16 +23,16 @@ _T = TypeVar("_T")
 _R = TypeVar("_R")
 Write = Callable[[str, str, str | None], None]
 
-GRACE: Final = 5.0  # seconds that items in hand get to end by themselves after a cancel
-_AHEAD: Final = 2  # items in flight for each worker, so that none waits for the next
-_WAITING: Final = 8  # finished items that wait for an earlier one, for each in flight
+GRACE: Final = 5.0  # seconds that running items get to end by themselves after a cancel
+_AHEAD: Final = 2  # items in flight for each worker: none waits for its next item
+_WAITING: Final = 8  # finished items that may wait for an earlier one, for each in flight
 _LOOK: Final = 0.2
 _SHOWN: Final = 200
 THREADS: Final = "stagerun-map"
 
 
 class Workers(Generic[_T, _R]):
-    """Who calls the function of a `p.map`: each kind says how an item gets there, and how its result comes back.
+    """What calls the function of a `p.map`: each subclass decides how items are sent and results come back.
 
     Attributes:
         ahead: how many items may be in flight.
@@ -48,36 +48,36 @@ class Workers(Generic[_T, _R]):
         return self._executor.submit(self._fn, item)
 
     def error_of(self, future: "Future[Any]") -> BaseException | None:
-        """Return what an item raised that is done, or None."""
+        """Return what a finished item raised, or None."""
         return future.exception()
 
     def result_of(self, future: "Future[Any]") -> _R:
-        """Return what an item came to that is done, or raise what it raised."""
+        """Return the result of a finished item, or raise what it raised."""
         result: _R = future.result()
         return result
 
     def stop(self, futures: Iterable["Future[Any]"]) -> None:
-        """Let no other item begin."""
+        """Start no more items."""
         for future in futures:
             future.cancel()
 
     def close(self, *, patient: bool) -> None:
-        """Let go of the executor; unless `patient`, without waiting for those who work."""
+        """Release the executor; wait for running items only if `patient`."""
 
 
 class Lent(Workers[_T, _R]):
-    """An executor that was handed in: it is used, and left as it is.
+    """An executor that the recipe passed in: it is used, and never closed.
 
-    The function is handed over unchanged: those who work there may be on another machine, without stagerun.
+    The function is sent unchanged: the workers may be on another machine, without stagerun.
     """
 
     def __init__(self, fn: Callable[[_T], _R], executor: Executor, count: int | None, write: Write) -> None:
-        # Those of Python keep their size in this attribute, others copy them; there is no other way to ask.
+        # Python's executors keep their size in this attribute, and others copy them; no public name exists.
         super().__init__(fn, executor, count or _AHEAD * (getattr(executor, "_max_workers", None) or _default_count()))
 
 
 class _Telling(Workers[_T, _R]):
-    """Those in other processes that have stagerun: what is said there comes back with the result, and is told then."""
+    """Workers in other processes that have stagerun: their output comes back with the result, and is written then."""
 
     _write: Write
 
@@ -101,7 +101,7 @@ class _Telling(Workers[_T, _R]):
 
 
 class LentProcesses(_Telling[_T, _R], Lent[_T, _R]):
-    """A process pool of Python's that was handed in: its processes run this very Python."""
+    """A ProcessPoolExecutor that the recipe passed in: its processes run the same Python."""
 
     def __init__(self, fn: Callable[[_T], _R], executor: Executor, count: int | None, write: Write) -> None:
         super().__init__(fn, executor, count, write)
@@ -130,19 +130,19 @@ class Threads(Workers[_T, _R]):
 
     def _call(self, item: _T) -> _R | None:
         if self._stopped.is_set():
-            return None  # nobody asks for it any more
+            return None  # the result is no longer needed
         try:
             return self._context.copy().run(self._fn, item)
         except BaseException:
-            self._stopped.set()  # at once: this thread would begin with the next item
+            self._stopped.set()  # at once: this thread would start its next item
             raise
         finally:
             if os.getpid() != self._pid:
-                os._exit(0)  # a fork that came back: the other items are not its own
+                os._exit(0)  # a fork that returned: the other items are not its own
 
 
 class Processes(_Telling[_T, _R]):
-    """New processes of our own; what is said in them is told by `write`, in the order of the items."""
+    """New processes of our own; `write` gets their output, in the order of the items."""
 
     def __init__(self, fn: Callable[[_T], _R], count: int | None, write: Write) -> None:
         try:
@@ -152,7 +152,7 @@ class Processes(_Telling[_T, _R]):
                 f"p.map: {fn!r} can't be sent to another process: {error}",
                 "use a function at the top of the recipe, or threads",
             ) from None
-        # A fork of a process with threads may hang; a new process has none.
+        # A fork of a process with threads may hang; a spawned process can't.
         context = multiprocessing.get_context("spawn")
         self._stopped = context.Event()
         self._write = write
@@ -166,11 +166,11 @@ class Processes(_Telling[_T, _R]):
         super().__init__(fn, executor, _AHEAD * count)
 
     def submit(self, item: _T) -> "Future[Any]":
-        with _ctrl_c_held():  # a process that is just being made is not ready for it
+        with _ctrl_c_held():  # a process that is still starting can't handle it
             return super().submit(item)
 
     def stop(self, futures: Iterable["Future[Any]"]) -> None:
-        self._stopped.set()  # a future that was cancelled would confuse the pool when its process ends
+        self._stopped.set()  # a cancelled future would break the pool when its process ends
 
     def close(self, *, patient: bool) -> None:
         if patient:
@@ -188,9 +188,9 @@ class Processes(_Telling[_T, _R]):
 def workers_for(
     fn: Callable[[_T], _R], count: int | None, *, processes: bool, executor: Executor | None, write: Write
 ) -> Workers[_T, _R]:
-    """Return what calls `fn`: `executor` if there is one, else processes or threads of our own, `count` of them."""
+    """Return the workers that call `fn`: `executor` if given, else `count` processes or threads of our own."""
     if executor is not None:
-        # Nothing that an executor offers tells whether what works for it has stagerun; of this class it is known.
+        # Only for this class is it known that the workers have stagerun.
         kind = LentProcesses if isinstance(executor, ProcessPoolExecutor) else Lent
         return kind(fn, executor, count, write)
     return Processes(fn, count, write) if processes else Threads(fn, count)
@@ -204,14 +204,14 @@ def run(
     check: Callable[[], None],
     finished: Callable[[int, int], None],
 ) -> list[_R]:
-    """Return the results in the order of `items`; the first failure is raised with its item, and stops the rest.
+    """Return the results in the order of `items`; the first failure stops the rest and is raised with its item.
 
     Args:
         workers: do the work.
-        items: taken one by one, never far before their turn.
-        guard: holds an interruption back, which would leave the locks of a future held.
+        items: taken one by one, never far ahead.
+        guard: holds back an interruption, which could leave the locks of a future held.
         check: raises if the run is to stop.
-        finished: told how many are finished, and how many from the first on without a gap.
+        finished: called with how many are finished, and how many of these are finished without a gap from the first.
 
     """
     flight = _Flight(workers, iter(items), guard, finished)
@@ -235,7 +235,7 @@ def run(
 
 
 class _Flight(Generic[_T, _R]):
-    """The items that were taken and whose results are not."""
+    """The items that were taken, and whose results were not yet."""
 
     def __init__(
         self,
@@ -269,7 +269,7 @@ class _Flight(Generic[_T, _R]):
         self._more = False
 
     def land(self) -> None:
-        """Take the results that are there; wait for one where no item can be taken meanwhile."""
+        """Take the results that are ready; wait for one if no more items can be taken."""
         if not self._has_room() and self._flying and not self._flying[0][1].done():
             with contextlib.suppress(Empty):
                 self._landed.get(timeout=_LOOK)
@@ -281,7 +281,7 @@ class _Flight(Generic[_T, _R]):
                 self.results.append(self._workers.result_of(self._flying.popleft()[1]))
 
     def stop(self, grace: float | None) -> None:
-        """Let no other item begin, wait for those that have begun, and tell what they said."""
+        """Start no more items, wait for the running ones, and write their output."""
         with self._guard:
             self._workers.stop(future for _, future in self._flying)
         deadline = None if grace is None else time.monotonic() + grace
@@ -296,12 +296,12 @@ class _Flight(Generic[_T, _R]):
                         self._workers.result_of(future)
 
     def first_failure(self) -> BaseException | None:
-        """Return what the first item in order raised of those that failed, with the item in a note."""
+        """Return the error of the first failed item in order, with the item in a note."""
         for item, future in self._flying:
             error = self._workers.error_of(future) if future.done() and not future.cancelled() else None
             if error is not None:
                 note = f"in p.map, with the item {_shown(item)}"
-                with contextlib.suppress(Exception):  # an error may refuse to be changed
+                with contextlib.suppress(Exception):  # an error may refuse notes
                     if not isinstance(error, Interruption) and note not in getattr(error, "__notes__", ()):
                         error.add_note(note)
                 return error
@@ -329,7 +329,7 @@ def _shown(item: object) -> str:
         text = repr(item)
     except Exception:
         text = f"of {type(item).__name__} that can't be shown"
-    # Never a part of it: that could be a part of a secret, which is found only whole.
+    # Never cut it: a part of a secret would not be masked.
     return text if len(text) <= _SHOWN else f"a long {type(item).__name__}"
 
 
@@ -339,7 +339,7 @@ def _default_count() -> int:
 
 @contextlib.contextmanager
 def _ctrl_c_held() -> Iterator[None]:
-    """Keep SIGINT from this thread, and from the processes that it makes, for the time of the block."""
+    """Block SIGINT in this thread, and in the processes that it starts, during the block."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return

@@ -25,9 +25,9 @@ _MODULE: Final = r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*"
 
 
 class Found(Struct, frozen=True, kw_only=True):
-    """An operation that was loaded: its class, its full target, and where its source stands.
+    """A loaded operation: its class, its full target, and its source file.
 
-    `import_seconds` is what it took to import the recipe, 0.0 when another operation had brought it along.
+    `import_seconds` is the time that importing the recipe took; 0.0 if another operation had imported it.
     """
 
     operation: type[LiveOperation]
@@ -37,7 +37,7 @@ class Found(Struct, frozen=True, kw_only=True):
     import_seconds: float = 0.0
 
     def make(self, /, **fields: Any) -> LiveOperation:
-        """Return the operation with these fields; RecipeError if an `__init__` of the recipe's own fails."""
+        """Return the operation with these fields; RecipeError if the recipe's own `__init__` fails."""
         try:
             return made(self.operation, **fields)
         except StagerunError:
@@ -46,10 +46,10 @@ class Found(Struct, frozen=True, kw_only=True):
             from stagerun.text import tracebacks
 
             told = tracebacks.failure(error).traceback
-            raise RecipeError(f"operation {self.target} can't be made\n{told}") from None
+            raise RecipeError(f"operation {self.target} can't be created\n{told}") from None
 
     def source_hash(self) -> str | None:
-        """Return the SHA-256 of the source file, None if there is none to read."""
+        """Return the SHA-256 of the source file, or None if it can't be read."""
         try:
             return str(_sha256()(self.source.read_bytes()).hexdigest()) if self.source else None
         except OSError:
@@ -58,7 +58,7 @@ class Found(Struct, frozen=True, kw_only=True):
 
 @cache
 def _sha256() -> Callable[[bytes], Any]:
-    # As `random` does it: hashlib loads OpenSSL, which takes longer than a commit.
+    # As in `random`: hashlib loads OpenSSL, which takes longer than a commit.
     with contextlib.suppress(ImportError):
         module = importlib.import_module("_sha2" if sys.version_info >= (3, 12) else "_sha256")
         return cast("Callable[[bytes], Any]", module.sha256)
@@ -68,14 +68,14 @@ def _sha256() -> Callable[[bytes], Any]:
 
 
 class Listed(Struct, frozen=True, kw_only=True):
-    """An operation as its source shows it.
+    """An operation as found in the source, without importing it.
 
     Attributes:
         target: what `stagerun run` takes.
         help: the first line of the docstring, or "".
-        stages: the declared stages, None if they are computed.
+        stages: the declared stages, or None if they are computed.
         source: the recipe's file.
-        line: where the class stands in it.
+        line: the line of the class in that file.
 
     """
 
@@ -87,7 +87,7 @@ class Listed(Struct, frozen=True, kw_only=True):
 
 
 def looks_like_target(text: str) -> bool:
-    """Return True for `recipe:Operation`, whatever the recipe is."""
+    """Return True for `recipe:Operation`, for any form of recipe."""
     return _split(text)[1] is not None
 
 
@@ -105,12 +105,12 @@ def load(target: str, folder: Path) -> Found:
     """Import the recipe that `target` names and return its operation.
 
     A target is `recipe:Operation` for a module in `folder`, `path/to/file.py:Operation`, or
-    `package.module:Operation`; a recipe with one operation needs no name. Raises UsageError for what is not
-    there, RecipeError for what does not import.
+    `package.module:Operation`; the name may be left out if the recipe has one operation. Raises UsageError if the
+    recipe or operation does not exist, RecipeError if the import fails.
     """
     recipe, name = _split(target)
     if not recipe:
-        raise UsageError(f"{target!r} names no recipe", "name one as recipe:Operation; see 'stagerun list'")
+        raise UsageError(f"{target!r} does not name a recipe", "name one as recipe:Operation; see 'stagerun list'")
     begun = time.monotonic()
     module = _import_file(recipe) if recipe.endswith(".py") else _import_module(recipe, folder)
     seconds = time.monotonic() - begun
@@ -118,13 +118,13 @@ def load(target: str, folder: Path) -> Found:
 
 
 def _split(target: str) -> tuple[str, str | None]:
-    """Return the recipe and the operation that `target` names; None for an operation that it does not name."""
+    """Return the recipe and the operation in `target`; None if it has no operation."""
     recipe, _, operation = target.rpartition(":")
     return (recipe, operation) if recipe and operation.isidentifier() else (target, None)
 
 
 def locate(operation: type[LiveOperation], near: Found) -> Found:
-    """Return how to find `operation`, a class that the recipe of `near` has handed over."""
+    """Return where to find `operation`, a class that the recipe of `near` passed to `p.chain_to`."""
     module = operation.__module__
     recipe = near.recipe if module == near.operation.__module__ else module.removeprefix(PRIVATE)
     return _found(operation, recipe)
@@ -160,13 +160,13 @@ def _import_file(recipe: str) -> ModuleType:
 def _import_module(recipe: str, folder: Path) -> ModuleType:
     if not re.fullmatch(_MODULE, recipe):
         raise UsageError(
-            f"{recipe!r} is no module name",
+            f"{recipe!r} is not a module name",
             "name a module (orders, package.module) or a file that ends in .py",
         )
     file = folder.joinpath(*recipe.split(".")).with_suffix(".py")
     if file.is_file():
         if not _is_inside(file, folder):
-            raise UsageError(f"recipe {recipe} lies outside {folder}", "name its file instead")
+            raise UsageError(f"recipe {recipe} is outside {folder}", "name its file instead")
         return _execute(file.resolve(), recipe)
     _look_in(folder.parent)
     with _loading(recipe):
@@ -183,7 +183,7 @@ def _is_inside(file: Path, folder: Path) -> bool:
 
 
 def _execute(file: Path, recipe: str) -> ModuleType:
-    """Import `file` under its own name if that name leads to it, under a private one if something else has it."""
+    """Import `file` under its own name if that name leads to it, else under a private name."""
     _look_in(file.parent)
     name = file.stem
     with contextlib.suppress(ImportError, ValueError):
@@ -204,7 +204,7 @@ def _execute(file: Path, recipe: str) -> ModuleType:
 
 @contextlib.contextmanager
 def _loading(recipe: str) -> Iterator[None]:
-    """Turn whatever a recipe raises while it is imported into a RecipeError; what it prints goes to stderr."""
+    """Turn anything that a recipe raises during import into a RecipeError; send its output to stderr."""
     try:
         with _stdout_on_stderr():
             yield
@@ -221,24 +221,26 @@ def _loading(recipe: str) -> Iterator[None]:
 
 
 def _is_of_an_import(error: ModuleNotFoundError) -> bool:
-    """Return True if an import statement raised it, False if somebody's code did, who has more to say."""
+    """Return True if an import statement raised it; False if code did, whose own message says more."""
     return error.name is not None and f"{error.msg};".startswith(f"No module named {error.name!r};")
 
 
 def _missing_module(recipe: str, error: ModuleNotFoundError, places: Sequence[tuple[str, int]]) -> RecipeError:
-    """Return the error that tells which module is not there, where it is imported, and where it was looked for."""
+    """Return the error that names the missing module, where it is imported, and where it was searched for."""
     where = ", imported by ".join(f"{file}, line {line}" for file, line in dict.fromkeys([*places[-1:], *places[:1]]))
     told = f"recipe {recipe} can't be imported: there is no module {error.name!r} ({where})"
     name = (error.name or "").rpartition(".")[0]
     if (parent := sys.modules.get(name)) is None:
-        return RecipeError(told, f"looked in {', '.join(_own_folders())}, and in what {sys.executable} has installed")
+        return RecipeError(told, f"looked in {', '.join(_own_folders())}, and in the packages of {sys.executable}")
     if (folders := getattr(parent, "__path__", None)) is not None:
         return RecipeError(told, f"looked in {', '.join(folders)}, where {name!r} was found")
-    return RecipeError(told, f"{name!r} is no package: it was found as {getattr(parent, '__file__', 'part of Python')}")
+    return RecipeError(
+        told, f"{name!r} is not a package: it was found as {getattr(parent, '__file__', 'part of Python')}"
+    )
 
 
 def _own_folders() -> Iterator[str]:
-    """Yield the folders where modules are looked for, without Python's own and those of what is installed."""
+    """Yield the folders on the import path, without those of Python and of installed packages."""
     import sysconfig
 
     library = sysconfig.get_path("stdlib")
@@ -251,7 +253,7 @@ def _own_folders() -> Iterator[str]:
 
 @contextlib.contextmanager
 def _stdout_on_stderr() -> Iterator[None]:
-    """Send to stderr what is printed, by a recipe or by a child process of it."""
+    """Send to stderr what a recipe or its child processes print."""
     with contextlib.redirect_stdout(sys.stderr):
         try:
             kept = os.dup(1)
@@ -267,7 +269,7 @@ def _stdout_on_stderr() -> Iterator[None]:
 
 
 def _look_in(folder: Path) -> None:
-    # At the end, so that no file here can stand in for a module of Python or of ours.
+    # At the end: a file here must not shadow a module of Python or of stagerun.
     if str(folder) not in sys.path:
         sys.path.append(str(folder))
 
@@ -315,7 +317,7 @@ def _read(file: Path) -> Iterator[Listed]:
     try:
         tree = ast.parse(file.read_bytes())
     except (SyntaxError, ValueError, OSError):
-        return  # `doctor` says what is wrong with it
+        return  # `doctor` reports the reason
     bases = {"LiveOperation", *_aliases(tree)}
     runnable = set[str]()
     for node in tree.body:

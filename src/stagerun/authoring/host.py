@@ -1,4 +1,4 @@
-"""What a session needs of whoever performs it, here or on another machine. These are types alone."""
+"""What a session needs from its host, on this machine or another. Only types live here."""
 
 from collections.abc import Collection
 from contextlib import AbstractContextManager
@@ -8,11 +8,11 @@ from stagerun.authoring.checkpoints import Recalled
 
 
 class Host(Protocol):
-    """Whoever performs a session.
+    """What performs a session.
 
     Attributes:
-        lock: held while an event gets out; it may be taken again by the thread that has it.
-        hidden: the environment variables that programs of the recipe do not get.
+        lock: held while an event is emitted; the thread that holds it may take it again.
+        hidden: the environment variables that the recipe's programs do not get.
 
     """
 
@@ -23,10 +23,10 @@ class Host(Protocol):
     def hidden(self) -> Collection[str]: ...
 
     def recall(self, key: str) -> Recalled | None:
-        """Return what the runs that this one goes on from have stored under `key`."""
+        """Return what the runs that this one resumes stored under `key`."""
 
     def accept(self, operation: object) -> None:
-        """Take note of the operation that is to come next; RecipeError if it is none, or is not valid."""
+        """Note the operation to run next; RecipeError if it is not an operation, or not valid."""
 
     def terminal_lent(self) -> AbstractContextManager[None]:
         """Return a context in which no display touches the terminal."""

@@ -1,4 +1,4 @@
-"""The one way to write lines: cut to a length that can be recorded, without secrets, and told."""
+"""Writing log lines and the status: cut to a length that can be recorded, then emitted."""
 
 from collections.abc import Callable
 from typing import Final
@@ -13,10 +13,10 @@ LINE_LIMIT: Final = 64 * 1024
 
 
 class LogLines:
-    """What `p.log`, `print`, `logging`, warnings and programs come to.
+    """Takes the lines of `p.log`, `print`, `logging`, warnings and programs.
 
-    Secrets are masked where an event gets out. Here they are masked only in what has to be cut or joined before: a
-    secret is found only while it is whole.
+    The emitter masks secrets. Here they are masked only in text that has to be cut or joined first: only a whole
+    secret is found.
     """
 
     def __init__(self, emit: Callable[[events.Event], None], masker: Masker) -> None:
@@ -24,7 +24,7 @@ class LogLines:
         self._masker = masker
 
     def write(self, text: str, level: str = "info", stream: str | None = None) -> None:
-        """Write text; its line ends part it into lines."""
+        """Write text; newlines split it into lines."""
         text = text.removesuffix("\n")
         if len(text) > LINE_LIMIT:
             text = "\n".join(map(self.cut, self._masker.mask(text).split("\n")))
@@ -42,19 +42,19 @@ class LogLines:
         self._emit(events.StatusChanged(events.encodable(self.cut(text)), level))
 
     def hear(self, lines: list[str], stream: str) -> None:
-        """Write the lines of a program, in one go."""
+        """Write lines of a program as one event."""
         self._emit(events.Log("\n".join(lines), "info", stream))
 
     def cut(self, line: str, more: int = 0) -> str:
-        """Return a line as it is recorded; `more` characters of it were left out already."""
+        """Return a line as it is recorded; `more` characters of it were dropped earlier."""
         if len(line) > LINE_LIMIT or more:
-            line = self._masker.mask(line)  # or a part of a secret could stay
+            line = self._masker.mask(line)  # before it is cut: a part of a secret would not be found
         missing = max(0, len(line) - LINE_LIMIT) + more
         return f"{line[:LINE_LIMIT]} [... {missing:,} characters cut]" if missing else line
 
 
 def checked(level: str) -> str:
-    """Return `level`; RecipeError, with the legal ones, if there is no such level."""
+    """Return `level`; RecipeError that lists the levels if it is not one."""
     if level not in LEVELS:
         raise RecipeError(f"there is no level {level!r}", "levels: " + ", ".join(LEVELS))
     return level

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _STAGE_NAME_LIMIT: Final = 200
 _HOW_TO_INIT: Final = "write def __init__(self, **given), and call super().__init__(**given) in it before anything else"
 
-# What the journal knows of a run, and every operation carries.
+# Fields of every operation that come from the journal.
 _FIELDS: Final = (
     "id",
     "owner",
@@ -34,9 +34,9 @@ _FIELDS: Final = (
     "result_context",
     "state",
 )
-# Attributes of a class that are not parameters, also when the author annotates them.
+# Attributes of a class that are not parameters, even if the author annotates them.
 _SETTINGS: Final = frozenset({"stages", "timeout", "exclusive"})
-# Options of the commands that also take an operation's parameters.
+# Options of the commands that take an operation's parameters as options, too.
 _OPTIONS: Final = frozenset(
     {
         "ci",
@@ -85,18 +85,18 @@ class LiveOperation:
     Attributes:
         stages: the declared stages in order, a flat list of unique names.
         timeout: the seconds that a run may take, None for no limit.
-        exclusive: True if a second run at the same time is refused.
-        id, pk: the run's id, None before it is recorded.
+        exclusive: True to refuse a second run at the same time.
+        id, pk: the run's id, or None before it is recorded.
         owner: who runs it.
         state: the run's state.
-        current_stage: position of the stage entered last, -1 before the first.
+        current_stage: position of the last stage entered, -1 before the first.
         stage_states: stage -> state, in declared order.
         created_on, started_on, finished_on: seconds since 1970, or None.
         finished_successfully: True if it succeeded.
-        cancel_requested: True once a cancel was asked for.
-        cancelled: True if it ended by a cancel.
+        cancel_requested: True once a cancel was requested.
+        cancelled: True if a cancel ended it.
         traceback: the frames of the error that ended it, or None.
-        result_context: what `p.result` was given, or None.
+        result_context: the result passed to `p.result`, or None.
 
     """
 
@@ -149,30 +149,30 @@ class LiveOperation:
         return {name: each.to_json(getattr(self, name)) for name, each in self.parameters.items()}
 
     def secret_values(self) -> dict[str, str]:
-        """Return the values of the parameters that are secret, name -> value."""
+        """Return the values of the secret parameters, name -> value."""
         values = {name: getattr(self, name) for name, each in self.parameters.items() if each.secret}
         return {name: value.reveal() for name, value in values.items() if isinstance(value, Secret)}
 
     def checked(self) -> Self:
-        """Return self when the parameters still hold what they declare; UsageError if not."""
+        """Return self if the parameters still fit their declarations; UsageError if not."""
         if "stage_states" not in vars(self):
             raise _broken_init(type(self), "LiveOperation.__init__ was not called")
         params.check(type(self).__name__, self.parameters, {name: getattr(self, name) for name in self.parameters})
         return self
 
     def reflect(self, record: object) -> None:
-        """Take over what the journal knows of this run: the attributes of `record` that have a field here."""
+        """Copy what the journal knows about this run: the attributes of `record` that are fields here."""
         for name in _FIELDS:
             setattr(self, name, getattr(record, name))
 
 
 def _check_run(owner: type[LiveOperation]) -> None:
-    """Refuse a `run` that would do nothing, or can't be called: without this a run of it succeeds, or fails late."""
+    """Refuse a `run` that would do nothing or can't be called: it would succeed falsely, or fail late."""
     run = inspect.getattr_static(owner, "run")
     function = run.__func__ if isinstance(run, staticmethod | classmethod) else run
     if not isinstance(function, FunctionType):
         if not callable(function) and not hasattr(function, "__get__"):
-            raise RecipeError(f"{owner.__name__}: run is no method, but {function!r}", "write def run(self, p)")
+            raise RecipeError(f"{owner.__name__}: run is not a method, but {function!r}", "write def run(self, p)")
         return
     where = f"{owner.__name__}: run{_place(function)}"
     if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
@@ -182,7 +182,7 @@ def _check_run(owner: type[LiveOperation]) -> None:
     if inspect.isgeneratorfunction(function):
         raise RecipeError(
             f"{where} is a generator, and calling it would do nothing",
-            "take the yield out: p.log, p.status and p.track say how far it is",
+            "remove the yield: p.log, p.status and p.track report progress",
         )
     given = ("p",) if isinstance(run, staticmethod) else ("self", "p")
     try:
@@ -192,18 +192,18 @@ def _check_run(owner: type[LiveOperation]) -> None:
 
 
 def made(kind: type[LiveOperation], /, **fields: Any) -> LiveOperation:
-    """Return an operation of `kind`; RecipeError if its own `__init__` does not take `fields`, or leaves it without."""
+    """Return an operation of `kind`; RecipeError if its own `__init__` does not accept `fields` or set them."""
     init = kind.__init__
     if isinstance(init, FunctionType):
         try:
             inspect.signature(init, follow_wrapped=False).bind("self", **fields)
         except TypeError as error:
-            raise _broken_init(kind, f"it does not take what a run gives it: {error}") from None
+            raise _broken_init(kind, f"it does not accept the fields of a run: {error}") from None
     return kind(**fields).checked()
 
 
 def _check_init(owner: type[LiveOperation]) -> None:
-    """Refuse an own `__init__` that sets no fields. What it takes is its own business until a command calls it."""
+    """Refuse an own `__init__` that sets no fields. Its arguments are only checked when a command calls it."""
     init = owner.__init__
     if init is LiveOperation.__init__ or not isinstance(init, FunctionType):
         return
@@ -218,7 +218,7 @@ def _broken_init(owner: type[LiveOperation], why: str) -> RecipeError:
 
 def _place(function: FunctionType) -> str:
     code = function.__code__
-    made_up = code.co_filename.startswith("<")  # as that of a dataclass
+    made_up = code.co_filename.startswith("<")  # as in a dataclass
     return "" if made_up else f" ({code.co_filename}, line {code.co_firstlineno})"
 
 
@@ -226,7 +226,7 @@ def _check_secrets(owner: str, parameters: Mapping[str, params.Parameter]) -> No
     for name, each in parameters.items():
         if each.secret and f"{name}_file" in parameters:
             raise RecipeError(
-                f"{owner}: parameter '{name}_file' has the option that the secret {name!r} is read with",
+                f"{owner}: parameter '{name}_file' takes the option that reads the secret {name!r}",
                 "choose another name",
             )
 

@@ -1,4 +1,4 @@
-"""Declared parameters: what an operation may be given, and the one way a value becomes typed.
+"""Declared parameters: what an operation accepts, and the one conversion of values to their types.
 
 Values come from a command line, the environment, a form, a journal or Python; all go through `Parameter.convert`.
 """
@@ -37,7 +37,7 @@ MISSING: Final = _Missing.MISSING
 _SCALARS: Final = frozenset(
     {str, int, float, bool, Path, dt.datetime, dt.date, dt.timedelta, decimal.Decimal, uuid.UUID}
 )
-_SPOKEN: Final = {int: "whole number", float: "number", bool: "true or false", dt.datetime: "date and time"}
+_EXPECTED: Final = {int: "a whole number", float: "a number", bool: "true or false", dt.datetime: "a date and time"}
 _UNITS: Final = {"d": "days", "h": "hours", "m": "minutes", "s": "seconds", "ms": "milliseconds"}
 _DURATION: Final = r"(?:\d+(?:\.\d+)?(?:ms|[dhms]))+"
 _DURATION_PART: Final = r"(\d+(?:\.\d+)?)(ms|[dhms])"
@@ -59,8 +59,8 @@ class Parameter(Struct, frozen=True, kw_only=True):
         optional: True if None is allowed.
         default: the declared default, or MISSING.
         help: the text of `Annotated[type, "text"]`, or "".
-        bounds: what bounds the value beyond its type; of a list, its length.
-        item_bounds: what bounds each item of a list.
+        bounds: limits on the value beyond its type; for a list, on its length.
+        item_bounds: limits on each item of a list.
 
     """
 
@@ -79,7 +79,7 @@ class Parameter(Struct, frozen=True, kw_only=True):
 
     @property
     def option(self) -> str:
-        """`--source`; a bool has a second spelling for no, a secret is read from a file."""
+        """`--source`; for a bool also the spelling for no; for a secret the option that reads a file."""
         name = self.name.replace("_", "-")
         if self.secret:
             return f"--{name}-file"
@@ -96,7 +96,7 @@ class Parameter(Struct, frozen=True, kw_only=True):
 
     @property
     def choices(self) -> tuple[Any, ...]:
-        """Return the legal values of a Literal or an Enum, () for every other type."""
+        """Return the legal values of a Literal or an Enum, () for any other type."""
         if get_origin(self.type) is Literal:
             return get_args(self.type)
         if isinstance(self.type, type) and issubclass(self.type, enum.Enum):
@@ -110,7 +110,7 @@ class Parameter(Struct, frozen=True, kw_only=True):
 
     @property
     def rules(self) -> str:
-        """Return what bounds the value, "must be at least 1", or ""."""
+        """Return the limits in words, "must be at least 1", or ""."""
         from stagerun.authoring import bounds
 
         told = (("must", self.bounds), ("each must", self.item_bounds))
@@ -128,7 +128,7 @@ class Parameter(Struct, frozen=True, kw_only=True):
         return self._within(items, self.bounds)
 
     def to_json(self, value: Any) -> Any:
-        """Return `value` as what JSON holds, so that `convert` gives it back; a secret becomes `***`."""
+        """Return `value` as JSON values that `convert` turns back into it; a secret becomes `***`."""
         if isinstance(value, list | tuple):
             return [self.to_json(each) for each in value]
         if isinstance(value, enum.Enum):
@@ -157,7 +157,7 @@ class Parameter(Struct, frozen=True, kw_only=True):
         if self.type is bool and isinstance(value, str) and value.lower() in ("yes", "no", "on", "off"):
             return value.lower() in ("yes", "on")
         if self.type is dt.datetime and isinstance(value, str):
-            # msgspec wants seconds and a "T"; Python reads all of ISO 8601.
+            # msgspec requires seconds and a "T"; Python reads all of ISO 8601.
             with contextlib.suppress(ValueError):
                 return dt.datetime.fromisoformat(value)
         return self._convert_with_msgspec(value, self.type)
@@ -169,7 +169,7 @@ class Parameter(Struct, frozen=True, kw_only=True):
             if self.choices:
                 self._refuse(value, "one of " + ", ".join(map(str, self.choices)) + " is expected")
             if isinstance(value, str):
-                self._refuse(value, f"it is no {_SPOKEN.get(kind, self.type_name)}")
+                self._refuse(value, f"{_EXPECTED.get(kind, f'a {self.type_name}')} is expected")
             self._refuse(value, str(error)[:1].lower() + str(error)[1:])
         if isinstance(converted, float) and not math.isfinite(converted):
             self._refuse(value, "a finite number is expected")
@@ -187,10 +187,10 @@ class Parameter(Struct, frozen=True, kw_only=True):
 
 
 def declare(owner: type, reserved: frozenset[str], ignored: frozenset[str]) -> dict[str, Parameter]:
-    """Return the parameters that class `owner` itself declares by its annotations, but for the names in `ignored`.
+    """Return the parameters that class `owner` itself annotates, except for the names in `ignored`.
 
     Raises RecipeError, naming class and parameter, for a type that can't be a parameter, a default that does not
-    fit or could be changed, and a name in `reserved`.
+    fit or is mutable, and a name in `reserved`.
     """
     declared: dict[str, Parameter] = {}
     for name, hint in _hints(owner, ignored).items():
@@ -272,7 +272,7 @@ def _parameter(owner: type, name: str, hint: Any, default: Any) -> Parameter:
         return parameter
     if not isinstance(default, _IMMUTABLE):
         raise RecipeError(
-            f"{where} has a default that could be changed: {default!r}",
+            f"{where} has a mutable default: {default!r}",
             "use a tuple for the default of a list" if many else None,
         )
     try:
@@ -283,7 +283,7 @@ def _parameter(owner: type, name: str, hint: Any, default: Any) -> Parameter:
 
 
 def _bounds(where: str, kind: Any, notes: Sequence[object]) -> "tuple[Bound, ...]":
-    """Return the bounds that `notes` set to values of type `kind`; RecipeError for one that it can't have."""
+    """Return the bounds that `notes` set on values of type `kind`; RecipeError for one that it can't have."""
     if not any(isinstance(each, msgspec.Meta) for each in notes):
         return ()
     from stagerun.authoring import bounds
@@ -300,7 +300,7 @@ def _bounds(where: str, kind: Any, notes: Sequence[object]) -> "tuple[Bound, ...
 
 
 def _without_notes(hint: Any) -> tuple[Any, list[object]]:
-    """Return the type that an Annotated is about, and what it says of it."""
+    """Return the type inside an Annotated, and the metadata."""
     if get_origin(hint) is not typing.Annotated:
         return hint, []
     kind, *notes = get_args(hint)

@@ -1,4 +1,4 @@
-"""A process of a pool, seen from within: how it begins, how it calls the function of a `p.map`, what it answers."""
+"""What runs inside a pool process: how it starts, calls the function of a `p.map`, and answers."""
 
 import contextlib
 import importlib
@@ -26,7 +26,7 @@ _STOPPED: "Event | None" = None
 
 
 class _Odd(NamedTuple):
-    """An error that can't be sent to another process: its class and what it said."""
+    """An error that can't be sent to another process: its class, message and traceback."""
 
     type: str
     message: str
@@ -39,7 +39,7 @@ class _Odd(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What an item said in another process, and what it raised or returned."""
+    """The output of an item in another process, and what it raised or returned."""
 
     said: Said
     error: BaseException | _Odd | None = None
@@ -50,14 +50,14 @@ class Answer(NamedTuple):
 
 
 def recipes() -> dict[str, str]:
-    """Return the modules that a new process would not find by their names, and their files."""
+    """Return the modules that a new process can't import by name, and their files."""
     loaded = {name: getattr(module, "__file__", None) for name, module in sys.modules.items()}
     return {name: file for name, file in loaded.items() if name.startswith(PRIVATE) and file}
 
 
 def begin(module: str | None, recipes: dict[str, str], parent: int, stopped: "Event") -> None:
-    """Make a new process ready: it leaves Ctrl-C to its parent, dies with it, and knows the recipes' modules."""
-    global _STOPPED  # noqa: PLW0603 - the one way from a pool's initializer to its calls
+    """Prepare a new process: it leaves Ctrl-C to its parent, dies with it, and has the recipes' modules."""
+    global _STOPPED  # noqa: PLW0603 - the only way to pass something from a pool's initializer to its calls
     _STOPPED = stopped
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "pthread_sigmask"):
@@ -71,27 +71,27 @@ def begin(module: str | None, recipes: dict[str, str], parent: int, stopped: "Ev
             assert spec.loader is not None
             sys.modules[name] = made = importlib.util.module_from_spec(spec)
             spec.loader.exec_module(made)
-        with contextlib.suppress(ImportError, ValueError, TypeError):  # the function itself will tell
+        with contextlib.suppress(ImportError, ValueError, TypeError):  # calling the function will report it
             importlib.import_module(module or "")
 
 
 def call(fn: Callable[[_T], object], item: _T) -> Answer:
-    """Call `fn`; what it says and what comes of it is the answer."""
+    """Call `fn`; return its output with its result or error."""
     said: Said = []
     if _STOPPED is not None and _STOPPED.is_set():
-        return Answer(said)  # nobody asks for it any more
+        return Answer(said)  # the result is no longer needed
     with Capture(lambda *line: said.append(line), Masker()):
         try:
             result = fn(item)
         except BaseException as error:
             if _STOPPED is not None:
-                _STOPPED.set()  # at once: this process would begin with the next item
+                _STOPPED.set()  # at once: this process would start its next item
             return Answer(said, _portable(error))
     return Answer(said, result=result)
 
 
 def _portable(error: BaseException) -> BaseException | _Odd:
-    """Return an error that can be sent to another process, with the place where it was raised."""
+    """Return an error that can be sent to another process, with its traceback in a note."""
     told = tracebacks.failure(error)
     with contextlib.suppress(Exception):
         error.add_note(f"in another process:\n{told.traceback}")

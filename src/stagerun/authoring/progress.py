@@ -1,4 +1,4 @@
-"""Progress: what a recipe talks to. Each call is checked here and done by the session."""
+"""Progress: the `p` of a recipe. Each call is checked here and carried out by the session."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -23,9 +23,9 @@ _R = TypeVar("_R")
 class Progress:
     """The `p` of `run(self, p)`.
 
-    `log`, `status`, `percent`, `sh` and `check_cancelled` may be called from any thread, everything else from the
+    `log`, `status`, `percent`, `sh` and `check_cancelled` may be called from any thread, all other calls only from the
     operation's own.
-    Every call raises OperationCancelled once a cancel was asked for, except while that is being cleaned up.
+    Every call raises OperationCancelled once a cancel was requested, except during the clean-up after it.
     """
 
     def __init__(self, session: Session) -> None:
@@ -36,7 +36,7 @@ class Progress:
 
         Args:
             name: the stage.
-            timeout: the seconds it may take; after them it fails and the run ends `timed_out`.
+            timeout: the seconds it may take; after that it fails and the run ends `timed_out`.
 
         """
         self._session.check_thread("stage")
@@ -48,7 +48,7 @@ class Progress:
         self._session.lines.status(str(text), log_lines.checked(level))
 
     def percent(self, n: float) -> None:
-        """Set the progress, 0 to 100; what lies outside is clamped."""
+        """Set the progress, clamped to 0 to 100."""
         self._session.check()
         self._session.percent(max(0.0, min(100.0, float(n))) if n == n else 0.0)  # noqa: PLR0124 - NaN differs from itself
 
@@ -60,15 +60,15 @@ class Progress:
         unit: str = "item",
         key: str | None = None,
     ) -> Iterator[_T]:
-        """Yield the items and count them; a cancel reaches the loop at each item.
+        """Yield the items and count them; checks for a cancel at each item.
 
         Args:
             iterable: never turned into a list.
-            total: how many there are; without it `len()`, else a length hint, else unknown.
+            total: how many there are; by default `len()`, else a length hint, else unknown.
             label: what is counted, shown beside the stage.
-            unit: one item, in the singular.
+            unit: the name of one item, in the singular.
             key: makes the loop resumable: a resumed run skips as many items as were finished before. The items
-                have to come in the same order again.
+                must come in the same order again.
 
         """
         session = self._session
@@ -93,17 +93,17 @@ class Progress:
     ) -> list[_R]:
         """Return `[fn(item) for item in items]`, several at a time, and count them.
 
-        The first failure stops what has not begun, and is raised with its item in a note. A cancel does the same.
+        After a failure or a cancel no more items start. The first failure is raised with its item in a note.
 
         Args:
-            fn: called in another thread; there `p.log`, `p.status`, `p.percent`, `p.sh` and `p.check_cancelled` work.
-            items: taken a few at a time, so it may be endless.
-            workers: how many at a time; without it as many as `concurrent.futures` would take.
+            fn: called in another thread, where `p.log`, `p.status`, `p.percent`, `p.sh` and `p.check_cancelled` work.
+            items: taken a few at a time, so they may be endless.
+            workers: how many at a time; by default as many as `concurrent.futures` uses.
             processes: True to use processes: `fn`, the items and the results are pickled.
             executor: does the work instead; it is not closed.
             label: what is counted, shown beside the stage.
-            unit: one item, in the singular.
-            key: makes it resumable: a resumed run leaves out the items that were finished, and their results.
+            unit: the name of one item, in the singular.
+            key: makes it resumable: a resumed run skips the items that were finished, and omits their results.
 
         """
         from stagerun.authoring import fanout
@@ -112,7 +112,9 @@ class Progress:
         if workers is not None and (type(workers) is not int or workers < 1):
             raise RecipeError(f"p.map: workers must be a whole number above 0, not {workers!r}")
         if processes and executor is not None:
-            raise RecipeError("p.map: processes=True goes with no executor", "hand in a ProcessPoolExecutor alone")
+            raise RecipeError(
+                "p.map: processes=True can't be combined with an executor", "pass a ProcessPoolExecutor alone"
+            )
         session.check_thread("map")
         skipped = 0 if key is None else session.checkpoints.position("map", key)
         loop = session.loops.make(items, label=label, unit=unit, key=key, stage=session.blocks.stage, skipped=skipped)
@@ -141,19 +143,19 @@ class Progress:
         interactive: bool = False,
         quiet: bool = False,
     ) -> "Completed":
-        """Run a program to its end; its lines become lines of the run. ChildFailed if it does not succeed.
+        """Run a program to its end; its output becomes log lines of the run. Raises ChildFailed if it does not succeed.
 
         Args:
             command: a list runs as it is, a string through `sh`. A Secret in a list is shown as ***.
             cwd: the folder to run it in.
-            env: variables to add to its environment; None takes one away.
-            check: False to return also when the exit code is not 0.
+            env: variables to add to its environment; None removes one.
+            check: False to return even if the exit code is not 0.
             timeout: the seconds it may take.
             capture: True to return what it wrote.
-            stdin: what it reads: text, bytes, or an open file; without it, nothing.
-            pty: True to give it a pseudo-terminal to write to, where it may use colours and progress bars.
+            stdin: its input: text, bytes, or an open file; by default empty.
+            pty: True to give it a pseudo-terminal for its output: it may then use colours and progress bars.
             interactive: True to give it the terminal itself, for an editor or a password prompt.
-            quiet: True to write neither the command nor its lines.
+            quiet: True to log neither the command nor its output.
 
         """
         from stagerun.programs.request import Request
@@ -177,20 +179,20 @@ class Progress:
         fn: Callable[..., _T],
         /,
         *args: Any,
-        type: Any = None,  # noqa: A002 - the word that authors know it by
+        type: Any = None,  # noqa: A002 - the name that authors expect
         attempts: int = 1,
         **kwargs: Any,
     ) -> _T:
-        """Return `fn(*args, **kwargs)`, called once: a resumed run gets the stored value and calls nothing.
+        """Call `fn(*args, **kwargs)` once and return its value: a resumed run gets the stored value without a call.
 
         The value is durable before it is returned. Nothing is stored when `fn` raises or the run is cancelled.
 
         Args:
             key: the checkpoint's name, unique in the run.
-            fn: makes the value, which JSON has to give back exactly.
+            fn: computes the value, which JSON must be able to restore exactly.
             *args: for `fn`.
-            type: the value's type if JSON alone can't give it back: a dataclass, datetime, Path, Enum, a list of them.
-            attempts: how often to try: after an exception it waits 1 s, 2 s, 4 s, … plus a random part of a second.
+            type: the value's type if JSON alone can't restore it: a dataclass, datetime, Path, Enum, a list of them.
+            attempts: how often to try; after an exception it waits 1 s, 2 s, 4 s, … plus a random part of a second.
             **kwargs: for `fn`.
 
         """
@@ -202,7 +204,7 @@ class Progress:
         )
 
     def log(self, line: object, level: str = "info") -> None:
-        """Write a line to the journal and to the output; text with line ends becomes several."""
+        """Write a line to the journal and to the output; text with newlines becomes several lines."""
         self._session.check()
         self._session.lines.write(str(line), log_lines.checked(level))
 
@@ -213,21 +215,21 @@ class Progress:
             raise RecipeError(f"p.result needs a dict, not {type(context).__name__}", "p.result(value=...)")
         from stagerun.authoring import stored_values
 
-        # As JSON gives it back: what the recipe does to its own dict afterwards is not the result.
+        # A copy: the recipe may change its own dict afterwards.
         result = stored_values.through_json({**(context or {}), **extra}, "result")
         self._session.emit(events.ResultSet(result=result))
 
     def error(self, message: object) -> None:
-        """Let the run end `failed` with this message, whatever `run` returns."""
+        """Make the run end `failed` with this message, whatever `run` returns."""
         self._session.check()
         self._session.failure = str(message)
 
     def check_cancelled(self) -> None:
-        """Raise OperationCancelled if a cancel was asked for."""
+        """Raise OperationCancelled if a cancel was requested."""
         self._session.check()
 
     def chain_to(self, next_operation: object) -> None:
-        """Let `next_operation` run after this one has succeeded. A run can hand over once."""
+        """Run `next_operation` after this one has succeeded. A run can chain to only one operation."""
         self._session.check_thread("chain_to")
         self._session.check()
         self._session.chain_to(next_operation)

@@ -1,4 +1,4 @@
-"""Trying again: tenacity with waits that are told, and that a cancel breaks."""
+"""Retries: tenacity with waits that are logged, and that a cancel interrupts."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -12,23 +12,23 @@ _T = TypeVar("_T")
 def attempt(
     call: Callable[[], _T], attempts: int, *, sleep: Callable[[float], None], tell: Callable[[str], None]
 ) -> _T:
-    """Return what `call` returns, called up to `attempts` times.
+    """Call `call` up to `attempts` times and return its result.
 
-    After an exception it waits 1 s, 2 s, 4 s, … up to a minute, each with a random part of a second. A mistake in
-    the use of stagerun is not tried again, and neither is a cancel, which is no Exception.
+    After an exception it waits 1 s, 2 s, 4 s, … up to a minute, each plus a random part of a second. A mistake in
+    the use of stagerun is not retried, nor is a cancel, which is not an Exception.
 
     Args:
         call: what to try.
-        attempts: how often at the most.
-        sleep: waits so many seconds, or raises.
-        tell: told of each failure that is tried again.
+        attempts: the maximum number of calls.
+        sleep: waits the given seconds, or raises.
+        tell: called with a message about each failure that is retried.
 
     """
     if attempts <= 1:
         return call()
     import tenacity
 
-    def told(state: tenacity.RetryCallState) -> None:
+    def report(state: tenacity.RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
         wait = state.next_action.sleep if state.next_action else 0.0
         number = f"attempt {state.attempt_number} of {attempts}"
@@ -39,7 +39,7 @@ def attempt(
         wait=tenacity.wait_exponential_jitter(initial=1, exp_base=2, max=60, jitter=1),
         retry=tenacity.retry_if_exception_type(Exception) & tenacity.retry_if_not_exception_type(StagerunError),
         sleep=sleep,
-        before_sleep=told,
+        before_sleep=report,
         reraise=True,
     )
     return retrying(call)

@@ -1,7 +1,7 @@
 """The engine behind `p`: one run of one operation, from its first stage to its last line.
 
-A session holds no journal, no display and no run. It is told what is known of the run when it begins, emits what
-happens, and asks its host for the few things that only the host can do.
+A session has no access to the journal or the displays. It gets what is known about the run when it starts, emits
+events, and asks its host for the few things that only the host can do.
 """
 
 import threading
@@ -33,11 +33,11 @@ class Session:
     """The state of `p`.
 
     Attributes:
-        lines: where lines are written.
-        loops: the loops that go on.
-        blocks: the stages that are open, and what cut one short.
-        failure: what `p.error` was told, or None.
-        next: the operation that `p.chain_to` was given, or None.
+        lines: writes log lines.
+        loops: the loops that are running.
+        blocks: the open stages, and the error that cut one short.
+        failure: the message of `p.error`, or None.
+        next: the operation passed to `p.chain_to`, or None.
 
     """
 
@@ -77,7 +77,7 @@ class Session:
 
     @cached_property
     def checkpoints(self) -> "Checkpoints":
-        """What is stored."""
+        """The checkpoints, loaded on first use."""
         from stagerun.authoring.checkpoints import Checkpoints
 
         return Checkpoints(
@@ -85,16 +85,16 @@ class Session:
         )
 
     def emit(self, event: events.Event) -> None:
-        """Tell what happens; what a thread or a generator says after the end goes nowhere."""
+        """Emit an event; events of a thread or a generator after the end are dropped."""
         if not self._over:
             self._emit(event)
 
     def check(self) -> None:
-        """Raise what stops the run, if anything does."""
+        """Raise if the run is to stop."""
         self._interrupts.check()
 
     def check_thread(self, call: str) -> None:
-        """Raise RecipeError if `p.<call>` was called from another thread than the operation's own."""
+        """Raise RecipeError if `p.<call>` was called outside the operation's own thread."""
         if threading.get_ident() != self._thread:
             raise RecipeError(
                 f"p.{call} was called from another thread",
@@ -109,7 +109,7 @@ class Session:
         return self._masker.mask(text)
 
     def percent(self, percent: float) -> None:
-        """Set the progress of the block that is open."""
+        """Set the progress of the open block."""
         shown = self.blocks.entered, round(percent, 1)
         if shown != self._percent:
             self._percent = shown
@@ -123,16 +123,16 @@ class Session:
     def chain_to(self, operation: object) -> None:
         if self.next is not None:
             raise RecipeError(
-                f"the run is chained already, to {type(self.next).__name__}", "a run hands over to one operation"
+                f"the run is already chained to {type(self.next).__name__}", "a run can chain to only one operation"
             )
         self._host.accept(operation)
         self.next = operation
 
     def run_program(self, request: "Request", *, interactive: bool, quiet: bool) -> "Completed":
-        """Run a program to its end; unless `quiet`, tell the command and its lines."""
+        """Run a program to its end; unless `quiet`, log the command and its lines."""
         if self._over:
             raise RecipeError("p.sh was called after the run was over", "wait for your threads before run returns")
-        request.argv()  # or there is nothing to announce
+        request.argv()  # raises for a bad command, before it is announced
         if not quiet:
             self.lines.write(f"$ {request.shown}")
         programs = self._programs_of_run()
@@ -143,14 +143,14 @@ class Session:
         return programs.run(request, tell=hear, warn=self.lines.warn, cut=self.lines.cut)
 
     def end_programs(self, error: BaseException | None) -> None:
-        """End what the programs of a recipe that failed, by `error` or otherwise, have left in the background."""
+        """If the recipe failed, by `error` or otherwise, end the background processes of its programs."""
         left_well = error is None or (isinstance(error, SystemExit) and not error.code)
         stopped = error is None and (self.failure is not None or self._interrupts.stopping)
         if self._programs is not None and (stopped or not left_well):
             self._programs.end()
 
     def close(self, state: StageState) -> None:
-        """End the loops and leave the blocks that the recipe left open; what comes later goes nowhere."""
+        """End the loops and blocks that the recipe left open; later events are dropped."""
         self.loops.end_inside(0)
         self.blocks.close(state)
         self._over = True
@@ -164,4 +164,4 @@ class Session:
 
 
 def _unheard(lines: list[str], stream: str) -> None:
-    """Take what a program says that nobody wants to hear."""
+    """Drop the lines of a quiet program."""

@@ -1,4 +1,4 @@
-"""Stages as a recipe uses them: the blocks that are open, and how each is entered and left."""
+"""Stages as a recipe uses them: which blocks are open, and how a block is entered and left."""
 
 from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
@@ -17,8 +17,8 @@ class Stage:
 
     Attributes:
         name: the stage.
-        index: its declared position, None for a block that is not declared.
-        done_before: True if the run that is being resumed had finished this stage.
+        index: its declared position, or None for an undeclared block.
+        done_before: True if the resumed run had finished this stage.
 
     """
 
@@ -39,7 +39,7 @@ class Stage:
 
 
 class _Visit:
-    """A block that is open."""
+    """An open block."""
 
     def __init__(self, stage: Stage, limit: AbstractContextManager[None], entered: float, loops_around: int) -> None:
         self.stage = stage
@@ -53,18 +53,18 @@ class Blocks:
 
     Args:
         declared: the declared stages, name -> position.
-        done_before: those that the run that is being resumed had finished.
-        emit: tells what happens.
+        done_before: the stages that the resumed run had finished.
+        emit: emits an event.
         check: raises if a block may not be entered now.
         interrupts: holds signals back while a block is entered or left.
-        monotonic: for how long, in seconds.
+        monotonic: the clock for durations, in seconds.
         loops: the loops of the run; those that began in a block end with it.
 
     Attributes:
         broken: the error that last cut a block short, or None.
         broken_stage: the innermost block that `broken` cut short.
-        entered: how many were entered so far.
-        entered_on: when the last one was entered, or the run began; by `monotonic`.
+        entered: how many blocks were entered so far.
+        entered_on: when the last one was entered, or the run began, by `monotonic`.
 
     """
 
@@ -96,11 +96,11 @@ class Blocks:
 
     @property
     def stage(self) -> str | None:
-        """The declared stage that is open, None outside any."""
+        """The declared stage that is open, or None."""
         return next((visit.stage.name for visit in self._visits if visit.stage.index is not None), None)
 
     def make(self, name: str, timeout: float | None, mask: Callable[[str], str]) -> Stage:
-        """Return a visit to come; RecipeError if there can't be one. `mask` takes secrets out of a name."""
+        """Return a stage to enter; RecipeError for a bad name or timeout. `mask` removes secrets from the name."""
         if timeout is not None and not is_limit(timeout):
             raise RecipeError(f"p.stage: timeout must be a number of seconds above 0, not {timeout!r}")
         name = str(name)
@@ -129,20 +129,20 @@ class Blocks:
                 self.entered, self.entered_on = self.entered + 1, visit.entered
                 visit.limit.__enter__()
         except Interruption as interruption:
-            # It waited until the stage was recorded, and no with block will ever leave it.
+            # A signal waited until the stage was recorded, and no with block will leave that stage.
             if visit is not None:
                 self._leave(visit, state_after(interruption))
             raise
 
     def leave(self, stage: Stage, error: BaseException | None) -> None:
-        """Record that a block was left, by `error` or at its end."""
+        """Record that a block was left: by `error`, or at its end if that is None."""
         if error is not None and error is not self.broken:
             self.broken, self.broken_stage = error, stage.name
         for visit in self._visits:
             if visit.stage is stage:
                 self._leave(visit, state_after(error))
                 return
-        # The end of the run has left it already.
+        # Else the end of the run has closed it already.
 
     def close(self, state: StageState) -> None:
         """Leave the blocks that are still open."""
@@ -152,7 +152,7 @@ class Blocks:
     def _leave(self, visit: _Visit, state: StageState) -> None:
         with self._interrupts:
             visit.limit.__exit__(None, None, None)
-            # An error that is being handled keeps the loop it left alive for longer than the stage.
+            # The traceback of an error keeps the loop's generator alive after the stage.
             self._loops.end_inside(visit.loops_around)
             seconds = self._monotonic() - visit.entered
             self._visits.remove(visit)
@@ -160,7 +160,7 @@ class Blocks:
             self._emit(events.StageLeft(stage=stage.name, index=stage.index, state=state, seconds=seconds))
 
     def _allow(self, stage: Stage) -> None:
-        """Record that a block is entered; RecipeError if it can't be here."""
+        """Record that a block is entered; RecipeError if it can't be entered here."""
         around = self.stage
         if stage.index is not None and around is not None:
             raise RecipeError(
@@ -183,7 +183,7 @@ class Blocks:
 
 
 def state_after(error: BaseException | None) -> StageState:
-    """Return the state of a stage that was left by `error`, or at its end."""
+    """Return the state of a stage that was left by `error`, or at its end if that is None."""
     match error:
         case None:
             return StageState.DONE

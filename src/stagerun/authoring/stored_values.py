@@ -1,4 +1,4 @@
-"""What JSON can hold of a recipe's values, exactly (checkpoints) or nearly (results), and why not."""
+"""Converting a recipe's values to JSON, exactly (checkpoints) or nearly (results), or saying why that fails."""
 
 import math
 import re
@@ -15,30 +15,30 @@ from stagerun.errors import RecipeError
 
 LIMIT: Final = 16 * 1024 * 1024  # bytes of JSON
 
-_LONGEST_INTEGER: Final = 14_000  # bits; Python reads no more than 4,300 digits back (sys.int_info)
+_LONGEST_INTEGER: Final = 14_000  # bits; Python reads back at most 4,300 digits (sys.int_info)
 _DEEPEST: Final = 200
 _PAIR: Final = "[\ud800-\udbff][\udc00-\udfff]"
 
 
 def exact(value: object, what: str) -> Any:
-    """Return `value` if JSON gives it back exactly; RecipeError names the part that would come back different."""
+    """Return `value` if it survives JSON unchanged; else RecipeError names the part that would come back different."""
     _check(value, what, 0)
     return value
 
 
 def check_size(plain: object, what: str) -> None:
-    """Raise RecipeError if a JSON value is larger than what may be stored."""
+    """Raise RecipeError if a JSON value is too large to store."""
     size = len(events.dumps(plain).encode())
     if size > LIMIT:
         raise RecipeError(
-            f"{what} has {size:,} bytes, and {LIMIT:,} is the most", "store a file, and its path as checkpoint"
+            f"{what} has {size:,} bytes; the limit is {LIMIT:,}", "store a file, and its path as the checkpoint"
         )
 
 
 def through_json(value: object, what: str) -> Any:
-    """Return `value` as JSON gives it back; RecipeError names the part that JSON can't hold."""
+    """Return `value` as it comes back from JSON; RecipeError names the part that JSON can't hold."""
     with suppress(RecipeError):
-        return _copied(exact(value, what))  # most are, and loading json takes longer than a stage
+        return _copied(exact(value, what))  # most values are exact, and importing json takes longer than a stage
     import json
 
     try:
@@ -54,7 +54,7 @@ def _copied(value: Any) -> Any:
 
 
 def _unjsonable(value: object, path: str, depth: int) -> str | None:
-    """Return the path and type of the first part that JSON can't hold at all, None if it can hold everything."""
+    """Return the path and type of the first part that JSON can't hold at all, or None."""
     if depth > _DEEPEST:
         return f"{path}, nested too deep"
     if isinstance(value, Mapping):
@@ -85,23 +85,23 @@ def to_builtins(value: object, kind: Any, what: str) -> Any:
     if not _alike(same, value):
         raise RecipeError(
             f"{what} would come back different from {_name(kind)}: {_shown(value)} as {_shown(same)}",
-            "state the type that it really has",
+            "give its real type with type=...",
         )
     return exact(plain, what)
 
 
 def from_builtins(plain: Any, kind: Any) -> Any:
-    """Return what `to_builtins` took apart."""
+    """Return the value that `to_builtins` converted."""
     return msgspec.convert(plain, kind, dec_hook=_decode)
 
 
 def recalled(plain: Any, kind: Any, what: str) -> Any:
-    """Return what was stored, as `kind`; RecipeError if it does not fit any more."""
+    """Return a stored value as `kind`; RecipeError if it no longer fits."""
     try:
         return from_builtins(plain, kind)
     except (TypeError, ValueError, NotImplementedError, msgspec.ValidationError) as error:
         raise RecipeError(
-            f"{what} was stored as something else than {_name(kind)}: {error}", "make it again: --from STAGE"
+            f"{what} was stored as something other than {_name(kind)}: {error}", "to compute it again: --from STAGE"
         ) from None
 
 
@@ -155,11 +155,11 @@ _ADVICE: Final = {
 
 
 def _refuse(path: str, what: str, hint: str) -> NoReturn:
-    raise RecipeError(f"JSON can't give {path} back as it is: it holds {what}", hint)
+    raise RecipeError(f"JSON can't restore {path} exactly: it holds {what}", hint)
 
 
 def _lists(value: Any) -> Any:
-    """Return `value` with lists for tuples."""
+    """Return `value` with lists instead of tuples."""
     if isinstance(value, list | tuple):
         return [_lists(each) for each in value]
     return {key: _lists(each) for key, each in value.items()} if isinstance(value, dict) else value
@@ -186,5 +186,5 @@ def _shown(value: object) -> str:
         text = repr(value)
     except ValueError:
         text = f"a long {type(value).__name__}"
-    # Never a part of it: that could be a part of a secret, which is found only whole.
+    # Never cut it: a part of a secret would not be masked.
     return text if len(text) <= 80 else f"a long {type(value).__name__}"

@@ -1,4 +1,4 @@
-"""Loops that are counted: what a loop moves, a display reads, and a resumed run goes on from."""
+"""Counted loops: their progress for the displays, and their position for a resumed run."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
@@ -10,7 +10,7 @@ from stagerun import events
 from stagerun.machine.interrupts import Interrupts
 
 
-POSITION_SECONDS: Final = 0.4  # a resumable loop loses at most so much to a SIGKILL
+POSITION_SECONDS: Final = 0.4  # a SIGKILL costs a resumable loop at most this much work
 
 _T = TypeVar("_T")
 
@@ -23,11 +23,11 @@ class Loop:
         key: the name under which its position is stored, or None.
         stage: the declared stage that it began in, or None.
         begun: when it began, by the monotonic clock.
-        done: position of the item in hand, so that as many are finished; one less before the first.
-        shown: `done` when it was told last.
-        stored: the position that was stored last.
-        stored_on: when that was.
-        in_order: how many are finished from the first on, where items end out of order; else None.
+        done: position of the current item, which is also the number of finished items; one less before the first.
+        shown: `done` in the last event.
+        stored: the last stored position.
+        stored_on: when it was stored, by the monotonic clock.
+        in_order: how many items from the first on are finished without a gap if they end out of order; else None.
 
     """
 
@@ -59,19 +59,19 @@ class Loop:
 
     @property
     def position(self) -> int:
-        """How many a resumed run may skip."""
+        """How many items a resumed run may skip."""
         return max(self.done if self.in_order is None else self.in_order, self.skipped)
 
     def rest(self, items: Iterable[_T]) -> Iterable[_T]:
-        """Return the items that no earlier run has finished."""
+        """Return the items that no earlier run finished."""
         return islice(items, self.skipped, None) if self.skipped else items
 
     def finished(self, done: int, in_order: int) -> None:
-        """Note that so many of the rest are finished, and so many of them from the first on without a gap."""
+        """Note that `done` of the rest are finished, and the first `in_order` of them without a gap."""
         self.done, self.in_order = self.skipped + done, self.skipped + in_order
 
     def moved(self, now: float, *, ended: bool) -> events.ProgressMoved:
-        """Return the event that tells how far the loop is."""
+        """Return the event that reports how far the loop is."""
         self.shown = self.done
         done, total = max(0, self.done), self.total
         percent = None if total is None else 100.0 * min(done, total) / total if total else 100.0
@@ -89,13 +89,13 @@ class Loop:
 
 
 class Loops:
-    """The loops of one run that are going on.
+    """The running loops of one run.
 
     Args:
-        emit: tells what happens.
-        lock: the one of `emit`: a sample must not overtake the end of a loop.
+        emit: emits an event.
+        lock: the lock of `emit`: a sample must not overtake the end of a loop.
         interrupts: stops a loop at its next item.
-        monotonic: for how long, in seconds.
+        monotonic: the clock for durations, in seconds.
 
     """
 
@@ -115,7 +115,7 @@ class Loops:
 
     @property
     def depth(self) -> int:
-        """How many are going on."""
+        """How many loops are running."""
         return len(self._loops)
 
     def make(
@@ -129,7 +129,7 @@ class Loops:
         stage: str | None,
         skipped: int,
     ) -> Loop:
-        """Return a loop over `items` that has not begun; its total is `len()` or a length hint unless it is given."""
+        """Return a loop over `items` that has not begun; unless given, its total is `len()` or a length hint."""
         if total is None:
             hint = length_hint(items, -1)
             total = None if hint < 0 else hint
@@ -148,7 +148,7 @@ class Loops:
         self._loops.append(loop)
 
     def count(self, iterable: Iterable[_T], loop: Loop) -> Iterator[_T]:
-        """Yield the items that are left of `iterable`, and count them."""
+        """Yield the remaining items of `iterable`, and count them."""
         interrupts = self._interrupts
         self._loops.append(loop)
         try:
@@ -161,7 +161,7 @@ class Loops:
                     yield item
                 loop.done += 1
             else:
-                # One step more for each item: when the source itself fails, the item before is finished.
+                # Counted after each item: if the source itself fails, the item before is finished.
                 loop.done = loop.skipped
                 for position, item in rest:
                     if interrupts.stopping:
@@ -172,7 +172,7 @@ class Loops:
             self.end(loop)
 
     def end(self, loop: Loop) -> None:
-        """Tell the last of a loop; ending it twice does no harm."""
+        """Emit the end of a loop; ending it twice does no harm."""
         with self._interrupts, self._lock:
             if loop in self._loops:
                 self._loops.remove(loop)
@@ -185,7 +185,7 @@ class Loops:
             self.end(loop)
 
     def sample(self) -> None:
-        """Tell how far the innermost loop is, if it moved, and store positions. Called from any thread."""
+        """Report how far the innermost loop is, if it moved, and store positions. May be called from any thread."""
         with self._lock:
             if self._loops and self._loops[-1].done != self._loops[-1].shown:
                 self._emit(self._loops[-1].moved(self._monotonic(), ended=False))

@@ -1,1 +1,1 @@
-"""One file for each command: it reads its options, asks the layers below, and prints. Beside them what they share."""
+"""One file for each command, which reads options, calls the layers below and prints; and what the commands share."""

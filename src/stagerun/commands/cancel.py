@@ -45,9 +45,9 @@ def command(here: Surroundings, *, ref: str, force: bool, operation: str | None)
     if view.state in TERMINAL:
         if view.state is RunState.CRASHED:
             writing.record_crash(view)
-        click.echo(f"run {view.id} is over already: {wording.state_word(view.state)}")
+        click.echo(f"run {view.id} is already over: {wording.state_word(view.state)}")
         return 0
-    # The signal first: a run that is stopping already needs no second one from its own look at the journal.
+    # The signal first: else the run could stop because of the journal, and take the signal for a second request.
     _signal(view, signal.SIGTERM)
     writing.request_cancel(view.id, time.time(), identity.person())
     if _wait(records, view.id, DEADLINE):
@@ -71,7 +71,7 @@ def command(here: Surroundings, *, ref: str, force: bool, operation: str | None)
 
 
 def _signal(view: RunView, number: int) -> bool:
-    """Send a signal to the run's process, if it is here and still the same one; it is asked through the journal too."""
+    """Send a signal to the run's process if it is alive on this machine; return True if it was sent."""
     if view.process.is_gone() is not False:
         return False
     try:
@@ -82,7 +82,7 @@ def _signal(view: RunView, number: int) -> bool:
     except (ProcessLookupError, PermissionError):
         return False
     try:
-        # The descriptor holds on to one process; only now is it sure which one that is.
+        # The descriptor always means the same process; check that it is the run's.
         if view.process.is_gone() is False:
             signal.pidfd_send_signal(descriptor, number)
             return True

@@ -1,4 +1,4 @@
-"""How a run is shown while it goes: the options, the settings that they make, and the display for them."""
+"""How a run is shown live: the options, the settings made from them, and the display for these."""
 
 import os
 from collections.abc import Callable
@@ -22,14 +22,14 @@ JSON: Final = "json"
 
 
 class DisplaySettings(Struct, frozen=True):
-    """What `--progress` and `--timestamps` say."""
+    """The values of `--progress` and `--timestamps`."""
 
     progress: str
     timestamps: bool
 
     @property
     def owns_stdout(self) -> bool:
-        """True if nothing but the display may write there."""
+        """True if only the display may write to stdout."""
         return self.progress == JSON
 
 
@@ -43,7 +43,7 @@ _progress: Final = option(
     default="auto",
     metavar="MODE",
     show_default=True,
-    help="How to show it: auto, tty, plain, json, quiet.",
+    help="How to show the run: auto, tty, plain, json, quiet.",
 )
 _timestamps: Final = option("--timestamps", is_flag=True, help="Put the time before each plain line.")
 _system: Final = option(
@@ -58,7 +58,7 @@ _system: Final = option(
 
 
 def display_options(function: Callable[..., int]) -> Callable[..., int]:
-    """Declare how a run is shown; `function` gets that as its argument."""
+    """Add the options of a display; `function` gets a DisplaySettings as its first argument."""
 
     @wraps(function)
     def with_settings(*, progress: str, timestamps: bool, **options: Any) -> int:
@@ -73,7 +73,7 @@ def choose_display(here: Surroundings, output: Output, settings: DisplaySettings
         settings.progress,
         output,
         dialect=render.dialect_of(here.system, os.environ, unicode=output.unicode),
-        # A pseudo-terminal of a CI system must not be redrawn either.
+        # A CI system's pseudo-terminal must not be redrawn, either.
         live=output.isatty() and os.environ.get("TERM", "dumb") != "dumb" and here.system is ci.System.NONE,
         colour=may_colour(output, here.system),
         timestamps=settings.timestamps,

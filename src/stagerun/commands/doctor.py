@@ -1,4 +1,4 @@
-"""`stagerun doctor`: what is wrong with this machine, the journal or the recipes folder."""
+"""`stagerun doctor`: problems with this machine, the journal or the recipes folder."""
 
 import ast
 import os
@@ -25,14 +25,14 @@ from stagerun.text.untrusted import neutralise
 
 
 _LARGE_WAL: Final = 64 * 1024 * 1024
-# Since when, and in which older lines, SQLite no longer loses data in the "WAL-reset" race (sqlite.org/wal.html).
+# The first SQLite version, and those of older branches, without the "WAL-reset" race (sqlite.org/wal.html).
 _WAL_RESET_MENDED: Final = (3, 51, 3)
 _WAL_RESET_MENDED_ALSO: Final = {(3, 44): 6, (3, 50): 7}
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at: `ok`, `note` for what can be lived with, `bad` for what should be mended."""
+    """The result of one check: `ok`, `note` for a risk or a limitation, `bad` for something to fix."""
 
     grade: Literal["ok", "note", "bad"]
     what: str
@@ -45,7 +45,7 @@ class Finding:
 @help_option
 @pass_surroundings
 def command(here: Surroundings, *, as_json: bool) -> int:
-    """Say what is wrong with this machine, the journal or the recipes folder; exit with 1 if something is."""
+    """Report problems with this machine, the journal or the recipes folder; exit with 1 if one is bad."""
     findings = [*_machine(), *_recipes(here.project.recipes), *_journal(here.journal), *_output(here.system)]
     if as_json:
         print_json([{"grade": each.grade, "what": each.what, "text": each.text} for each in findings])
@@ -85,16 +85,16 @@ def _recipes(folder: Path) -> Iterator[Finding]:
             line = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
             yield Finding("bad", "recipe", f"{file}{line}: {getattr(error, 'msg', error)}")
         if file.stem in sys.stdlib_module_names:
-            yield Finding("note", "recipe", f"{file} has the name of a module of Python; imports of it find Python's")
+            yield Finding("note", "recipe", f"{file} has the name of a standard library module; imports find that one")
 
 
 def _journal(path: Path) -> Iterator[Finding]:
     if not opening.has_runs(path):
         folder = next(parent for parent in path.parents if parent.exists())
         if folder.is_dir() and os.access(folder, os.W_OK):
-            yield Finding("ok", "journal", f"{path}, not there yet")
+            yield Finding("ok", "journal", f"{path}, not created yet")
         else:
-            why = "is read-only" if folder.is_dir() else "is no folder"
+            why = "is read-only" if folder.is_dir() else "is not a folder"
             yield Finding("bad", "journal", f"{path} can't be created: {folder} {why}")
         return
     problems = list(opening.examine(path))
@@ -103,17 +103,19 @@ def _journal(path: Path) -> Iterator[Finding]:
     if not problems:
         yield Finding("ok", "journal", f"{path}, {path.stat().st_size:,} bytes")
     if opening.is_on_network(path):
-        yield Finding("note", "journal", "it lies on a network file system: one process at a time can use it safely")
+        yield Finding("note", "journal", "it is on a network file system: only one process at a time can use it safely")
     log = path.with_name(path.name + "-wal")
     if log.exists() and log.stat().st_size > _LARGE_WAL:
-        yield Finding("note", "journal", f"{log} has {log.stat().st_size:,} bytes: some reader has it open for long")
+        yield Finding(
+            "note", "journal", f"{log} has {log.stat().st_size:,} bytes: a reader has kept it open for a long time"
+        )
     if not os.access(path, os.W_OK) or not os.access(path.parent, os.W_OK):
         yield Finding("bad", "journal", f"{path} can't be written")
 
 
 def _output(system: ci.System) -> Iterator[Finding]:
     output = Output(sys.stdout)
-    told = "no CI machine" if system is ci.System.NONE else f"a CI machine ({system})"
+    told = "not in CI" if system is ci.System.NONE else f"in CI ({system})"
     if output.isatty():
         symbols = "Unicode" if output.unicode else f"ASCII symbols ({output.encoding})"
         where = f"a terminal of {output.width()} columns, TERM={os.environ.get('TERM', '')}, {symbols}"

@@ -1,4 +1,4 @@
-"""Running an operation from a command: the display, the journal, the signals, and what comes of it."""
+"""Running an operation from a command: its display, journal, signals and exit code."""
 
 import sys
 from collections.abc import Callable
@@ -31,12 +31,12 @@ from stagerun.text.masking import Masker
 
 
 class RunSettings(Struct, frozen=True):
-    """What the options say that every command has which runs an operation.
+    """The options that all commands share that run an operation.
 
     Attributes:
-        display: how it is shown.
+        display: how the run is shown.
         timeout: seconds that the whole chain may take, None for no limit.
-        run_id_file: where the first run's id is written to before it starts, or None.
+        run_id_file: the file that gets the first run's id before it starts, or None.
 
     """
 
@@ -52,7 +52,7 @@ def _limit(ctx: click.Context, option: click.Parameter, value: float | None) -> 
 
 
 _timeout: Final = option(
-    "--timeout", type=click.FLOAT, callback=_limit, metavar="SECONDS", help="End it after so many seconds."
+    "--timeout", type=click.FLOAT, callback=_limit, metavar="SECONDS", help="Stop the run after this many seconds."
 )
 _run_id_file: Final = option(
     "--run-id-file", type=click.Path(path_type=Path), help="Write the run's id to this file before it starts."
@@ -60,7 +60,7 @@ _run_id_file: Final = option(
 
 
 def run_options(function: Callable[..., int]) -> Callable[..., int]:
-    """Declare the options of a command that runs an operation; `function` gets them as its argument."""
+    """Add the options of a command that runs an operation; `function` gets a RunSettings as its first argument."""
 
     @wraps(function)
     def with_settings(
@@ -88,7 +88,9 @@ def execute(
     durable = here.project.durable
     store = opening.open_journal(path, write=True, durable=durable, hurried=lambda: interrupts.stopping)
     if opening.is_on_network(path):
-        say(here, f"warning: journal {path} lies on a network file system", "one process at a time can use it safely")
+        say(
+            here, f"warning: journal {path} is on a network file system", "only one process at a time can use it safely"
+        )
     clock = Clock()
     emitter = Emitter(Journal(store), [display], clock, interrupts, masker)
     runner = Runner(outlet=emitter, memory=Records(store), interrupts=interrupts, masker=masker, clock=clock)
@@ -97,7 +99,7 @@ def execute(
 
         die_with_parent()
     with interrupts:
-        # The handlers stay: a signal that arrives after the end must change nothing.
+        # The handlers stay installed: a signal that arrives after the end must change nothing.
         interrupts.install()
         try:
             view = runner.run(
@@ -112,14 +114,14 @@ def execute(
             display.close()
             store.close()
     for broken, error in emitter.broken_sinks:
-        told = masker.mask(f"the {type(broken).__name__} display broke: {error!r}")
+        told = masker.mask(f"the {type(broken).__name__} display failed: {error!r}")
         say(here, told, f"see 'stagerun status {view.id}'")
     assert view.exit_code is not None
     return exit_codes.OwnCode(view.exit_code)
 
 
 def _write_id(file: Path | None, run: int | None) -> None:
-    """Write the id, or, while there is none yet, see that the file can be written."""
+    """Write the id; if it is None, check that the file can be written."""
     if file is not None:
         try:
             file.write_text("" if run is None else f"{run}\n")

@@ -37,7 +37,7 @@ def command(here: Surroundings, *, ref: str, kind: str, operation: str | None) -
     if kind == "junit":
         from stagerun.reports.junit import report
 
-        click.echo(report(views, now).encode(), nl=False)  # in the encoding that it names
+        click.echo(report(views, now).encode(), nl=False)  # in the encoding that its header names
     elif kind == "markdown":
         from stagerun.reports.markdown import report
 

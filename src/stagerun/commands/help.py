@@ -1,6 +1,6 @@
-"""The options that every command has: `--help`, and `--version` of the whole.
+"""The `--help` option of every command, and the `--version` option of stagerun.
 
-Those of click ask for translations, and that loads more than three stages take.
+Click's own options load translations, which takes longer than three stages.
 """
 
 from typing import Final

@@ -19,8 +19,8 @@ from stagerun.states import RunState
 @click.command("history", epilog=ENVIRONMENT)
 @option("--state", type=State(), help="Only runs in this state.")
 @operation_option
-@option("--owner", help="Only runs of this person.")
-@option("--since", type=Moment(), help="Only runs since a date, or since 90m, 2h, 7d ago.")
+@option("--owner", help="Only runs of this owner.")
+@option("--since", type=Moment(), help="Only runs that began since a date, or 90m, 2h, 7d ago.")
 @option("--limit", type=click.IntRange(1, 1_000_000), default=15, show_default=True, help="How many.")
 @journal_option
 @json_option

@@ -1,4 +1,4 @@
-"""`stagerun logs REF`: the lines of a run, as they were."""
+"""`stagerun logs REF`: the log lines of a run."""
 
 from collections.abc import Iterable, Iterator
 
@@ -19,7 +19,7 @@ from stagerun.text import sentences, wording
 @click.command("logs", epilog=ENVIRONMENT)
 @click.argument("ref", type=Ref(), default="last")
 @operation_option
-@option("-f", "--follow", is_flag=True, help="Go on with what comes, until the run and its chain are over.")
+@option("-f", "--follow", is_flag=True, help="Keep printing new lines until the run and its chain are over.")
 @option("--timestamps", is_flag=True, help="Put the time before each line.")
 @journal_option
 @json_option
@@ -46,7 +46,7 @@ def command(
         print_json([line for entry in entries for line in documents.log_lines(entry)])
         return
     if as_json:
-        # Nobody knows yet where the array would end.
+        # One object per line: an array could only be closed at the end.
         for entry in entries:
             for line in documents.log_lines(entry):
                 print_json(line)

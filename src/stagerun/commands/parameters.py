@@ -1,4 +1,4 @@
-"""An operation's parameters on the command line, and values that do not stand there: in a file, in the environment."""
+"""An operation's parameters as command line options, and values from a file, the environment or a prompt."""
 
 import os
 import sys
@@ -74,7 +74,7 @@ def _secret_options(parameter: Parameter) -> list[click.Option]:
 
 
 def read_value(name: str, file: str) -> str:
-    """Return the text of `file`, without the line end that an editor leaves."""
+    """Return the text of `file` without its final newlines, which editors add."""
     try:
         return Path(file).read_text().rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
@@ -82,13 +82,13 @@ def read_value(name: str, file: str) -> str:
 
 
 def secret_value(parameter: Parameter, *, needed: bool, by_file: str, why: str = "") -> Secret | None:
-    """Return the secret from the environment, or from the person at the terminal; None if it is not `needed`.
+    """Return the secret from the environment; if it is not there, prompt for it if `needed`, else return None.
 
     Args:
-        parameter: which secret.
-        needed: True if there is no going on without it.
+        parameter: the secret.
+        needed: True if the command can't continue without it.
         by_file: the option that reads it from a file.
-        why: goes on after "the secret 'token' is missing".
+        why: the text after "the secret 'token' is missing".
 
     """
     if parameter.variable in os.environ:
@@ -101,7 +101,7 @@ def secret_value(parameter: Parameter, *, needed: bool, by_file: str, why: str =
 
 
 def not_on_command_line(parameter: Parameter, by_file: str) -> UsageError:
-    """Return the error for a secret where every user of the machine could read it."""
+    """Return the error for a secret on the command line, where every user of the machine could read it."""
     return UsageError(
         f"{parameter.name!r} is a secret and can't be given on the command line", _ways(parameter, by_file)
     )

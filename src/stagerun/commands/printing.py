@@ -1,4 +1,4 @@
-"""How commands print: lines and JSON on stdout, what is wrong on stderr; nothing in it can act on who reads it."""
+"""How commands print: lines and JSON on stdout, errors on stderr, all made harmless for terminals and CI systems."""
 
 import os
 import sys
@@ -20,7 +20,7 @@ def print_lines(here: Surroundings, lines: Iterable[str], *, err: bool = False) 
     encoding = getattr(sys.stderr if err else sys.stdout, "encoding", None) or "utf-8"
     for line in lines:
         told = guard(line).encode(encoding, "backslashreplace").decode(encoding)
-        click.echo(told, color=True, err=err)  # the lines hold no colour where there may be none
+        click.echo(told, color=True, err=err)  # the lines contain colour only if it is allowed
 
 
 def print_json(document: object) -> None:
@@ -28,7 +28,7 @@ def print_json(document: object) -> None:
 
 
 def say(here: Surroundings, message: str, hint: str | None = None) -> None:
-    """Tell a person on stderr what is wrong, and the way out under it."""
+    """Print an error on stderr, with the hint on the next line."""
     first, *rest = message.split("\n")
     told = [f"stagerun: {neutralise(first)}", *map(neutralise, rest)]
     if hint:
@@ -45,7 +45,7 @@ def paint(here: Surroundings) -> Paint:
 
 
 def may_colour(output: Output, system: ci.System) -> bool:
-    """Return True if `output` shows colours to somebody: a terminal, or the log view of a CI system."""
+    """Return True if `output` may have colours: a terminal, or the log view of a CI system."""
     return wants_colour(os.environ, shown=output.isatty() or (system in ci.COLOURED and not output.is_file()))
 
 

@@ -1,4 +1,4 @@
-"""`stagerun prune`: delete old runs. It only shows what it would delete, unless it is told to."""
+"""`stagerun prune`: delete old runs. Without `--delete` it only shows what it would delete."""
 
 import click
 
@@ -18,7 +18,7 @@ from stagerun.text import wording
 @option("--keep", type=click.IntRange(0), metavar="N", help="Keep the newest N runs.")
 @option("--before", type=Moment(), help="Only runs that began before a date, or 90m, 2h, 7d ago.")
 @option("--state", type=State(), help="Only runs that ended in this state.")
-@option("--delete", is_flag=True, help="Really delete them.")
+@option("--delete", is_flag=True, help="Delete them, not only show them.")
 @option("--vacuum", is_flag=True, help="Give the freed space back to the disk.")
 @journal_option
 @help_option
@@ -34,8 +34,8 @@ def command(
 ) -> None:
     """Delete old runs with their events.
 
-    A run goes together with the runs that it was resumed from. Runs that are going on stay, and so does what can
-    still be resumed, unless --state names its state.
+    A run is deleted together with the runs that it was resumed from. Active runs are kept, and so are runs that can
+    still be resumed, unless --state names their state.
     """
     if keep is None and before is None and state is None and not vacuum:
         raise UsageError("say which runs: --keep, --before or --state", "see 'stagerun prune --help'")

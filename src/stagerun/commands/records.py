@@ -1,4 +1,4 @@
-"""The journal as the commands read it."""
+"""Reading the journal from a command."""
 
 from stagerun.commands.surroundings import Surroundings
 from stagerun.journal import opening
@@ -11,5 +11,5 @@ def open_records(here: Surroundings) -> Records:
 
 
 def usual_seconds(here: Surroundings, target: str) -> dict[str, float]:
-    """Return the usual seconds of each stage of `target`, {} when nothing is known."""
+    """Return the usual seconds of each stage of `target`, {} if nothing is known."""
     return open_records(here).expected(target) if opening.has_runs(here.journal) else {}

@@ -1,4 +1,4 @@
-"""`stagerun resume [REF]`: go on where a run stopped, as a new run that takes over what is finished."""
+"""`stagerun resume [REF]`: continue a run where it stopped, as a new run that takes over what is finished."""
 
 import time
 from collections.abc import Iterator
@@ -36,10 +36,10 @@ MOST_ATTEMPTS: Final = 20
 
 @click.command("resume", epilog=ENVIRONMENT)
 @click.argument("ref", type=Ref(), required=False)
-@option("--from", "from_stage", metavar="STAGE", help="Do this stage and the later ones again.")
+@option("--from", "from_stage", metavar="STAGE", help="Run this stage and the later ones again.")
 @option("--set", "set_", metavar="NAME=VALUE", multiple=True, help="Change a parameter.")
 @option("--set-file", "files", metavar="NAME=PATH", multiple=True, help="Read a parameter from a file.")
-@option("--force", is_flag=True, help=f"Resume also after {MOST_ATTEMPTS} attempts.")
+@option("--force", is_flag=True, help=f"Resume even after {MOST_ATTEMPTS} attempts.")
 @option("--dry-run", is_flag=True, help="Show the plan; start nothing.")
 @run_options
 @operation_option
@@ -58,10 +58,10 @@ def command(
     dry_run: bool,
     operation: str | None,
 ) -> int:
-    """Go on where a run stopped.
+    """Continue a run where it stopped.
 
-    REF is a run's id, last, last~1, …; without it the newest run that did not succeed. It starts a new run: stages
-    that were finished and checkpoints that were stored are not lost.
+    REF is a run's id, last, last~1, …; without it the newest run that did not succeed. It starts a new run, which
+    takes over finished stages and stored checkpoints.
     """
     records = open_records(here)
     on_stderr = settings.display.owns_stdout
@@ -70,14 +70,14 @@ def command(
         return 0
     if view.plan.attempt >= MOST_ATTEMPTS and not force:
         raise UsageError(
-            f"run {view.id} was attempt {view.plan.attempt}: something is wrong that a resume does not mend",
+            f"run {view.id} was attempt {view.plan.attempt}: something is wrong that resuming does not fix",
             "to try once more: --force",
         )
     resumption = records.resumption(view, from_stage)
     found = _found(view, here.project.recipes)
     instance = found.make(owner=view.owner, **_parameters(found.operation, view, set_, files))
     plan = list(_plan(resumption, from_stage, found, (*set_, *files)))
-    # A plan that nobody can read must not stop what it announces.
+    # An output that can't be written must not stop the run.
     with suppress(OSError):
         print_lines(here, plan, err=on_stderr)
     records.close()
@@ -91,7 +91,7 @@ def command(
 
 
 def _place(records: Records, ref: str | None, operation: str | None, *, again: bool, err: bool) -> RunView | None:
-    """Return the run to go on from, None if there is nothing to do."""
+    """Return the run to resume, or None if there is nothing to do."""
     if ref is None:
         newest = records.newest_resumable(operation)
         if newest is None:
@@ -104,21 +104,21 @@ def _place(records: Records, ref: str | None, operation: str | None, *, again: b
         raise _held(view)
     if view.state is RunState.SUCCEEDED and not again:
         what = f"run {named.id}" if view is named else f"run {named.id} was resumed, and run {view.id}"
-        click.echo(f"nothing to resume: {what} succeeded; to do a part of it again: --from STAGE", err=err)
+        click.echo(f"nothing to resume: {what} succeeded; to run part of it again: --from STAGE", err=err)
         return None
     return view
 
 
 def _held(view: RunView) -> HeldError:
-    begun = wording.ago(view.created_on, time.time())
+    started = wording.ago(view.created_on, time.time())
     return HeldError(
-        f"run {view.id} is going on (process {view.process.pid} on {view.process.host}, begun {begun})",
+        f"run {view.id} is still running (process {view.process.pid} on {view.process.host}, started {started})",
         f"wait for it: stagerun wait {view.id}, or stop it: stagerun cancel {view.id}",
     )
 
 
 def _found(view: RunView, folder: Path) -> finding.Found:
-    """Load the operation from the file that it came from; where that is gone, by its target."""
+    """Load the operation from the file that it came from; if that is gone, by its target."""
     if "." in view.plan.recipe and not view.plan.recipe.endswith(".py"):
         with suppress(UsageError):
             return finding.load(view.plan.target, folder)
@@ -131,7 +131,7 @@ def _found(view: RunView, folder: Path) -> finding.Found:
 def _parameters(
     operation: type[LiveOperation], view: RunView, set_: tuple[str, ...], files: tuple[str, ...]
 ) -> dict[str, Any]:
-    """Return the parameters of the run with the changes; secrets were never written down and are asked for again."""
+    """Return the parameters of the run with the changes; secrets were never stored and must be given again."""
     values = {name: value for name, value in view.plan.params.items() if name in operation.parameters}
     changed = dict(_changed(operation, set_, files))
     for name, parameter in operation.parameters.items():
@@ -141,7 +141,7 @@ def _parameters(
                 values[name] = secret
         elif name not in changed and values.get(name) == MASK:
             raise UsageError(
-                f"the parameter {name!r} held a secret and was not written down",
+                f"the parameter {name!r} held a secret and was not stored",
                 f"give it again: --set-file {name}=PATH",
             )
     return values | changed
@@ -150,7 +150,7 @@ def _parameters(
 def _changed(
     operation: type[LiveOperation], set_: tuple[str, ...], files: tuple[str, ...]
 ) -> Iterator[tuple[str, Any]]:
-    """Yield what `--set` and `--set-file` say."""
+    """Yield the values that `--set` and `--set-file` give."""
     for way, given in (("--set", set_), ("--set-file", files)):
         for change in given:
             name, equals, value = change.partition("=")
@@ -170,7 +170,7 @@ def _secret(parameter: Parameter, view: RunView) -> Secret | None:
         parameter,
         needed=parameter.required or view.plan.params.get(parameter.name) is not None,
         by_file=f"--set-file {parameter.name}=PATH",
-        why=": it is never written down",
+        why=": it is never stored",
     )
 
 
@@ -197,6 +197,6 @@ def _plan(
 
 
 def _names(names: tuple[str, ...]) -> str:
-    """Return the names, of many only the first ones."""
+    """Return the names; only the first ones if there are many."""
     shown = ", ".join(map(neutralise, names[:8]))
     return shown if len(names) <= 8 else f"{shown} and {len(names) - 8:,} more"

@@ -65,7 +65,7 @@ class _RunCommand(click.Command):
 @click.command("run", cls=_RunCommand, epilog=ENVIRONMENT)
 @click.argument("target", type=Target())
 @run_options
-@option("--owner", help="Who runs it.  [default: you, or whom the CI names]")
+@option("--owner", help="Who runs it.  [default: you, or the CI's actor]")
 @option("--dry-run", is_flag=True, help="Show stages and parameters; start nothing.")
 @journal_option
 @help_option
@@ -85,8 +85,8 @@ def command(
     """Run an operation.
 
     TARGET is recipe:Operation for a module in the recipes folder, path/to/file.py:Operation, or
-    package.module:Operation; a recipe with one operation needs no name. The operation's parameters are options:
-    see them with 'stagerun run TARGET --help'.
+    package.module:Operation; the name may be left out if the recipe has one operation. The operation's parameters
+    are options: see them with 'stagerun run TARGET --help'.
     """
     found: finding.Found = ctx.meta[_LOADED]
     operation = found.make(owner=owner, **_given(found.operation, given))
@@ -113,7 +113,7 @@ def _print_plan(here: Surroundings, found: finding.Found, operation: LiveOperati
 
 
 def _target_in(args: list[str], own: Iterable[click.Parameter], folder: Path) -> str | None:
-    """Return the argument that is the target: its options, which say what takes a value, are not known before."""
+    """Return the argument that is most likely the target: its own options are not known before it is loaded."""
     options = [each for each in own if isinstance(each, click.Option)]
     known = {name for each in options for name in (*each.opts, *each.secondary_opts)}
     takes_value = {name for each in options if not each.is_flag for name in each.opts}
@@ -124,7 +124,7 @@ def _target_in(args: list[str], own: Iterable[click.Parameter], folder: Path) ->
             candidates += args[position + 1 :]
             break
         if not argument.startswith("-") and before not in takes_value:
-            # Behind an option of the recipe's own it may be that option's value.
+            # After an unknown option it may be that option's value.
             unknown = before.startswith("--") and "=" not in before and before not in known
             (doubtful if unknown else candidates).append(argument)
         before = argument
@@ -136,5 +136,5 @@ def _target_in(args: list[str], own: Iterable[click.Parameter], folder: Path) ->
 
 
 def _given(operation: type[LiveOperation], values: dict[str, Any]) -> dict[str, Any]:
-    """Return the parameters that were given; an option that was left out is None, or () if it can be repeated."""
+    """Return the given parameters; the value of an omitted option is None, or () if it can be repeated."""
     return {name: values[name] for name in operation.parameters if values.get(name) not in (None, ())}

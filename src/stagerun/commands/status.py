@@ -41,7 +41,7 @@ def command(here: Surroundings, *, ref: str, operation: str | None, as_json: boo
 
 
 def _last_line(records: Records, view: RunView) -> str | None:
-    """Return what a crashed run said last: nothing else tells how far it was."""
+    """Return the last line of a crashed run: nothing else shows how far it got."""
     if view.state is not RunState.CRASHED:
         return None
     for entry in records.entries(view.id, kinds=(events.Log.kind,), newest=1):

@@ -1,4 +1,4 @@
-"""What is around a command: made once for a process, handed to every command and to the border of the errors."""
+"""The surroundings of a command, created once per process and shared by all commands and the error handling."""
 
 import os
 from collections.abc import Callable
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class Surroundings:
     """The project, the journal, and the CI system that reads what this process prints.
 
-    Each is looked up when somebody asks for it, and stays as it was found or as an option has set it.
+    Each is looked up on first use, unless an option has set it, and then stays the same.
     """
 
     @cached_property
@@ -32,7 +32,7 @@ class Surroundings:
         try:
             here = Path.cwd()
         except FileNotFoundError:
-            raise UsageError("the current folder does not exist any more", "change to another one") from None
+            raise UsageError("the current folder no longer exists", "change to another one") from None
         return settings.find(here)
 
     @cached_property
@@ -47,7 +47,7 @@ class Surroundings:
 
     @property
     def guard(self) -> Callable[[str], str]:
-        """What makes a line harmless that may be another's, where the CI system would obey it."""
+        """Return the function that keeps an untrusted line from acting as a command of the CI system."""
         return _guard_of(self.system)
 
 
@@ -58,7 +58,7 @@ def _guard_of(system: "System") -> Callable[[str], str]:
     return dialect_of(system, {}).guard
 
 
-# For commands: their first argument. Whoever has only the context asks `surroundings_of`.
+# Passes it to a command as the first argument; code that has only the context calls `surroundings_of`.
 pass_surroundings: Final = click.make_pass_decorator(Surroundings, ensure=True)
 
 

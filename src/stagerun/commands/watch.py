@@ -1,4 +1,4 @@
-"""`stagerun watch REF`: the display of a run that another process works on, or that is over."""
+"""`stagerun watch REF`: the display of a run in another process, or of a finished run."""
 
 import sys
 import time
@@ -25,9 +25,9 @@ from stagerun.view import RunView, begin, fold
 @help_option
 @pass_surroundings
 def command(here: Surroundings, settings: DisplaySettings, *, ref: str, operation: str | None) -> int:
-    """Show a run as it goes on, from its start to its end and along its chain.
+    """Show a run live, from its start to its end and along its chain.
 
-    REF is a run's id, last (the default), last~1, last~2, … Ctrl-C ends the watching, not the run.
+    REF is a run's id, last (the default), last~1, last~2, … Ctrl-C stops watching, not the run.
     """
     records = open_records(here)
     run = records.find(ref, operation).id

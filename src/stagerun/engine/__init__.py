@@ -1,1 +1,1 @@
-"""What moves a run: the emitter, through which every change gets out, and the runner."""
+"""Running operations: the emitter, through which every event passes, and the runner."""

@@ -1,16 +1,16 @@
-"""The one way a change gets out: rid of secrets, stamped, journaled, then told to the sinks, in that order.
+"""The one path of every event: masked, stamped, journaled, then passed to the sinks, in that order.
 
-The order is the promise. A fact is durable before any display shows it, so nobody is told of what a crash could undo.
-If the journal refuses a fact, nothing is told, `failure` is set, and every later event raises it: the run stops, it
-does not pretend. A pulse may be shown first; it is queued, and written with the next fact or after a moment. If the
-journal refuses only pulses, they are dropped and counted, and the work goes on.
+The order is the promise. A fact is durable before any display shows it: a crash can't undo what was shown. If the
+journal refuses a fact, no sink gets it, `failure` is set, and every later event raises it: the run stops. A pulse may
+be shown first; it is queued, and written with the next fact or after a moment. If the journal refuses only pulses,
+they are dropped and counted, and the work continues.
 
-One lock covers all of it, so that numbers rise in the order in which things are shown. Any thread may emit. The lock
-may be taken again by the thread that has it, because writing an event can run foreign code: the collector may end an
-abandoned loop in the middle of a commit, and that emits. Such an event waits until the one before it is out. A signal
-waits as long, too (`machine.interrupts`).
+One lock covers all of it: numbers rise in the order in which events are shown. Any thread may emit. The lock is
+reentrant, because writing an event can run foreign code: the garbage collector may end an abandoned loop in the middle
+of a commit, and that emits an event. Such an event waits for the current one, and so does a signal
+(`machine.interrupts`).
 
-A sink that raises is let go and reported at the end: a display must never stop the work.
+A sink that raises is removed and reported at the end: a display must never stop the work.
 """
 
 import os
@@ -34,22 +34,22 @@ from stagerun.text.masking import Masker
 from stagerun.view import RunView, fold
 
 
-BATCH_SIZE: Final = 256 * 1024  # characters, and what an event takes besides
+BATCH_SIZE: Final = 256 * 1024  # characters, plus the overhead of each event
 BATCH_SECONDS: Final = 0.2
 
 _T = TypeVar("_T")
 
 
 class Emitter:
-    """The one way a change gets out: rid of secrets, stamped, journaled, then told to the sinks, in that order.
+    """Masks, stamps and journals every event, then passes it to the sinks, in that order.
 
-    Any thread may emit; a signal in the main thread waits until an event is out.
+    Any thread may emit; a signal in the main thread waits until the event is emitted.
 
     Attributes:
-        view: what is known of the current run, None before the first.
+        view: what is known about the current run, or None before the first.
         failure: why a fact could not be recorded, or None.
-        broken_sinks: the sinks that were let go, each with its error.
-        lock: held while an event gets out; it may be taken again by the thread that has it.
+        broken_sinks: the sinks that raised and were removed, each with its error.
+        lock: held while an event is emitted; reentrant.
 
     """
 
@@ -75,11 +75,11 @@ class Emitter:
         self._pid = os.getpid()
 
     def emit(self, event: events.Event) -> None:
-        """Tell an event of the current run. Raises JournalError if a fact can't be recorded, also ever after."""
+        """Emit an event of the current run. Raises JournalError if this fact or an earlier one can't be recorded."""
         if os.getpid() != self._pid:
             return  # a fork of the recipe: it owns neither the run nor the journal's connection
         with self._interrupts, self.lock:
-            # An abandoned loop may be collected, and end, in the middle of another event: it waits its turn.
+            # An abandoned loop may be collected, and end, in the middle of another event: its event waits.
             self._waiting.append(event)
             if not self._inside:
                 self._let_out()
@@ -122,16 +122,16 @@ class Emitter:
                 self._journal.record_crash(view)
 
     def tick(self) -> None:
-        """Write what has waited long enough, give a sign of life, and let the sinks draw."""
+        """Write the queue if it is due, record a heartbeat, and let the sinks draw."""
         with self._alone():
             if self._journal.queued and self._clock.monotonic() >= self._flush_at:
-                with suppress(JournalBusy, RunLost):  # the next look tries again, or meets `failure`
+                with suppress(JournalBusy, RunLost):  # the next tick tries again, or raises `failure`
                     self._flush(wait=False)
             self._beat()
             self._each_sink(lambda sink: sink.refresh(self._clock.wall()))
 
     def cancel_requested(self) -> bool:
-        """Return True if another process has asked for a cancel of the current run."""
+        """Return True if another process has requested a cancel of the current run."""
         with self.lock:
             try:
                 return self.view is not None and self._journal.cancel_requested(self.view)
@@ -140,7 +140,7 @@ class Emitter:
                 return False
 
     def settle(self) -> None:
-        """Write what is queued, and say how many log lines could not be recorded."""
+        """Write the queue, and report how many log lines could not be recorded."""
         with self._alone():
             self._flush()
             if self._dropped and self.view is not None:
@@ -150,7 +150,7 @@ class Emitter:
 
     @contextmanager
     def terminal_lent(self) -> Iterator[None]:
-        """Let the sinks leave the terminal alone."""
+        """Keep the sinks off the terminal during the block."""
         with self._alone():
             self._each_sink(lambda sink: sink.suspend())
         try:
@@ -160,7 +160,7 @@ class Emitter:
                 self._each_sink(lambda sink: sink.resume())
 
     def close(self) -> None:
-        """Write what is queued and close the sinks."""
+        """Write the queue and close the sinks."""
         with self._alone():
             self._flush()
             self._each_sink(lambda sink: sink.close())
@@ -174,11 +174,11 @@ class Emitter:
             except RunLost as error:
                 self.failure = error
             except JournalError:
-                pass  # the next fact meets it too
+                pass  # the next fact raises it, too
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """Hold the lock; what is emitted meanwhile, also by this thread, gets out afterwards."""
+        """Hold the lock; events emitted meanwhile, also by this thread, are emitted afterwards."""
         with self._interrupts, self.lock:
             self._inside = True
             try:
@@ -204,7 +204,7 @@ class Emitter:
         if isinstance(event, events.Fact):
             self._record(lambda: self._journal.append([entry], after, before.state))
             if isinstance(event, events.RunFinished):
-                self._interrupts.close(event.exit_code)  # at once: telling it may take its time
+                self._interrupts.close(event.exit_code)  # at once: the sinks may be slow
         else:
             self._queue(entry, after)
         self.view = after
@@ -216,7 +216,7 @@ class Emitter:
         return events.Entry(run, seq, self._clock.wall(), event)
 
     def _record(self, write: Callable[[], _T]) -> _T:
-        """Return what `write` returns, done in one commit with the queue."""
+        """Call `write` in one commit with the queue, and return its result."""
         try:
             try:
                 return self._journal.commit(write)
@@ -225,7 +225,7 @@ class Emitter:
             except JournalError as error:
                 if not self._journal.queued:
                     raise
-                # What is only a log line must not cost a fact.
+                # A queue that can't be written must not stop a fact.
                 self._drop(error)
                 return self._journal.commit(write)
         except JournalError as error:
@@ -240,7 +240,7 @@ class Emitter:
             self._flush()
 
     def _flush(self, *, wait: bool = True) -> None:
-        """Write the queue; lines that can't be written are counted, and the work goes on. RunLost ends it."""
+        """Write the queue; if that fails, drop and count it, and let the work continue. RunLost is raised."""
         try:
             self._journal.flush(wait=wait)
         except RunLost as error:
@@ -265,7 +265,7 @@ class Emitter:
             try:
                 act(sink)
             except (RecursionError, MemoryError):
-                raise  # the recipe is at its limits, not the display
+                raise  # the recipe reached a limit, not the display
             except Exception as error:
                 # A display must never stop the work.
                 self._sinks.remove(sink)

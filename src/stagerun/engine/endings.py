@@ -1,4 +1,4 @@
-"""How a run ended: decided once, from what the recipe raised, what it said, and what asked it to stop."""
+"""How a run ended, decided in one place from its error, its session and its interrupts."""
 
 from collections.abc import Callable
 
@@ -21,12 +21,12 @@ def ending(
     """Return the event that ends a run.
 
     Args:
-        error: what came out of the recipe, or None.
-        session: what the recipe has said, None if it never began.
-        interrupts: what asked it to stop.
-        seconds: what it took.
+        error: what the recipe raised, or None.
+        session: the session of the recipe, or None if it never began.
+        interrupts: the signals and time limits that stopped it.
+        seconds: its duration.
         source: the recipe's file.
-        mask: takes the secrets out of a text.
+        mask: masks the secrets in a text.
 
     """
     blocks = session.blocks if session else None
@@ -70,7 +70,7 @@ def ending(
 
 
 def exit_code(code: object) -> int:
-    """Return what a SystemExit asks for, inside the range that a recipe may use."""
+    """Return the exit code of a SystemExit, clamped to the range that a recipe may use."""
     if code is None or code == 0:
         return exit_codes.SUCCEEDED
     return max(1, min(exit_codes.LARGEST_OF_A_RECIPE, code)) if isinstance(code, int) else exit_codes.FAILED

@@ -1,7 +1,7 @@
-"""What the runner needs of the rest: an outlet, through which events get out, and a memory of earlier runs.
+"""What the runner needs from its surroundings: an outlet for events, and a memory of earlier runs.
 
-The emitter and the journal's records are these two where the journal is at hand. On another machine they are a stream
-to the process that has it.
+With a local journal these are the emitter and the journal's records. On another machine they are a stream to the
+process that has the journal.
 """
 
 from collections.abc import Iterable
@@ -14,12 +14,12 @@ from stagerun.view import RunView
 
 
 class Outlet(Protocol):
-    """The way out for what happens.
+    """Takes the events of a run.
 
     Attributes:
-        view: what is known of the current run, None before the first.
+        view: what is known about the current run, or None before the first.
         failure: why nothing more can be recorded, or None.
-        lock: held while an event gets out; it may be taken again by the thread that has it.
+        lock: held while an event is emitted; reentrant.
 
     """
 
@@ -33,7 +33,7 @@ class Outlet(Protocol):
     def lock(self) -> AbstractContextManager[object]: ...
 
     def emit(self, event: events.Event) -> None:
-        """Tell an event of the current run; a fact is durable when this returns. Raises JournalError if it can't be."""
+        """Emit an event of the current run; a fact is durable on return. Raises JournalError if it can't be."""
 
     def create(self, plan: events.RunCreated, *, exclusive: bool) -> RunView:
         """Add a run and make it the current one; HeldError if another run excludes it."""
@@ -45,29 +45,29 @@ class Outlet(Protocol):
         """Record the ends of runs whose processes are gone."""
 
     def tick(self) -> None:
-        """Do what is due: called a few times a second."""
+        """Do what is due; called a few times a second."""
 
     def cancel_requested(self) -> bool:
-        """Return True if another process has asked for a cancel of the current run."""
+        """Return True if another process has requested a cancel of the current run."""
 
     def settle(self) -> None:
-        """Write what waits."""
+        """Write what is queued."""
 
     def terminal_lent(self) -> AbstractContextManager[None]:
         """Return a context in which no display touches the terminal."""
 
     def close(self) -> None:
-        """Write what waits, and let go of the displays."""
+        """Write what is queued, and close the displays."""
 
 
 class Memory(Protocol):
-    """What earlier runs have left."""
+    """What is stored from earlier runs."""
 
     def expected(self, target: str) -> dict[str, float]:
-        """Return stage -> usual seconds of a target."""
+        """Return the usual seconds of each stage of a target, stage -> seconds."""
 
     def checkpoint(self, run: int, key: str) -> events.CheckpointStored | events.PositionReached | None:
-        """Return what is stored for `run` under `key`, in that run or in one that it goes on from."""
+        """Return what is stored for `run` under `key`, in that run or in one that it resumes."""
 
     def unrecorded_crashes(self) -> list[RunView]:
-        """Return the runs that are dead, and that nobody has recorded as crashed yet."""
+        """Return the dead runs that are not recorded as crashed yet."""

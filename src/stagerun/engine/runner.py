@@ -1,7 +1,7 @@
 """Running an operation and its chain, in this thread. The runner prints nothing and knows no display.
 
-`create` records a run; `perform` works on the run that the outlet has as its current one, and on those it hands over
-to. Both go through an `Outlet` and a `Memory`, so a run can be created by one process and performed by another.
+`create` records a run; `perform` works on the outlet's current run, and on those it chains to. Both use an
+`Outlet` and a `Memory`, so a run can be created by one process and performed by another.
 """
 
 import os
@@ -37,20 +37,20 @@ if TYPE_CHECKING:
     from stagerun.engine.outlet import Memory, Outlet
     from stagerun.engine.watching import CleanUp
 
-_SLOW_IMPORT: Final = 0.5  # seconds; nobody wonders about less
+_SLOW_IMPORT: Final = 0.5  # seconds; a shorter import needs no explanation
 
 _Link = tuple[finding.Found, LiveOperation]
 
 
 class Runner:
-    """Runs one operation after the other, each in this thread, as long as they hand over.
+    """Runs an operation, then each one that it chains to, all in this thread.
 
     Args:
-        outlet: the way out for everything that happens.
-        memory: what earlier runs have left.
-        interrupts: what asks the run to stop.
-        masker: the secrets; the runner teaches it those of each operation.
-        clock: where time comes from.
+        outlet: takes every event.
+        memory: what is stored from earlier runs.
+        interrupts: the signals and time limits that stop the run.
+        masker: masks secrets; the runner adds those of each operation.
+        clock: the source of time.
 
     """
 
@@ -86,7 +86,7 @@ class Runner:
             operation: what to run.
             resumption: what it takes over from an earlier run.
             timeout: seconds that the whole chain may take.
-            created: told the first run's id before its first stage.
+            created: called with the first run's id before its first stage.
 
         """
         with self._interrupts:
@@ -94,7 +94,7 @@ class Runner:
             return self.perform(found, operation, timeout=timeout)
 
     def create(self, found: finding.Found, operation: LiveOperation, resumption: Resumption | None = None) -> RunView:
-        """Record a run of `operation`, which becomes the current one of the outlet."""
+        """Record a run of `operation`, which becomes the outlet's current run."""
         self._masker.learn(operation.secret_values().values())
         with self._interrupts:
             plan = self._plan(found, operation, chained_from=None, resumption=resumption)
@@ -102,7 +102,7 @@ class Runner:
             return self._outlet.create(plan, exclusive=operation.exclusive)
 
     def perform(self, found: finding.Found, operation: LiveOperation, *, timeout: float | None = None) -> RunView:
-        """Work on the current run and on those it hands over to; return the last one as it ended."""
+        """Work on the current run and on those it chains to; return the last one as it ended."""
         self._masker.learn(operation.secret_values().values())
         with self._interrupts, self._ticking(), self._interrupts.limit(timeout, "the run"):
             link: _Link | None = (found, operation)
@@ -166,7 +166,7 @@ class Runner:
         )
 
     def _execute(self, operation: LiveOperation, session: Session) -> BaseException | None:
-        """Let the recipe work; return what it raised, or None. No stage is left open."""
+        """Run the recipe; return what it raised, or None. No stage stays open."""
         self._session = session
         error: BaseException | None = None
         try:
@@ -199,7 +199,7 @@ class Runner:
         for name, value in operation.secret_values().items():
             if any(0 < len(line.strip()) < SHORTEST for line in value.splitlines()):
                 what = "a line of" if "\n" in value.strip() else ""
-                text = f"secret {name!r} has {what} fewer than {SHORTEST} characters: it is masked nowhere"
+                text = f"secret {name!r} has {what} fewer than {SHORTEST} characters: it is not masked"
                 self._outlet.emit(events.Log(" ".join(text.split()), "warning"))
 
     def _plan(
@@ -241,14 +241,14 @@ class Runner:
 
     @contextmanager
     def _ticking(self) -> Iterator[None]:
-        """Look at the counters from a thread of its own, so that a loop pays only for counting."""
+        """Look at the counters from a separate thread: a loop pays only for counting."""
         done = threading.Event()
 
         def tick() -> None:
             asked = False
             while not done.wait(self._clock.tick):
                 self._look()
-                # A run that nothing can be recorded of any more has to stop, too.
+                # If nothing more can be recorded, the run must stop, too.
                 if not asked and (self._outlet.cancel_requested() or self._outlet.failure is not None):
                     asked = True
                     if not self._interrupts.stopping:
@@ -264,7 +264,7 @@ class Runner:
 
     def _look(self) -> None:
         session = self._session
-        with suppress(JournalError):  # the main thread meets it too, and stops
+        with suppress(JournalError):  # the main thread gets it, too, and stops
             if session is not None:
                 session.loops.sample()
             if session is not None and self._interrupts.stopping:
@@ -281,7 +281,7 @@ class Runner:
 
 
 class _Host:
-    """What a session asks for, where the runner is at hand."""
+    """The host of a session in the runner's own process."""
 
     def __init__(self, outlet: "Outlet", memory: "Memory", masker: Masker, operation: LiveOperation) -> None:
         self.lock = outlet.lock
@@ -309,7 +309,7 @@ class _Host:
 
 
 def _work(operation: LiveOperation, session: Session) -> None:
-    """Let the recipe work; when it fails, its programs end."""
+    """Run the recipe; if it fails, end its programs."""
     try:
         operation.run(Progress(session))
     except BaseException as error:
@@ -319,7 +319,7 @@ def _work(operation: LiveOperation, session: Session) -> None:
 
 
 def _leave_fork(error: BaseException | None) -> NoReturn:
-    """End a fork that came back out of `run`: the run is not its own to end."""
+    """Exit a fork that returned from `run`: only its parent may end the run."""
     for stream in (sys.stdout, sys.stderr):
         with suppress(Exception):
             stream.flush()

@@ -1,4 +1,4 @@
-"""Watching a recipe that was asked to stop: its clean-up takes as long as it takes, but nobody should wonder."""
+"""Watching the clean-up of a recipe that was asked to stop: it may take any time, but is reported."""
 
 import sys
 from pathlib import Path
@@ -8,18 +8,18 @@ from stagerun.machine.clock import Clock
 from stagerun.machine.interrupts import Interrupts
 
 
-_FIRST: Final = 2.0  # seconds until a line says that the clean-up goes on
+_FIRST: Final = 2.0  # seconds until the first line about the clean-up
 _AGAIN: Final = 30.0
 
 
 class CleanUp:
-    """Says, now and then, where the clean-up of a recipe is.
+    """Reports at intervals where the clean-up of a recipe is.
 
     Args:
         source: the recipe's file.
-        thread: the one that the recipe works in.
-        interrupts: what asks the run to stop.
-        clock: where time comes from.
+        thread: the thread that runs the recipe.
+        interrupts: the signals and time limits that stop the run.
+        clock: the source of time.
 
     """
 
@@ -31,7 +31,7 @@ class CleanUp:
         self._due: float | None = None
 
     def line(self) -> str | None:
-        """Return a line to show, None if none is due. Called a few times a second, from any thread."""
+        """Return a line to show, or None if none is due. Called a few times a second, from any thread."""
         if not self._interrupts.stopping:
             return None
         now = self._clock.monotonic()
@@ -42,11 +42,11 @@ class CleanUp:
         self._due = now + _AGAIN
         why = self._interrupts.signal or "the time limit"
         hint = "" if self._interrupts.hurried else "; a second Ctrl-C cuts it short"
-        return f"stopping for {why}: the clean-up goes on{self._place()}{hint}"
+        return f"stopping for {why}: clean-up is still running{self._place()}{hint}"
 
     def _place(self) -> str:
         """Return where the recipe is, "" if it is not in its own file."""
-        frame = sys._current_frames().get(self._thread)  # noqa: SLF001 - the one way to see another thread
+        frame = sys._current_frames().get(self._thread)  # noqa: SLF001 - the only way to see another thread
         while frame is not None and frame.f_code.co_filename != self._source:
             frame = frame.f_back
         return "" if frame is None else f" in {Path(frame.f_code.co_filename).name}, line {frame.f_lineno}"

@@ -1,6 +1,6 @@
-"""The displays of a run, and the functions that choose one and its dialect: each loads only what it chooses.
+"""The displays of a run, and the functions that choose one and its dialect; only the chosen one is imported.
 
-A display is told of events and draws from views; it never touches the journal, the recipe or the runner.
+A display gets events and draws from views; it never touches the journal, the recipe or the runner.
 """
 
 from collections.abc import Mapping
@@ -28,9 +28,9 @@ def choose(
     """Return the display for `mode`.
 
     Args:
-        mode: one of MODES; `auto` is `tty` where that can work, else `plain`.
-        output: where it writes.
-        dialect: what the CI system makes of lines.
+        mode: one of MODES; `auto` is `tty` if that can work, else `plain`.
+        output: the stream that it writes to.
+        dialect: the dialect of the CI system.
         live: True if `auto` may redraw: a capable terminal outside CI.
         colour: True if colours may be used.
         timestamps: True for a time before each plain line.
@@ -42,7 +42,7 @@ def choose(
     match mode:
         case "tty":
             if not output.isatty():
-                raise UsageError("--progress tty needs a terminal, and the output is none", "use --progress plain")
+                raise UsageError("--progress tty needs a terminal, and the output is not one", "use --progress plain")
             from stagerun.render.live import Live
 
             return Live(output, colour=colour, dialect=dialect)
@@ -64,7 +64,7 @@ def choose(
 
 
 def dialect_of(system: System, environ: Mapping[str, str], *, unicode: bool = True) -> Dialect:
-    """Return the dialect of `system`, for a stream that can show Unicode or not."""
+    """Return the dialect of `system`; `unicode` is True if the stream can show Unicode."""
     match system:
         case System.NONE:
             return Dialect()

@@ -19,12 +19,12 @@ from stagerun.text.untrusted import disarm, disarm_line, neutralise
 from stagerun.view import RunView
 
 
-_MESSAGE_LIMIT: Final = 4000  # GitHub and TeamCity cut longer ones
+_MESSAGE_LIMIT: Final = 4000  # GitHub and TeamCity truncate longer messages
 _IDENTITY_LIMIT: Final = 60
 
 
 class _Folding(Other):
-    """The five that fold: what a recipe said stands behind a gutter, so that no command can begin a line."""
+    """The five systems that fold. Output of a recipe gets a gutter: no line of it can begin with a command."""
 
     coloured = True
 
@@ -52,7 +52,7 @@ class Github(_Folding):
 
     def ended(self, view: RunView, told: Iterable[str], text: str) -> Iterator[str]:
         yield from super().ended(view, told, text)
-        # Of a chain of thousands the summary shows the last ones.
+        # A chain may have thousands of runs; the summary shows the last ones.
         self._runs = [*self._runs[-99:], view]
 
     def closed(self) -> Iterator[str]:
@@ -80,7 +80,7 @@ class Gitlab(_Folding):
         self._section = ""
 
     def entered(self, view: RunView, title: str, now: float) -> Iterator[str]:
-        # A job may hold several runs, and two sections of one name fold together.
+        # A job may hold several runs, and two sections with the same name fold together.
         self._section = f"stagerun_{view.id}{next(self._blocks):03}"
         yield Command(f"\x1b[0Ksection_start:{now:.0f}:{self._section}\r\x1b[0K{disarm(title)}")
         self._mark(now)
@@ -119,7 +119,7 @@ class Azure(_Folding):
 
 
 class Buildkite(_Folding):
-    """Groups have no end: one runs to the next header."""
+    """Groups have no end: each runs to the next header."""
 
     def opening(self, text: str) -> Iterator[str]:
         yield Command(f"~~~ {disarm(text)}")
@@ -182,7 +182,7 @@ def _message(view: RunView) -> str:
 
 
 def _place(view: RunView, system: ci.System, environ: Mapping[str, str]) -> tuple[str, str] | None:
-    """Return file and line of the error as the system links to them, None for a file outside the checkout."""
+    """Return file and line of the error in the form that the system links, or None outside the checkout."""
     if view.error is None or view.error.file is None or view.error.line is None:
         return None
     file = ci.in_workspace(view.error.file, system, environ)
@@ -190,7 +190,7 @@ def _place(view: RunView, system: ci.System, environ: Mapping[str, str]) -> tupl
 
 
 def _github(text: str, also: str = "") -> str:
-    """Escape the data of a command, or with `also` the value of a property."""
+    """Escape the data of a command; with `also`, further characters, for the value of a property."""
     text = text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
     for character in also:
         text = text.replace(character, f"%{ord(character):02X}")

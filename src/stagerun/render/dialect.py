@@ -1,7 +1,7 @@
-"""How a log is written for whoever reads it, and how text that is not ours is kept from commands.
+"""How log lines are written for their reader, and how untrusted text is kept from acting as a command.
 
-A dialect turns what happens into lines and remembers only which fold is open. This one is of no system; those of the
-CI systems derive from it.
+A dialect turns events into lines and remembers only which fold is open. `Dialect` is for no CI system; those of the CI
+systems derive from it.
 """
 
 from collections.abc import Iterable, Iterator
@@ -18,18 +18,18 @@ _BROKEN: Final = frozenset({RunState.FAILED, RunState.TIMED_OUT, RunState.CRASHE
 
 
 class Command(str):
-    """A line that the CI system itself reads: nothing may stand before it."""
+    """A line that the CI system parses: nothing may be put before it."""
 
     __slots__ = ()
 
 
 class Dialect:
-    """Plain lines, where no CI system reads them.
+    """Plain lines that no CI system reads.
 
     Attributes:
-        heartbeat: True if a silent run has to give a sign of life.
+        heartbeat: True if a silent run must print a line now and then.
         coloured: True if lines may have colour.
-        fold_end: what closes the fold that is open now, "" if none is.
+        fold_end: the line that closes the open fold, or "".
 
     """
 
@@ -40,26 +40,26 @@ class Dialect:
         self.fold_end = ""
 
     def own(self, text: str) -> str:
-        """Return a line that begins with words of ours."""
+        """Return a line that begins with stagerun's own words."""
         return text
 
     def recipe(self, text: str) -> str:
-        """Return a line that begins with what a recipe said."""
+        """Return a line that begins with a recipe's text."""
         return text
 
     def guard(self, text: str) -> str:
-        """Return a line that may be another's from its first character on, outside the text of a run."""
+        """Return a line that may begin with untrusted text and is not part of a run's plain text."""
         return text
 
     def register(self, secrets: Iterable[str]) -> Iterator[str]:
-        """Tell the system what it must not show."""
+        """Tell the system which values to mask."""
         yield from ()
 
     def opening(self, text: str) -> Iterator[str]:
         yield self.own(text)
 
     def entered(self, view: RunView, title: str, now: float) -> Iterator[str]:
-        """Open a fold. Folds don't nest, so only the outermost block gets one."""
+        """Open a fold. Folds don't nest: only the outermost block gets one."""
         yield from self.entered_inside(title)
 
     def left(self, view: RunView, event: events.StageLeft, outcome: str, now: float) -> Iterator[str]:
@@ -68,18 +68,18 @@ class Dialect:
         yield from self.left_inside(outcome)
 
     def entered_inside(self, title: str) -> Iterator[str]:
-        """Tell of a block inside another one."""
+        """Announce a block inside another one."""
         yield self.own(sentences.header(title))
 
     def left_inside(self, outcome: str) -> Iterator[str]:
         yield self.own(sentences.footer(outcome))
 
     def moved(self, view: RunView) -> Iterator[str]:
-        """Tell how far the whole run is."""
+        """Report the progress of the whole run."""
         yield from ()
 
     def ended(self, view: RunView, told: Iterable[str], text: str) -> Iterator[str]:
-        """Tell the end: `told` is the error and the result, `text` the last word."""
+        """Report the end: `told` is the error and the result, `text` the last line."""
         yield from self._closed()
         yield from map(self.recipe, told)
         if view.state in _BROKEN:
@@ -87,7 +87,7 @@ class Dialect:
         yield self.own(text)
 
     def closed(self) -> Iterator[str]:
-        """Close what is open, because nothing more will come."""
+        """Close the open fold: no more lines will come."""
         yield from self._closed()
 
     def _closed(self) -> Iterator[str]:
@@ -100,7 +100,7 @@ class Dialect:
 
 
 class Other(Dialect):
-    """A CI system without folds, or one in whose log another system's output may be embedded: a container in a job."""
+    """A CI system without folds, or a container whose output may be embedded in the log of another system."""
 
     heartbeat = True
 

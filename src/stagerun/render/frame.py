@@ -25,7 +25,7 @@ _STYLES: Final = {
 
 
 def running(view: RunView, now: float, width: int, *, unicode: bool) -> list[Text]:
-    """Return the lines of a run that is going on, none wider than `width`."""
+    """Return the lines of a running run, none wider than `width`."""
     told = [_header(view, now, width, unicode=unicode), _stepper(view, now, width, unicode=unicode)]
     told.append(_work(view, width - 1, now, unicode=unicode))
     if view.status is not None:
@@ -34,7 +34,7 @@ def running(view: RunView, now: float, width: int, *, unicode: bool) -> list[Tex
 
 
 def finished(view: RunView, width: int, *, unicode: bool) -> list[Text]:
-    """Return the last frame: what the plain text says, in colour."""
+    """Return the last frame: the content of the plain text, in colour."""
     told = [Text(sentences.opening(view, "·" if unicode else "-"), "bold")]
     steps = [_step(stage, view.finished_on or 0.0, unicode=unicode) for stage in view.stages]
     if sum(cell_len(step.plain) + len(_GAP) for step in steps) < width:
@@ -89,14 +89,14 @@ def _symbol(stage: StageView, *, unicode: bool) -> str:
 
 
 def _work(view: RunView, width: int, now: float, *, unicode: bool) -> Text:
-    """Return the line of the bar, or what is known of the work when nothing is counted."""
+    """Return the line with the bar, or what is known about the work if nothing is counted."""
     name = sentences.working_on(view)
     progress = view.progress
     if view.state is not RunState.RUNNING or (progress is None and not name):
         return Text("")
     if progress is None:
         left = _usual_time_left(view, now)
-        # The stepper shows a declared stage already.
+        # The stepper already shows a declared stage.
         told = [name] if view.untracked else []
         return Text(" " + "  ".join([*told, f"about {wording.time_left(left)} left"] if left else told), "dim")
     if progress.label:
@@ -106,7 +106,7 @@ def _work(view: RunView, width: int, now: float, *, unicode: bool) -> Text:
     if cell_len(name) > room > 8:
         name = set_cell_size(name, room - 1) + ("…" if unicode else "~")
     line = Text(f" {name} " if name else " ")
-    # The last facts are the first to go when the line is narrow.
+    # On a narrow line the last facts are dropped first.
     while len(facts) > 1 and line.cell_len + _SHORTEST_BAR + sum(2 + cell_len(fact) for fact in facts) > width:
         facts.pop()
     if progress.percent is not None:
@@ -149,7 +149,7 @@ def _usual_time_left(view: RunView, now: float) -> float | None:
 
 
 def _fitted(line: Text, width: int, *, unicode: bool) -> Text:
-    # One column stays free: a terminal that wraps a full line early would break the region.
+    # One column stays free: some terminals wrap a full line early, which would break the region.
     line.expand_tabs(8)
     line.truncate(width - 1, overflow="ellipsis" if unicode else "crop")
     line.no_wrap = True

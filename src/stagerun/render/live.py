@@ -22,8 +22,8 @@ _LEVEL_STYLES: Final = {"warning": "33", "error": "31", "critical": "1;31", "deb
 class Live(Sink):
     """Draws a run, and the runs it chains to, on a terminal.
 
-    Between two frames the cursor stands at the first column of the region's first line. So whatever a terminal
-    does to the lines when its width changes, and whatever it echoes of the keys, the region is what is below.
+    Between two frames the cursor is in the first column of the region's first line. The region is then everything
+    below the cursor, even if the terminal rewraps lines after a resize or echoes keys.
     """
 
     def __init__(self, output: Output, *, colour: bool, dialect: Dialect | None = None) -> None:
@@ -71,7 +71,7 @@ class Live(Sink):
             return
         width = self._output.width()
         region = self._painted(frame.running(self._view, now, width, unicode=self._output.unicode))
-        # Without wrapping a line takes one row, also where a character is wider than we think.
+        # Without wrapping a line takes one row, even if a character is wider than we think.
         back = f"\x1b[{len(region) - 1}A" if len(region) > 1 else ""
         self._output.write(f"\x1b[?25l{self._lifted()}\x1b[?7l" + "\n".join(region) + f"\r{back}\x1b[?7h")
         self._drawn = True
@@ -91,7 +91,7 @@ class Live(Sink):
         self._output.write(self._lifted() + self._shown() + "".join(line + "\n" for line in told))
 
     def _lifted(self) -> str:
-        """Return what takes the region away and puts the lines that wait in its place."""
+        """Return the text that replaces the region by the waiting lines."""
         above, self._above, self._waiting = self._above, [], 0
         return ("\r\x1b[J" if self._drawn else "") + "".join(line + "\n" for line in above)
 

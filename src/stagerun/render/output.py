@@ -1,4 +1,4 @@
-"""The stream that a display writes to: it encodes, flushes, and falls silent instead of failing.
+"""The stream that a display writes to: it encodes, flushes, and goes silent instead of failing.
 
 A reader that goes away, a full disk or a closed terminal must not stop the work: the journal is the product.
 """
@@ -15,7 +15,7 @@ from functools import partial
 from typing import Final, TextIO
 
 
-_CHUNK: Final = 4096  # what a pipe that is ready takes without blocking (PIPE_BUF, POSIX)
+_CHUNK: Final = 4096  # bytes that a ready pipe takes without blocking (PIPE_BUF, POSIX)
 _STALLED: Final = 0.25
 
 
@@ -25,8 +25,8 @@ class Output:
     Attributes:
         unicode: True if the stream can show the symbols we draw.
         silent: the error that ended the output, or None.
-        given_up: asked while nobody reads; once it is True the output falls silent instead of waiting.
-        farewell: what `leave` writes.
+        given_up: called while the reader is stalled; once it returns True the output goes silent instead of waiting.
+        farewell: the bytes that `leave` writes.
 
     """
 
@@ -50,7 +50,7 @@ class Output:
                 os.write(self._descriptor, self.farewell)
 
     def write(self, text: str) -> int:
-        """Write `text`, which ends its lines itself."""
+        """Write `text`, which contains its own newlines."""
         with self._lock:
             if self.silent is None:
                 try:
@@ -60,13 +60,13 @@ class Output:
         return len(text)
 
     def flush(self) -> None:
-        """There is no buffer: every write is out when it returns."""
+        """Do nothing: there is no buffer."""
 
     def isatty(self) -> bool:
         return self._descriptor is not None and os.isatty(self._descriptor)
 
     def is_file(self) -> bool:
-        """Return True for a regular file: what is written there is kept, and nobody reads along."""
+        """Return True for a regular file: its content is kept, and no CI system reads it live."""
         return self._descriptor is not None and stat.S_ISREG(os.fstat(self._descriptor).st_mode)
 
     def fileno(self) -> int:
@@ -75,7 +75,7 @@ class Output:
         return self._descriptor
 
     def width(self) -> int:
-        """Return the terminal's width in columns, asked anew because it can change; 80 where there is none."""
+        """Return the terminal's current width in columns; 80 if there is no terminal."""
         try:
             columns = os.get_terminal_size(self.fileno()).columns
         except OSError:
@@ -103,7 +103,7 @@ class Output:
 
 
 def _waiting_for(descriptor: int) -> Callable[[], object]:
-    """Return what waits until something can be written there, or for a moment; its answer is true if so."""
+    """Return a function that waits a moment for `descriptor` to be writable; its result is true if it is."""
     if not hasattr(select, "poll"):
         return lambda: select.select([], [descriptor], [], _STALLED)[1]
     poll = select.poll()
@@ -112,7 +112,7 @@ def _waiting_for(descriptor: int) -> Callable[[], object]:
 
 
 def _duplicate(stream: TextIO | None) -> int | None:
-    """Return a descriptor of our own, so that nobody who plays with `sys.stdout` reaches it."""
+    """Return a duplicate of the stream's descriptor: changes to `sys.stdout` don't affect it."""
     if stream is None:
         return None
     try:
@@ -131,6 +131,6 @@ def _can_show(encoding: str, text: str) -> bool:
 
 
 def reserve_stdout() -> None:
-    """Point descriptor 1 at stderr, so that a child process can't write between our lines."""
+    """Point descriptor 1 at stderr: a child process can't write between our lines."""
     if sys.stdout is not None and sys.stderr is not None:
         os.dup2(sys.stderr.fileno(), sys.stdout.fileno())

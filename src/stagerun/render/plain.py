@@ -21,7 +21,7 @@ _CLOSING: Final = frozenset({events.StageLeft, events.RunFinished})
 
 
 class _Pace:
-    """Decides which ticks become lines: 10 % and 1 s since the last, or 10 s, and the end."""
+    """Decides which ticks become lines: 10 % and 1 s after the last line, or 10 s after it, and the end."""
 
     def __init__(self, begun: float) -> None:
         self.begun = begun
@@ -47,11 +47,11 @@ class Plain(Sink):
     """Writes a run, and the runs it chains to, as plain text.
 
     Args:
-        output: where to.
+        output: the stream to write to.
         timestamps: True for a time before each line.
-        dialect: what the CI system makes of the lines.
+        dialect: the dialect of the CI system.
         colour: True if the CI system shows colours.
-        masker: the secrets that the CI system has to know.
+        masker: the secrets to register with the CI system.
 
     """
 
@@ -103,7 +103,7 @@ class Plain(Sink):
             case events.RunFinished():
                 self._end(view)
             case _:
-                pass  # the opening, the ending or the plan of a resume tells it
+                pass  # the opening, the ending or the plan of a resume shows it
 
     def refresh(self, now: float) -> None:
         self._now = now
@@ -116,7 +116,7 @@ class Plain(Sink):
         self._fold(self._dialect.closed())
 
     def _register(self) -> None:
-        """Tell the system the secrets, unless a file takes the lines: it would keep them."""
+        """Register the secrets with the CI system, unless the output is a file: it would keep them."""
         secrets = self._masker.values[self._registered :]
         self._registered += len(secrets)
         if not self._output.is_file():
@@ -188,7 +188,7 @@ class Plain(Sink):
             self._told_on = self._now
 
     def _fold(self, told: Iterable[str]) -> None:
-        """Write what opens or closes a fold; should the process end in the middle of it, the fold is closed too."""
+        """Write lines that open or close a fold; if a signal ends the process inside it, the farewell closes it."""
         self._write(told)
         end = self._dialect.fold_end
         self._output.farewell = f"\n{end}\n".encode() if end else b""

@@ -1,4 +1,4 @@
-"""Quiet: nothing while the run goes on, its result at the end, and why if it did not succeed."""
+"""Quiet: nothing during the run; at the end its result, and the reason if it did not succeed."""
 
 from stagerun import events
 from stagerun.render.dialect import Dialect

@@ -1,1 +1,1 @@
-"""A run afterwards: documents, tables, exports. Nothing here writes to a stream."""
+"""Reports on recorded runs: documents, tables, exports. Nothing here writes to a stream."""

@@ -18,7 +18,7 @@ _ENDED_BADLY: Final = frozenset({RunState.FAILED, RunState.CANCELLED, RunState.T
 
 
 def report(views: Sequence[RunView], now: float) -> str:
-    """Return the document; `now` is when what goes on is looked at."""
+    """Return the document; running stages and runs last until `now`."""
     suites = [_suite(view, now) for view in views]
     root = _element("testsuites", name=views[0].plan.target, **_sums(suites))
     root.extend(suites)
@@ -64,7 +64,7 @@ def _case(view: RunView, stage: StageView, now: float) -> ET.Element:
 
 
 def _case_outside(view: RunView) -> Iterator[ET.Element]:
-    """Yield a test case for a bad end that no declared stage had, so that it is not lost."""
+    """Yield a test case for a failure outside the declared stages: it must not be lost."""
     place = sentences.ended_in(view)
     if view.state in _ENDED_BADLY and (place is None or view.position(place) is None):
         case = _element("testcase", classname=view.plan.target, name=place or "outside any stage", time="0.000")
@@ -73,7 +73,7 @@ def _case_outside(view: RunView) -> Iterator[ET.Element]:
 
 
 def _ended(view: RunView) -> ET.Element:
-    """Return how the run ended: a failure is what the recipe raised, an error what befell it."""
+    """Return how the run ended: a `failure` if it failed or timed out, else an `error`."""
     kind = "failure" if view.state in (RunState.FAILED, RunState.TIMED_OUT) else "error"
     signal = f" by {view.signal}" if view.signal else ""
     message = wording.error_line(view.error) if view.error else wording.state_word(view.state) + signal

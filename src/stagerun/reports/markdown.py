@@ -12,7 +12,7 @@ from stagerun.text.untrusted import disarm_line, neutralise
 from stagerun.view import RunView
 
 
-_FILE_LIMIT: Final = 256 * 1024  # GitHub refuses a file above 1 MiB, and other steps' commands write to it too
+_FILE_LIMIT: Final = 256 * 1024  # GitHub refuses a file above 1 MiB, and the commands of a step share it
 _TRACEBACK_LINES: Final = 40
 _LINE_LIMIT: Final = 500
 _SIGNS: Final = {
@@ -27,14 +27,14 @@ _SIGNS: Final = {
 
 
 def report(views: Sequence[RunView], now: float) -> str:
-    """Return the runs of a chain: what became of them, their stages in one table, result, error, the way on."""
+    """Return the runs of a chain: their ends, their stages in one table, results, errors, how to resume."""
     return "\n".join(_report(views, now)) + "\n"
 
 
 def append(file: str, views: Sequence[RunView]) -> None:
-    """Append a report of runs that are over to `file`, of the last ones if it can't take all.
+    """Append a report of finished runs to `file`; only of the last ones if they don't all fit.
 
-    A file that can't be written is left alone.
+    A file that can't be written is skipped.
     """
     with suppress(OSError):
         path = Path(file)
@@ -43,7 +43,7 @@ def append(file: str, views: Sequence[RunView]) -> None:
             views = views[-(len(views) // 2) :]
         if len(text.encode()) <= room:
             with path.open("a", encoding="utf-8") as stream:
-                stream.write("\n" + text)  # or it would go on with a table of somebody else's
+                stream.write("\n" + text)  # a blank line: else the text could continue a table of another writer
 
 
 def _report(views: Sequence[RunView], now: float) -> Iterator[str]:
@@ -82,7 +82,7 @@ def _rest(view: RunView) -> Iterator[str]:
 
 
 def _fenced(told: Iterable[str]) -> Iterator[str]:
-    """Put lines into a fence that none of them can close."""
+    """Put lines into a code fence that none of them can close."""
     told = [disarm_line(line[:_LINE_LIMIT]) for line in told]
     longest = max((len(run) for line in told for run in re.findall("`+", line)), default=0)
     fence = "`" * max(3, longest + 1)
@@ -90,5 +90,5 @@ def _fenced(told: Iterable[str]) -> Iterator[str]:
 
 
 def _code(text: str) -> str:
-    """Return a name that no Markdown can act in: as code, with every special character as an entity."""
+    """Return a name in which no Markdown works: as code, with every special character as an entity."""
     return "<code>" + re.sub(r"[^\w -]|_", lambda match: f"&#{ord(match[0])};", neutralise(text)) + "</code>"

@@ -1,4 +1,4 @@
-"""Operations, as text for people and as JSON documents: what can be run, and with what."""
+"""Operations and their parameters, as text for people and as JSON documents."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from inspect import cleandoc

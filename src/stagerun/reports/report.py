@@ -1,4 +1,4 @@
-"""Runs as the read commands print them for people: one with its stages, or many in a table."""
+"""Runs as text for people: one with its stages, or many in a table."""
 
 from collections.abc import Iterator, Sequence
 from typing import Final
@@ -18,7 +18,7 @@ class Report:
     """Makes the lines of a report.
 
     Args:
-        now: what "2 min ago" is counted from, in seconds since 1970.
+        now: the current time in seconds since 1970, for texts like "2 min ago".
         paint: the colours and symbols.
 
     """
@@ -28,7 +28,7 @@ class Report:
         self._paint = paint
 
     def run(self, view: RunView, last_line: str | None = None) -> Iterator[str]:
-        """Yield one run: what it is, its stages, how it ended, how to go on."""
+        """Yield one run: its headline, its stages, how it ended, how to resume it."""
         yield self._headline(view)
         width = max((len(neutralise(stage.name)) for stage in view.stages), default=0)
         for stage in view.stages:

@@ -11,7 +11,7 @@ from stagerun.view import RunView
 
 
 def document(runs: Iterable[tuple[RunView, Iterable[events.Entry]]], now: float) -> dict[str, Any]:
-    """Return the trace of runs with their entries; `now` is the end of what goes on."""
+    """Return the trace of runs with their entries; running stages last until `now`."""
     return {
         "traceEvents": [each for view, entries in runs for each in _run(view, entries, now)],
         "displayTimeUnit": "ms",
