@@ -206,7 +206,7 @@ def make(path: Path, size: int) -> None:
                 for run in range(start, min(start + AT_A_TIME, size + 1)):
                     recorder.record(run)
         for view in recorder.going_on:
-            journal.beat(view, FOREVER)
+            Journal(SqliteStore(connection, path, now=lambda: FOREVER)).beat(view)
 
 
 def _special(size: int) -> dict[int, str]:

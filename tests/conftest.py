@@ -121,7 +121,7 @@ class Bench:
         return (self.folder / "plain.txt").read_text()
 
     def run(self, operation: LiveOperation, *sinks: Sink, resumption: Resumption | None = None) -> RunView:
-        opened = Opened(self.path)
+        opened = Opened(self.path, now=lambda: START + self.clock.now)
         opened.connection.set_trace_callback(self.statements.append)
         with (self.folder / "plain.txt").open("a") as stream:
             plain = Plain(Output(stream), timestamps=self.timestamps)

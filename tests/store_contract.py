@@ -213,7 +213,7 @@ class StoreContract:
         with pytest.raises(RunLost):
             journal.commit(lambda: journal.append([entered], fold(view, entered), view.state))
         with pytest.raises(RunLost):
-            journal.beat(view, 202.0)
+            journal.beat(view)
         with pytest.raises(RunLost):
             journal.cancel_requested(view)
         journal.queue(line, view)

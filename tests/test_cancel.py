@@ -4,6 +4,7 @@ import os
 import select
 import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -11,7 +12,7 @@ from contextlib import suppress
 import pytest
 
 from stagerun import LiveOperation, OperationCancelled, Progress
-from stagerun.engine.watching import CleanUp
+from stagerun.engine.cleanup import CleanUp
 from stagerun.machine.interrupts import Interrupts
 from stagerun.states import RunState, StageState
 from tests.conftest import STAGERUN, Bench, HandClock, Project, timeless
@@ -276,6 +277,26 @@ def test_a_second_signal_cuts_the_clean_up_short(project: Project) -> None:
         "SIGINT",
         {"Load": StageState.CANCELLED},
     )
+
+
+def test_cancel_reaches_a_run_that_was_started_with_the_signal_ignored(project: Project) -> None:
+    project.recipe("sleeper", SLEEPER)
+    start = "import os, signal, sys; signal.signal(signal.SIGTERM, signal.SIG_IGN); os.execv(sys.argv[1], sys.argv[1:])"
+
+    with subprocess.Popen(
+        [sys.executable, "-c", start, str(STAGERUN), "run", "sleeper"],
+        cwd=project.root,
+        env=project.environ,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as run:
+        assert run.stdout is not None
+        while run.stdout.readline() != "ready\n":
+            pass
+        cancel = project.stagerun("cancel", "1")
+        code = run.wait(timeout=60)
+
+    assert (cancel.code, code, look(project, 1).state) == (0, -signal.SIGTERM, RunState.CANCELLED)
 
 
 def test_a_clean_up_that_takes_long_says_where_it_is(project: Project) -> None:

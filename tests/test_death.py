@@ -14,6 +14,8 @@ from msgspec.structs import replace
 
 from stagerun import events
 from stagerun.journal.rules import SILENCE
+from stagerun.journal.sqlite.store import SqliteStore
+from stagerun.journal.writing import Journal
 from stagerun.machine import identity
 from stagerun.machine.identity import Process, current_process
 from stagerun.states import RunState, StageState
@@ -393,7 +395,7 @@ def _begin_elsewhere(path: Path) -> None:
         with opened.transaction():
             journal.append([begun], fold(view, begun), view.state)
             journal.append([entered], running, running.state)
-        journal.beat(running, START + 5)
+        Journal(SqliteStore(opened.connection, path, now=lambda: START + 5)).beat(running)
 
 
 @pytest.mark.parametrize(

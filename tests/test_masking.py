@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from stagerun import events
+from stagerun.authoring.log_lines import LogLines
 from stagerun.states import RunState, StageState
 from stagerun.text.masking import MASK, SHORTEST, Masker
 from tests.forms import core, forms, found, shards
@@ -534,3 +535,13 @@ def test_a_name_that_a_recipe_makes_up_while_it_runs_is_masked(event: events.Eve
 )
 def test_a_secret_of_digits_is_masked_where_it_is_a_number(event: events.Event) -> None:
     assert "48151623" not in events.dumps(events.to_dict(knowing("48151623").event(event)))
+
+
+def test_a_secret_of_short_lines_is_found_before_its_line_ends_are_taken_off() -> None:
+    masker, told = Masker(), list[events.Event]()
+    masker.learn(["ab\r\ncd\r\nef"])
+    lines = LogLines(lambda event: told.append(masker.event(event)), masker)
+
+    lines.write("the key is ab\r\ncd\r\nef.\n")
+
+    assert told == [events.Log("the key is ***.")]

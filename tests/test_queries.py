@@ -235,7 +235,7 @@ WRITING: Final[dict[str, list[_Call]]] = {
     ],
     "append": [lambda far: None],  # by `record_crash`
     "record_crash": [_Far.record_crashes],
-    "beat": [lambda far: far.journal.beat(far.newest(), NOW)],
+    "beat": [lambda far: far.journal.beat(far.newest())],
     "queue": [_Far.line],
     "flush": [lambda far: far.journal.flush()],
     "request_cancel": [lambda far: far.journal.request_cancel(50, NOW, "bob")],
@@ -360,12 +360,11 @@ def test_the_newest_resumable_run_is_the_one_that_a_look_at_every_run_finds(
 def test_many_runs_that_died_without_a_word_hide_no_run_that_goes_on(tmp_path: Path) -> None:
     path = _make(tmp_path / "journal.db", 40)
     dead = replace(PLAN, host=SILENT, boot_id="another")
-    with closing(Opened(path, now=lambda: NOW)) as opened:
-        journal, reader = opened.journal, opened.records
-        with opened.transaction():
-            for _ in range(1500):
-                _record(journal, dead, NOW - 100, events.RunStarted())
+    with closing(Opened(path, now=lambda: NOW - 100)) as opened, opened.transaction():
+        for _ in range(1500):
+            _record(opened.journal, dead, NOW - 100, events.RunStarted())
 
+    with closing(records_of(path, now=lambda: NOW)) as reader:
         assert [view.id for view in reader.history(limit=9, state=RunState.RUNNING)] == [36, 7]
         assert [view.id for view in reader.history(limit=9, state=RunState.PENDING)] == [26]
         assert [view.id for view in reader.history(limit=2, state=RunState.CRASHED)] == [1540, 1539]

@@ -1,6 +1,7 @@
 """The runner on an outlet and a memory that are no journal: what another machine has."""
 
 import threading
+import time
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 
@@ -10,7 +11,8 @@ from msgspec.structs import replace
 from stagerun import LiveOperation, Progress, events
 from stagerun.authoring.finding import Found
 from stagerun.engine.runner import Runner
-from stagerun.errors import HeldError, JournalError
+from stagerun.errors import HeldError, JournalBusy, JournalError
+from stagerun.machine.clock import Clock
 from stagerun.machine.interrupts import Interrupts
 from stagerun.states import RunState
 from stagerun.text.masking import Masker
@@ -28,8 +30,9 @@ class List:
         self.told: list[tuple[int, events.Event]] = []
         self.held = False
 
-    def emit(self, event: events.Event) -> None:
+    def emit(self, event: events.Event, run: int | None = None) -> None:
         assert self.view is not None
+        assert run in (None, self.view.id)
         self.told.append((self.view.id, event))
         self.view = fold(self.view, events.Entry(self.view.id, len(self.told), 0.0, event))
 
@@ -154,3 +157,43 @@ def test_a_link_that_is_refused_fails_the_run_that_would_hand_over_to_it(outlet:
     assert (last.id, last.state, last.exit_code) == (1, RunState.FAILED, 3)
     assert last.error is not None
     assert last.error.message == "another run goes on"
+
+
+def test_a_time_limit_that_runs_out_between_two_links_ends_the_second_as_timed_out(outlet: List) -> None:
+    interrupts = Interrupts()
+
+    class Slow(List):
+        def hand_over(self, ending: events.RunFinished, plan: events.RunCreated, *, exclusive: bool) -> RunView:
+            ended = super().hand_over(ending, plan, exclusive=exclusive)
+            interrupts.expired, interrupts.stopping = "the run took longer than 1s", True
+            return ended
+
+    slow = Slow()
+    runner = Runner(outlet=slow, memory=Nothing(), interrupts=interrupts, masker=Masker(), clock=HandClock().as_clock())
+
+    last = runner.run(FOUND, First(owner="alice"))
+
+    assert (last.id, last.state, last.exit_code) == (2, RunState.TIMED_OUT, 124)
+
+
+def test_a_look_at_the_journal_that_fails_ends_neither_the_run_nor_the_looking(outlet: List) -> None:
+    class Busy(List):
+        looks = 0
+
+        def cancel_requested(self) -> bool:
+            self.looks += 1
+            if self.looks == 1:
+                raise JournalBusy("another process holds it")
+            return False
+
+    busy = Busy()
+
+    class Waits(LiveOperation):
+        def run(self, p: Progress) -> None:
+            while busy.looks < 3:
+                time.sleep(0.01)
+
+    found = Found(operation=Waits, target="demo:Waits", recipe="demo", source=None)
+    runner = Runner(outlet=busy, memory=Nothing(), interrupts=Interrupts(), masker=Masker(), clock=Clock(tick=0.01))
+
+    assert runner.run(found, Waits(owner="alice")).state is RunState.SUCCEEDED

@@ -19,7 +19,7 @@ _HOMES = {
     "LiveOperation": "stagerun.authoring.operation",
     "OperationCancelled": "stagerun.errors",
     "Progress": "stagerun.authoring.progress",
-    "Secret": "stagerun.authoring.params",
+    "Secret": "stagerun.text.secrets",
 }
 
 

@@ -34,4 +34,4 @@ INTERRUPTED: Final = OwnCode(OF_SIGNAL["SIGINT"])  # a command stopped by Ctrl-C
 
 def of_error(error: StagerunError) -> int:
     """Return the exit code of a command that ends with `error`."""
-    return next(code for kind, code in OF_ERROR.items() if isinstance(error, kind))
+    return next((code for kind, code in OF_ERROR.items() if isinstance(error, kind)), NOT_STARTED)

@@ -20,6 +20,7 @@ class Checkpoints:
     Args:
         recall: returns what an earlier run stored under a key.
         emit: emits an event; a fact is durable when it returns.
+        warn: writes a warning.
         masker: the secrets, which no key and no value may contain.
         check: raises if the run is to stop.
         sleep: waits the given seconds between two attempts.
@@ -31,12 +32,14 @@ class Checkpoints:
         recall: Recall,
         *,
         emit: Callable[[events.Event], None],
+        warn: Callable[[str], None],
         masker: Masker,
         check: Callable[[], None],
         sleep: Callable[[float], None],
     ) -> None:
         self._recall = recall
         self._emit = emit
+        self._warn = warn
         self._masker = masker
         self._check = check
         self._sleep = sleep
@@ -66,7 +69,7 @@ class Checkpoints:
             make,
             attempts,
             sleep=self._wait,
-            tell=lambda text: self._emit(events.Log(f"{what}: {text}", "warning")),
+            tell=lambda text: self._warn(f"{what}: {text}"),
         )
         self._check()
         plain = stored_values.exact(value, what) if kind is None else stored_values.to_builtins(value, kind, what)

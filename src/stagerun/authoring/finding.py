@@ -208,7 +208,7 @@ def _loading(recipe: str) -> Iterator[None]:
     try:
         with _stdout_on_stderr():
             yield
-    except StagerunError:
+    except (RecipeError, UsageError):
         raise
     except (Exception, SystemExit) as error:
         from stagerun.text import tracebacks

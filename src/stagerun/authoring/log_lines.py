@@ -25,11 +25,9 @@ class LogLines:
 
     def write(self, text: str, level: str = "info", stream: str | None = None) -> None:
         """Write text; newlines split it into lines."""
-        text = text.removesuffix("\n")
-        if len(text) > LINE_LIMIT:
-            text = "\n".join(map(self.cut, self._masker.mask(text).split("\n")))
-        if "\r" in text:
-            text = "\n".join(line.removesuffix("\r") for line in text.split("\n"))
+        if len(text) > LINE_LIMIT or "\r" in text or text.endswith("\n"):
+            lines = self._masker.mask(text).removesuffix("\n").split("\n")
+            text = "\n".join(self.cut(line.removesuffix("\r")) for line in lines)
         self._emit(events.Log(text, level, stream))
 
     def warn(self, text: str) -> None:

@@ -4,6 +4,7 @@ A session has no access to the journal or the displays. It gets what is known ab
 events, and asks its host for the few things that only the host can do.
 """
 
+import os
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -60,6 +61,7 @@ class Session:
         self._host = host
         self._run = view.id
         self._thread = threading.get_ident()
+        self._pid = os.getpid()
         self._programs: Children | None = None
         self._percent: tuple[int, float] | None = None
         self._over = False
@@ -69,6 +71,7 @@ class Session:
             {name: position for position, name in enumerate(view.plan.stages)},
             view.plan.done_before,
             emit=self.emit,
+            warn=self.lines.warn,
             check=self._check_stage,
             interrupts=interrupts,
             monotonic=clock.monotonic,
@@ -81,7 +84,12 @@ class Session:
         from stagerun.authoring.checkpoints import Checkpoints
 
         return Checkpoints(
-            self._host.recall, emit=self.emit, masker=self._masker, check=self.check, sleep=self._clock.sleep
+            self._host.recall,
+            emit=self.emit,
+            warn=self.lines.warn,
+            masker=self._masker,
+            check=self.check,
+            sleep=self._clock.sleep,
         )
 
     def emit(self, event: events.Event) -> None:
@@ -142,11 +150,9 @@ class Session:
         hear = _unheard if quiet else self.lines.hear
         return programs.run(request, tell=hear, warn=self.lines.warn, cut=self.lines.cut)
 
-    def end_programs(self, error: BaseException | None) -> None:
-        """If the recipe failed, by `error` or otherwise, end the background processes of its programs."""
-        left_well = error is None or (isinstance(error, SystemExit) and not error.code)
-        stopped = error is None and (self.failure is not None or self._interrupts.stopping)
-        if self._programs is not None and (stopped or not left_well):
+    def end_programs(self) -> None:
+        """End the processes that the recipe's programs have left in the background."""
+        if self._programs is not None:
             self._programs.end()
 
     def close(self, state: StageState) -> None:
@@ -158,6 +164,8 @@ class Session:
     def _programs_of_run(self) -> "Children":
         from stagerun.programs.children import Children
 
+        if os.getpid() != self._pid:  # a fork has programs of its own, and the lock may be held for ever there
+            return Children(self._interrupts, self._run, self._host.hidden)
         with self._host.lock:
             self._programs = self._programs or Children(self._interrupts, self._run, self._host.hidden)
             return self._programs

@@ -22,14 +22,17 @@ class Stage:
 
     """
 
-    def __init__(self, blocks: "Blocks", name: str, index: int | None, *, done_before: bool) -> None:
+    def __init__(
+        self, blocks: "Blocks", name: str, index: int | None, *, timeout: float | None, done_before: bool
+    ) -> None:
         self.name = name
         self.index = index
         self.done_before = done_before
         self._blocks = blocks
+        self._timeout = timeout
 
     def __enter__(self) -> Self:
-        self._blocks.enter(self)
+        self._blocks.enter(self, self._timeout)
         return self
 
     def __exit__(
@@ -55,6 +58,7 @@ class Blocks:
         declared: the declared stages, name -> position.
         done_before: the stages that the resumed run had finished.
         emit: emits an event.
+        warn: writes a warning.
         check: raises if a block may not be entered now.
         interrupts: holds signals back while a block is entered or left.
         monotonic: the clock for durations, in seconds.
@@ -74,6 +78,7 @@ class Blocks:
         done_before: Collection[str],
         *,
         emit: Callable[[events.Event], None],
+        warn: Callable[[str], None],
         check: Callable[[], None],
         interrupts: Interrupts,
         monotonic: Callable[[], float],
@@ -86,12 +91,12 @@ class Blocks:
         self._declared = declared
         self._done_before = done_before
         self._emit = emit
+        self._warn = warn
         self._check = check
         self._interrupts = interrupts
         self._monotonic = monotonic
         self._loops = loops
         self._visits: list[_Visit] = []
-        self._limits: dict[Stage, float] = {}
         self._warned: set[str] = set()
 
     @property
@@ -108,12 +113,10 @@ class Blocks:
             raise RecipeError("p.stage needs a name")
         if name not in self._declared:
             name = mask(name)
-        stage = Stage(self, name, self._declared.get(name), done_before=name in self._done_before)
-        if timeout is not None:
-            self._limits[stage] = timeout
-        return stage
+        done_before = name in self._done_before
+        return Stage(self, name, self._declared.get(name), timeout=timeout, done_before=done_before)
 
-    def enter(self, stage: Stage) -> None:
+    def enter(self, stage: Stage, timeout: float | None) -> None:
         self._check()
         visit: _Visit | None = None
         try:
@@ -121,7 +124,7 @@ class Blocks:
                 self._allow(stage)
                 visit = _Visit(
                     stage=stage,
-                    limit=self._interrupts.limit(self._limits.get(stage), f"stage {stage.name!r}"),
+                    limit=self._interrupts.limit(timeout, f"stage {stage.name!r}"),
                     entered=self._monotonic(),
                     loops_around=self._loops.depth,
                 )
@@ -179,7 +182,7 @@ class Blocks:
         near = suggestions.nearest(name, self._declared, 0.75)
         if near and name not in self._warned:
             self._warned.add(name)
-            self._emit(events.Log(f"stage {name!r} is not declared; did you mean {near!r}?", "warning"))
+            self._warn(f"stage {name!r} is not declared; did you mean {near!r}?")
 
 
 def state_after(error: BaseException | None) -> StageState:

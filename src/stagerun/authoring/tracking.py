@@ -1,5 +1,6 @@
 """Counted loops: their progress for the displays, and their position for a resumed run."""
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from itertools import islice
@@ -112,6 +113,7 @@ class Loops:
         self._interrupts = interrupts
         self._monotonic = monotonic
         self._loops: list[Loop] = []
+        self._pid = os.getpid()
 
     @property
     def depth(self) -> int:
@@ -173,6 +175,8 @@ class Loops:
 
     def end(self, loop: Loop) -> None:
         """Emit the end of a loop; ending it twice does no harm."""
+        if os.getpid() != self._pid:
+            return  # a fork of the recipe: the lock may be held for ever there
         with self._interrupts, self._lock:
             if loop in self._loops:
                 self._loops.remove(loop)

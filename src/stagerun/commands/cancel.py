@@ -11,7 +11,6 @@ from stagerun import exit_codes
 from stagerun.commands.help import help_option
 from stagerun.commands.options import ENVIRONMENT, journal_option, operation_option, option
 from stagerun.commands.printing import say
-from stagerun.commands.records import open_records
 from stagerun.commands.surroundings import Surroundings, pass_surroundings
 from stagerun.commands.types import Ref
 from stagerun.journal import opening
@@ -39,9 +38,9 @@ def command(here: Surroundings, *, ref: str, force: bool, operation: str | None)
 
     REF is a run's id, last, last~1, …
     """
-    view = open_records(here).find(ref, operation)
-    store = opening.open_journal(here.journal, write=True, durable=here.project.durable)
+    store = opening.open_existing(here.journal, write=True, durable=here.project.durable)
     writing, records = Journal(store), Records(store)
+    view = records.find(ref, operation)
     if view.state in TERMINAL:
         if view.state is RunState.CRASHED:
             writing.record_crash(view)

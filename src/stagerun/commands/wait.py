@@ -2,7 +2,7 @@
 
 import click
 
-from stagerun import events
+from stagerun import events, exit_codes
 from stagerun.commands.help import help_option
 from stagerun.commands.options import ENVIRONMENT, journal_option, operation_option
 from stagerun.commands.records import open_records
@@ -24,7 +24,7 @@ def command(here: Surroundings, *, ref: str, operation: str | None) -> int:
     """
     records = open_records(here)
     view = records.find(ref, operation)
-    code = 0
+    code = exit_codes.FAILED  # if it is pruned meanwhile
     for entry in follow(records, view.id, kinds=(events.RunFinished.kind,)):
         assert isinstance(entry.event, events.RunFinished)
         code = entry.event.exit_code

@@ -5,7 +5,7 @@ import time
 
 import click
 
-from stagerun import events
+from stagerun import events, exit_codes
 from stagerun.commands.display import DisplaySettings, choose_display, display_options
 from stagerun.commands.help import help_option
 from stagerun.commands.options import ENVIRONMENT, journal_option, operation_option
@@ -42,4 +42,4 @@ def command(here: Surroundings, settings: DisplaySettings, *, ref: str, operatio
     finally:
         display.close()
     assert view is not None
-    return view.exit_code or 0
+    return exit_codes.FAILED if view.exit_code is None else view.exit_code  # None: it was pruned meanwhile

@@ -65,7 +65,7 @@ class Emitter:
         self._interrupts = interrupts
         self._masker = masker
         self.lock = threading.RLock()
-        self._waiting = deque[events.Event]()
+        self._waiting = deque[tuple[events.Event, int | None]]()
         self._inside = False
         self._seq = 0
         self._flush_at = 0.0
@@ -74,13 +74,16 @@ class Emitter:
         self._dropped_for = ""
         self._pid = os.getpid()
 
-    def emit(self, event: events.Event) -> None:
-        """Emit an event of the current run. Raises JournalError if this fact or an earlier one can't be recorded."""
+    def emit(self, event: events.Event, run: int | None = None) -> None:
+        """Emit an event of the current run, or drop it if it belongs to another `run`.
+
+        Raises JournalError if this fact or an earlier one can't be recorded.
+        """
         if os.getpid() != self._pid:
             return  # a fork of the recipe: it owns neither the run nor the journal's connection
         with self._interrupts, self.lock:
             # An abandoned loop may be collected, and end, in the middle of another event: its event waits.
-            self._waiting.append(event)
+            self._waiting.append((event, run))
             if not self._inside:
                 self._let_out()
 
@@ -104,7 +107,7 @@ class Emitter:
 
             def record() -> tuple[RunView, events.Entry, RunView]:
                 following = self._journal.create(created, exclusive=exclusive)
-                ended = entry._replace(event=replace(ending, chained_to=following.id))
+                ended = entry._replace(event=replace(entry.event, chained_to=following.id))
                 over = fold(running, ended)
                 self._journal.append([ended], over, running.state)
                 return following, ended, over
@@ -170,7 +173,7 @@ class Emitter:
         if self._beat_at <= now and self.view is not None and self.view.state is RunState.RUNNING:
             self._beat_at = now + HEARTBEAT
             try:
-                self._journal.beat(self.view, self._clock.wall())
+                self._journal.beat(self.view)
             except RunLost as error:
                 self.failure = error
             except JournalError:
@@ -191,14 +194,16 @@ class Emitter:
         self._inside = True
         try:
             while self._waiting:
-                self._emit(self._waiting.popleft())
+                self._emit(*self._waiting.popleft())
         finally:
             self._inside = False
 
-    def _emit(self, event: events.Event) -> None:
+    def _emit(self, event: events.Event, run: int | None) -> None:
         if self.failure is not None:
             raise self.failure
         assert self.view is not None
+        if run not in (None, self.view.id):
+            return
         entry = self._stamp(self.view.id, event)
         before, after = self.view, fold(self.view, entry)
         if isinstance(event, events.Fact):

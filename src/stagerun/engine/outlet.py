@@ -32,8 +32,12 @@ class Outlet(Protocol):
     @property
     def lock(self) -> AbstractContextManager[object]: ...
 
-    def emit(self, event: events.Event) -> None:
-        """Emit an event of the current run; a fact is durable on return. Raises JournalError if it can't be."""
+    def emit(self, event: events.Event, run: int | None = None) -> None:
+        """Emit an event of the current run; a fact is durable on return. Raises JournalError if it can't be.
+
+        An event of another `run` is dropped, because a thread of an earlier link may still be talking. So is an event
+        of a fork.
+        """
 
     def create(self, plan: events.RunCreated, *, exclusive: bool) -> RunView:
         """Add a run and make it the current one; HeldError if another run excludes it."""

@@ -34,8 +34,8 @@ from stagerun.view import RunView
 
 if TYPE_CHECKING:
     from stagerun.authoring.checkpoints import Recalled
+    from stagerun.engine.cleanup import CleanUp
     from stagerun.engine.outlet import Memory, Outlet
-    from stagerun.engine.watching import CleanUp
 
 _SLOW_IMPORT: Final = 0.5  # seconds; a shorter import needs no explanation
 
@@ -117,7 +117,7 @@ class Runner:
         self._reflect(operation)
         session: Session | None = None
         error: BaseException | None = None
-        if not self._interrupts.stopping:
+        if self._interrupts.signal is None:  # a time limit can only end what has started
             self._outlet.emit(events.RunStarted())
             self._tell_of_slow_import(found)
             self._warn_of_short_secrets(operation)
@@ -125,22 +125,21 @@ class Runner:
             session = self._begin(operation)
             error = self._execute(operation, session)
         if self._outlet.failure is not None:
+            if session is not None:
+                session.end_programs()
             raise self._outlet.failure
-        end = ending(
-            error,
-            session,
-            self._interrupts,
-            seconds=self._clock.monotonic() - begun,
-            source=self._view().plan.source,
-            mask=self._masker.mask,
-        )
+        end = self._ending(error, session, begun)
+        if session is not None and end.state is not RunState.SUCCEEDED:
+            session.end_programs()
+            end = self._ending(error, session, begun)  # a signal may have come meanwhile
         self._outlet.settle()
         if end.state is RunState.SUCCEEDED and error is None and session is not None and session.next is not None:
             following = finding.locate(type(session.next), found), session.next
             try:
-                self._outlet.record_crashes(self._memory.unrecorded_crashes())
-                plan = self._plan(*following, chained_from=operation.id, resumption=None)
-                operation.reflect(self._outlet.hand_over(end, plan, exclusive=session.next.exclusive))
+                with self._outlet.lock:  # the ticker writes through the same connection
+                    self._outlet.record_crashes(self._memory.unrecorded_crashes())
+                    plan = self._plan(*following, chained_from=operation.id, resumption=None)
+                    operation.reflect(self._outlet.hand_over(end, plan, exclusive=session.next.exclusive))
             except HeldError as held:
                 failure = events.Failure(type="", message=held.message)
                 end = replace(end, state=RunState.FAILED, exit_code=exit_codes.NOT_STARTED, error=failure)
@@ -151,8 +150,10 @@ class Runner:
         return None
 
     def _begin(self, operation: LiveOperation) -> Session:
+        run = self._view().id
+
         def emit(event: events.Event) -> None:
-            self._outlet.emit(event)
+            self._outlet.emit(event, run)
             if isinstance(event, events.Fact):
                 self._reflect(operation)
 
@@ -173,7 +174,7 @@ class Runner:
             with Capture(session.lines.write, self._masker), self._interrupts.limit(operation.timeout, "the run"):
                 try:
                     self._interrupts.expose()
-                    _work(operation, session)
+                    operation.run(Progress(session))
                 finally:
                     self._interrupts.cover()
         except BaseException as raised:
@@ -185,6 +186,16 @@ class Runner:
         if self._outlet.failure is None:
             session.close(state_after(error))
         return error
+
+    def _ending(self, error: BaseException | None, session: Session | None, begun: float) -> events.RunFinished:
+        return ending(
+            error,
+            session,
+            self._interrupts,
+            seconds=self._clock.monotonic() - begun,
+            source=self._view().plan.source,
+            mask=self._masker.mask,
+        )
 
     def _view(self) -> RunView:
         view = self._outlet.view
@@ -248,8 +259,7 @@ class Runner:
             asked = False
             while not done.wait(self._clock.tick):
                 self._look()
-                # If nothing more can be recorded, the run must stop, too.
-                if not asked and (self._outlet.cancel_requested() or self._outlet.failure is not None):
+                if not asked and self._has_to_stop():
                     asked = True
                     if not self._interrupts.stopping:
                         self._interrupts.request("SIGTERM")
@@ -271,8 +281,16 @@ class Runner:
                 self._tell_of_clean_up(session)
             self._outlet.tick()
 
+    def _has_to_stop(self) -> bool:
+        """Return True if somebody asked for a cancel, or nothing more can be recorded."""
+        if self._outlet.failure is not None:
+            return True
+        with suppress(JournalError):  # the next look tries again
+            return self._outlet.cancel_requested()
+        return False
+
     def _tell_of_clean_up(self, session: Session) -> None:
-        from stagerun.engine.watching import CleanUp
+        from stagerun.engine.cleanup import CleanUp
 
         if self._clean_up is None:
             self._clean_up = CleanUp(self._view().plan.source, self._thread, self._interrupts, self._clock)
@@ -294,7 +312,8 @@ class _Host:
         view = self._outlet.view
         if view is None or view.plan.resumed_from is None:
             return None
-        return self._memory.checkpoint(view.id, key)
+        with self.lock:
+            return self._memory.checkpoint(view.id, key)
 
     def accept(self, operation: object) -> None:
         if not isinstance(operation, LiveOperation):
@@ -306,16 +325,6 @@ class _Host:
 
     def terminal_lent(self) -> AbstractContextManager[None]:
         return self._outlet.terminal_lent()
-
-
-def _work(operation: LiveOperation, session: Session) -> None:
-    """Run the recipe; if it fails, end its programs."""
-    try:
-        operation.run(Progress(session))
-    except BaseException as error:
-        session.end_programs(error)
-        raise
-    session.end_programs(None)
 
 
 def _leave_fork(error: BaseException | None) -> NoReturn:

@@ -45,7 +45,8 @@ def has_runs(place: Path) -> bool:
 def open_existing(place: Path, *, write: bool = False, durable: bool = True) -> "Store":
     """Open the journal at `place` as `open_journal` does; UsageError if no run was ever recorded there."""
     if not has_runs(place):
-        raise UsageError(f"there are no runs yet: {place} does not exist", "start one: stagerun run TARGET")
+        why = "is empty" if place.exists() else "does not exist"
+        raise UsageError(f"there are no runs yet: {place} {why}", "start one: stagerun run TARGET")
     return open_journal(place, write=write, durable=durable)
 
 

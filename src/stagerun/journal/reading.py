@@ -103,7 +103,7 @@ class Records:
         where = f"run_id = ? AND seq > ?{f' AND kind IN ({marks})' if kinds else ''}"
         sql = f"SELECT seq, time, kind, data FROM events WHERE {where} ORDER BY seq"  # noqa: S608 - only marks
         if newest is not None:
-            sql = f"SELECT * FROM ({sql} DESC LIMIT {newest:d}) ORDER BY seq"  # noqa: S608 - only marks
+            sql = f"SELECT * FROM ({sql} DESC LIMIT {newest:d}) AS newest ORDER BY seq"  # noqa: S608 - only marks
         else:
             sql = f"{sql} LIMIT {_PAGE}"
         while found := self._rows(sql, (run, after, *kinds)):
@@ -243,11 +243,9 @@ class Records:
         if view.state in TERMINAL or not self._is_dead(row):
             return view
         # The run may have ended after its row was read; then its last writes are visible by now.
-        (row,) = self._rows("SELECT * FROM runs WHERE id = ?", (view.id,))
-        view, seen_on = self._view(row), row["seen_on"]
-        if view.state in TERMINAL:
-            return view
-        return rules.crashed(view, seen_on)
+        for again in self._rows("SELECT * FROM runs WHERE id = ?", (view.id,)):
+            view, row = self._view(again), again
+        return view if view.state in TERMINAL else rules.crashed(view, row["seen_on"])
 
     def _is_dead(self, row: "Row") -> bool:
         return rules.is_dead(rows.to_process(row), row["seen_on"], self._store.now())

@@ -9,6 +9,7 @@ another row: it gets `RunLost`.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -122,7 +123,7 @@ class Journal:
         if exclusive:
             self._refuse_second(plan)
         view = begin(entry)
-        run = self._store.add("runs", rows.of_plan(view) | rows.of_state(view, entry.time))
+        run = self._store.add("runs", rows.of_plan(view) | rows.of_state(view, self._store.now()))
         if run is None:
             raise HeldError(f"another process has just resumed run {plan.resumed_from}")
         entry = entry._replace(run=run)
@@ -138,7 +139,7 @@ class Journal:
 
     def append(self, entries: Sequence[events.Entry], view: RunView, old: RunState) -> None:
         """Inside a commit: add events and update the projections to `view`. `old` is the run's state before."""
-        self._move(view, entries[-1].time, old)
+        self._move(view, old)
         positions = set()
         for entry in entries:
             self._store.change(_INSERT_EVENT, rows.of_event(entry))
@@ -160,13 +161,14 @@ class Journal:
         assert end is not None
 
         def write() -> None:
-            (run,) = self._store.rows("SELECT state FROM runs WHERE id = ?", (view.id,))
-            (last,) = self._store.rows("SELECT max(seq) AS seq FROM events WHERE run_id = ?", (view.id,))
-            if RunState(run["state"]) not in TERMINAL:
-                entry = events.Entry(view.id, last["seq"] + 1, view.finished_on or 0.0, end)
-                self.append([entry], view, RunState(run["state"]))
+            sql = "SELECT state, (SELECT max(seq) FROM events WHERE run_id = id) AS last FROM runs WHERE id = ?"
+            for row in self._store.rows(sql, (view.id,)):  # none if it was pruned meanwhile
+                if (state := RunState(row["state"])) not in TERMINAL:
+                    entry = events.Entry(view.id, row["last"] + 1, view.finished_on or 0.0, end)
+                    self.append([entry], view, state)
 
-        self.commit(write)
+        with suppress(RunLost):  # another process was faster
+            self.commit(write)
 
     def delete(self, runs: Sequence[int]) -> None:
         """Delete runs and everything recorded about them, a few at a time: no other process must wait for long."""
@@ -180,10 +182,10 @@ class Journal:
 
             self.commit(write)
 
-    def beat(self, view: RunView, now: float) -> None:
+    def beat(self, view: RunView) -> None:
         """Record a sign of life. JournalBusy if another process holds the journal, RunLost if the run is not ours."""
         sql = "UPDATE runs SET seen_on = ? WHERE id = ? AND state = ?"
-        if self.commit(lambda: self._store.change(sql, (now, view.id, view.state)), wait=False) != 1:
+        if self.commit(lambda: self._store.change(sql, (self._store.now(), view.id, view.state)), wait=False) != 1:
             raise _lost(view)
 
     def request_cancel(self, run: int, now: float, person: str) -> None:
@@ -207,7 +209,7 @@ class Journal:
         self._store.close()
 
     def _refuse_second(self, plan: events.RunCreated) -> None:
-        self._store.exclusive(plan.target)
+        self._store.exclusive(plan.operation)
         for row in self._store.rows(_RUNNING, (plan.operation, plan.target, plan.source)):
             run = row["id"]
             raise HeldError(
@@ -218,11 +220,11 @@ class Journal:
     def _write(self, queue: list[events.Entry]) -> None:
         view = self._queued_view
         assert view is not None
-        self._move(view, queue[-1].time, view.state)
+        self._move(view, view.state)
         self._store.many(_INSERT_EVENT, map(rows.of_event, _joined(queue)))
 
-    def _move(self, view: RunView, seen_on: float, old: RunState) -> None:
-        values = rows.of_state(view, seen_on)
+    def _move(self, view: RunView, old: RunState) -> None:
+        values = rows.of_state(view, self._store.now())
         if view.state is old:
             del values["state"]  # the database would rewrite its entry in each index
         if self._store.change(_update_run(*values), (*values.values(), view.id, old)) != 1:

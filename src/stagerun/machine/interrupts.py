@@ -68,8 +68,9 @@ class Interrupts:
         self._deadlines: list[_Limit] = []
         self._count = 0
         self._depth = 0
-        self._covered = 0
+        self._covered: int | None = None
         self._owed = False
+        self._kicked = False
         self._exit_code: int | None = None
         self._keyboard_lent = False
         self._thread = threading.get_ident()
@@ -99,10 +100,14 @@ class Interrupts:
 
     def request(self, name: str = "SIGTERM") -> None:
         """Ask for a cancel, from any thread: by that signal if we handle signals, else at the next check."""
-        if self._previous:
-            signal.pthread_kill(self._thread, signal.Signals[name])
-        else:
-            self.signal, self.stopping = name, True
+        number = getattr(signal, name, None)
+        if number in self._previous and hasattr(signal, "pthread_kill"):
+            signal.pthread_kill(self._thread, number)
+            return
+        self.signal, self.stopping = name, True
+        if self._can_alarm():  # nobody handles that signal, but the alarm breaks a sleep as well
+            self._kicked = True
+            signal.pthread_kill(self._thread, signal.SIGALRM)
 
     def close(self, exit_code: int) -> None:
         """Note that the run is over, with this exit code: signals no longer change it. Only the first call counts.
@@ -179,7 +184,8 @@ class Interrupts:
 
     def cover(self) -> None:
         """Defer signals again; a second call has no effect."""
-        self._depth = self._covered
+        if self._covered is not None:
+            self._depth, self._covered = self._covered, None
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if os.getpid() != self._pid:
@@ -211,9 +217,10 @@ class Interrupts:
         os._exit(_DEATHS + number)  # the first process of a container ignores the signal
 
     def _expire(self, number: int, frame: FrameType | None) -> None:
+        kicked, self._kicked = self._kicked, False
         expired = self._look_at_the_clock()
         self._arm()
-        if expired:
+        if expired or kicked:
             self._raise_or_owe()
 
     def _look_at_the_clock(self) -> bool:

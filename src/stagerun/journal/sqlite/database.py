@@ -83,7 +83,7 @@ def transaction(connection: sqlite3.Connection, patience: Callable[[], float] = 
     patiently(lambda: connection.execute("BEGIN IMMEDIATE"), patience)
     try:
         yield
-        patiently(lambda: connection.execute("COMMIT"))
+        patiently(lambda: connection.execute("COMMIT"), patience)
     except BaseException:
         if connection.in_transaction:
             connection.execute("ROLLBACK")

@@ -41,7 +41,8 @@ class CleanUp:
             return None
         self._due = now + _AGAIN
         why = self._interrupts.signal or "the time limit"
-        hint = "" if self._interrupts.hurried else "; a second Ctrl-C cuts it short"
+        interrupt = "a second Ctrl-C" if self._interrupts.signal else "Ctrl-C"
+        hint = "" if self._interrupts.hurried else f"; {interrupt} cuts it short"
         return f"stopping for {why}: clean-up is still running{self._place()}{hint}"
 
     def _place(self) -> str:
