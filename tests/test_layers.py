@@ -14,7 +14,8 @@ SOURCE: Final = Path(stagerun.__file__).parent
 # A wing imports only from the lines above it; wings on one line do not import each other.
 WINGS: Final = (
     "errors",
-    "exit_codes machine",
+    "exit_codes",
+    "machine",
     "states",
     "events",
     "view",
@@ -41,8 +42,7 @@ APART: Final = {
 # A library from outside is one module's business, or a few modules'.
 LIBRARIES: Final = {
     "sqlite3": {
-        *("journal.sqlite.database", "journal.sqlite.schema", "journal.sqlite.store"),
-        "commands.doctor",
+        *("journal.sqlite.database", "journal.sqlite.health", "journal.sqlite.schema", "journal.sqlite.store"),
     },
     "sqlite_utils": {"journal.sqlite.schema"},
     "rich": {"render.frame", "render.live"},

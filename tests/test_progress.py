@@ -773,6 +773,20 @@ def test_wrong_values_and_broken_rules_are_told_apart() -> None:
     assert not issubclass(RecipeError, UsageError)
 
 
+def test_a_visit_is_entered_once(bench: Bench) -> None:
+    class Twice(LiveOperation):
+        stages = ["Load"]
+
+        def run(self, p: Progress) -> None:
+            visit = p.stage("Load")
+            with visit:
+                pass
+            with pytest.raises(RecipeError, match="was entered before"), visit:
+                pass
+
+    assert bench.run(Twice()).state is RunState.SUCCEEDED
+
+
 @dataclass(frozen=True)
 class Frozen(Exception):
     text: str

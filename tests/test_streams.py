@@ -11,7 +11,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from stagerun import LiveOperation, Progress
-from stagerun.programs.streams import LINE_LIMIT, Lines
+from stagerun.events import LINE_LIMIT
+from stagerun.programs.streams import Lines
 from stagerun.states import RunState
 from tests.conftest import Bench
 from tests.journals import select

@@ -58,7 +58,7 @@ class _Commands(click.Group):
             from stagerun.text import suggestions
 
             run = f"to run it: stagerun run {args[0]}" if ":" in args[0] else None
-            hint = run or suggestions.way_out(args[0], _COMMANDS, "commands")
+            hint = run or suggestions.hint(args[0], _COMMANDS, "commands")
             raise UsageError(f"there is no command {args[0]!r}", hint)
         return super().resolve_command(ctx, args)
 

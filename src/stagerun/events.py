@@ -13,6 +13,9 @@ from msgspec import Struct, field
 from stagerun.states import RunState, StageState
 
 
+LINE_LIMIT: Final = 64 * 1024  # characters of a log line; the rest is cut
+
+
 class Failure(Struct, frozen=True, kw_only=True):
     """Why a run did not succeed.
 

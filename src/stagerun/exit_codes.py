@@ -12,7 +12,7 @@ USAGE: Final = 2
 NOT_STARTED: Final = 3  # the run could not start, or the journal can't be used
 TIMED_OUT: Final = 124  # as timeout(1)
 LARGEST_OF_A_RECIPE: Final = 125  # shells give higher codes their own meanings
-# 128 + the number of the signal, as shells count it.
+SIGNALLED: Final = 128  # plus the number of the signal, as shells count it
 OF_SIGNAL: Final[Mapping[str, int]] = {"SIGHUP": 129, "SIGINT": 130, "SIGTERM": 143}
 OF_ERROR: Final[Mapping[type[StagerunError], int]] = {
     UsageError: USAGE,

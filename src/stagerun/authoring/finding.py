@@ -310,7 +310,7 @@ def _unknown(recipe: str, folder: Path) -> UsageError:
 def _not_there(message: str, name: str, legal: list[str]) -> UsageError:
     from stagerun.text import suggestions
 
-    return UsageError(message, suggestions.way_out(name, legal, "there are"))
+    return UsageError(message, suggestions.hint(name, legal, "there are"))
 
 
 def _read(file: Path) -> Iterator[Listed]:

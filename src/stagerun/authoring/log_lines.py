@@ -5,11 +5,11 @@ from typing import Final
 
 from stagerun import events
 from stagerun.errors import RecipeError
+from stagerun.events import LINE_LIMIT
 from stagerun.text.masking import Masker
 
 
 LEVELS: Final = ("debug", "info", "warning", "error", "critical")
-LINE_LIMIT: Final = 64 * 1024
 
 
 class LogLines:

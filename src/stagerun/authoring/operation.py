@@ -1,5 +1,6 @@
 """LiveOperation: what a recipe author derives from. It declares; it never runs anything itself."""
 
+import dis
 import inspect
 from collections.abc import Mapping
 from types import FunctionType
@@ -67,7 +68,7 @@ class _Objects(Generic[_Operation]):
     def __init__(self, operation: type[_Operation]) -> None:
         self._operation = operation
 
-    def create(self, **fields: Any) -> _Operation:
+    def create(self, /, **fields: Any) -> _Operation:
         return self._operation(**fields)
 
 
@@ -119,7 +120,7 @@ class LiveOperation:
         _check_run(cls)
         _check_init(cls)
 
-    def __init__(self, *, owner: str | None = None, **given: Any) -> None:
+    def __init__(self, /, *, owner: str | None = None, **given: Any) -> None:
         self.id: int | None = None
         self.owner: str = owner or identity.person()
         self.state = RunState.PENDING
@@ -203,11 +204,11 @@ def made(kind: type[LiveOperation], /, **fields: Any) -> LiveOperation:
 
 
 def _check_init(owner: type[LiveOperation]) -> None:
-    """Refuse an own `__init__` that sets no fields. Its arguments are only checked when a command calls it."""
+    """Refuse an own `__init__` that can't set the fields, since it calls nothing. `checked` refuses every other."""
     init = owner.__init__
     if init is LiveOperation.__init__ or not isinstance(init, FunctionType):
         return
-    if "__init__" not in inspect.unwrap(init).__code__.co_names:
+    if not any(each.opname.startswith("CALL") for each in dis.get_instructions(inspect.unwrap(init))):
         raise _broken_init(owner, "it does not call super().__init__")
 
 

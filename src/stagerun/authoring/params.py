@@ -211,7 +211,7 @@ def check(owner: str, parameters: Mapping[str, Parameter], given: Mapping[str, A
         if name not in parameters:
             from stagerun.text import suggestions
 
-            hint = suggestions.way_out(name, parameters, "its parameters")
+            hint = suggestions.hint(name, parameters, "its parameters")
             raise UsageError(f"{owner} has no parameter {name!r}", hint)
     missing = [each for each in parameters.values() if each.required and each.name not in given]
     if missing:

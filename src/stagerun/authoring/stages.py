@@ -30,8 +30,12 @@ class Stage:
         self.done_before = done_before
         self._blocks = blocks
         self._timeout = timeout
+        self._entered = False
 
     def __enter__(self) -> Self:
+        if self._entered:
+            raise RecipeError(f"this visit to stage {self.name!r} was entered before", "call p.stage for each visit")
+        self._entered = True
         self._blocks.enter(self, self._timeout)
         return self
 

@@ -3,12 +3,11 @@
 import ast
 import os
 import platform
-import sqlite3
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Literal
 
 import click
 
@@ -22,12 +21,6 @@ from stagerun.machine import ci
 from stagerun.render.output import Output
 from stagerun.text import wording
 from stagerun.text.untrusted import neutralise
-
-
-_LARGE_WAL: Final = 64 * 1024 * 1024
-# The first SQLite version, and those of older branches, without the "WAL-reset" race (sqlite.org/wal.html).
-_WAL_RESET_MENDED: Final = (3, 51, 3)
-_WAL_RESET_MENDED_ALSO: Final = {(3, 44): 6, (3, 50): 7}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +56,11 @@ def command(here: Surroundings, *, as_json: bool) -> int:
 
 def _machine() -> Iterator[Finding]:
     yield Finding("ok", "stagerun", f"{__version__} on Python {platform.python_version()}, {platform.system()}")
-    version = sqlite3.sqlite_version_info
-    mended = version >= _WAL_RESET_MENDED or version[2] >= _WAL_RESET_MENDED_ALSO.get(version[:2], sys.maxsize)
-    if mended:
-        yield Finding("ok", "SQLite", sqlite3.sqlite_version)
+    name, version, weakness = opening.engine()
+    if weakness is None:
+        yield Finding("ok", name, version)
     else:
-        text = f"{sqlite3.sqlite_version}: before 3.51.3 a very rare race can damage a journal that two processes write"
-        yield Finding("note", "SQLite", text)
+        yield Finding("note", name, f"{version}: {weakness}")
 
 
 def _recipes(folder: Path) -> Iterator[Finding]:
@@ -102,13 +93,8 @@ def _journal(path: Path) -> Iterator[Finding]:
         yield Finding("bad", "journal", f"{path}: {problem}")
     if not problems:
         yield Finding("ok", "journal", f"{path}, {path.stat().st_size:,} bytes")
-    if opening.is_on_network(path):
-        yield Finding("note", "journal", "it is on a network file system: only one process at a time can use it safely")
-    log = path.with_name(path.name + "-wal")
-    if log.exists() and log.stat().st_size > _LARGE_WAL:
-        yield Finding(
-            "note", "journal", f"{log} has {log.stat().st_size:,} bytes: a reader has kept it open for a long time"
-        )
+    for note in opening.notes(path):
+        yield Finding("note", "journal", note)
     if not os.access(path, os.W_OK) or not os.access(path.parent, os.W_OK):
         yield Finding("bad", "journal", f"{path} can't be written")
 

@@ -58,7 +58,21 @@ def is_on_network(place: Path) -> bool:
 
 
 def examine(place: Path) -> Iterator[str]:
-    """Yield each problem of the journal at `place`. It reads the whole file."""
-    from stagerun.journal.sqlite import schema
+    """Yield each problem of the journal at `place`. It reads the whole of it."""
+    from stagerun.journal.sqlite import health
 
-    return schema.examine(place)
+    return health.examine(place)
+
+
+def notes(place: Path) -> Iterator[str]:
+    """Yield what is not a problem of the journal at `place`, but good to know."""
+    from stagerun.journal.sqlite import health
+
+    return health.notes(place)
+
+
+def engine() -> tuple[str, str, str | None]:
+    """Return the name of the database, its version, and a known weakness of that version or None."""
+    from stagerun.journal.sqlite import health
+
+    return health.engine()

@@ -32,12 +32,12 @@ from types import FrameType, TracebackType
 from typing import Any, Final, cast
 
 from stagerun.errors import Interruption, OperationCancelled, TimeLimitExceeded
+from stagerun.exit_codes import SIGNALLED
 
 
 _SIGNALS: Final = ("SIGINT", "SIGTERM", "SIGHUP")
 _LONGEST: Final = 1e8  # seconds; some systems' timers can't hold more
 _ABANDON_AT: Final = 3  # the third signal ends the process at once
-_DEATHS: Final = 128  # higher exit codes stand for signals
 
 
 def is_limit(seconds: object) -> bool:
@@ -205,8 +205,8 @@ class Interrupts:
         """End the process as the run ended, or by the signal if it has not ended."""
         if self._exit_code is None:
             self._die(number)
-        elif self._exit_code > _DEATHS:
-            self._die(self._exit_code - _DEATHS)
+        elif self._exit_code > SIGNALLED:
+            self._die(self._exit_code - SIGNALLED)
         else:
             os._exit(self._exit_code)
 
@@ -214,7 +214,7 @@ class Interrupts:
         """End this process by the signal, as if it had no handler."""
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
-        os._exit(_DEATHS + number)  # the first process of a container ignores the signal
+        os._exit(SIGNALLED + number)  # the first process of a container ignores the signal
 
     def _expire(self, number: int, frame: FrameType | None) -> None:
         kicked, self._kicked = self._kicked, False

@@ -9,6 +9,8 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
+from stagerun.exit_codes import SIGNALLED
+
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
 _LINUX: Final = sys.platform == "linux"
@@ -33,7 +35,7 @@ def dies_with(parent: int, number: signal.Signals = signal.SIGTERM) -> Callable[
     def prepare() -> None:
         prctl(_PR_SET_PDEATHSIG, int(number), 0, 0, 0)
         if os.getppid() != parent:
-            os._exit(128 + number)
+            os._exit(SIGNALLED + number)
 
     return prepare
 

@@ -4,8 +4,9 @@ import codecs
 from collections.abc import Callable
 from typing import Final
 
+from stagerun.events import LINE_LIMIT
 
-LINE_LIMIT: Final = 64 * 1024
+
 # Kept of an unfinished line. A secret split at its end is usually in the part that `cut` drops.
 _HELD: Final = 2 * LINE_LIMIT
 

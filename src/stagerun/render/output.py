@@ -59,9 +59,6 @@ class Output:
                     self.silent = error
         return len(text)
 
-    def flush(self) -> None:
-        """Do nothing: there is no buffer."""
-
     def isatty(self) -> bool:
         return self._descriptor is not None and os.isatty(self._descriptor)
 

@@ -16,7 +16,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str | None:
     return None if near is None else f"did you mean {near!r}?"
 
 
-def way_out(name: str, known: Iterable[str], title: str) -> str:
+def hint(name: str, known: Iterable[str], title: str) -> str:
     """`did you mean 'orders'?`, else `recipes: nightly, orders`, else `recipes: none`."""
     names = list(known)
     return did_you_mean(name, names) or f"{title}: {', '.join(names) or 'none'}"

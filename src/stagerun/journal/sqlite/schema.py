@@ -7,7 +7,7 @@ import os
 import re
 import sqlite3
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -182,28 +182,6 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
             "the next 'stagerun run' brings it up to date",
         )
     return connection
-
-
-def examine(path: Path) -> Iterator[str]:
-    """Yield each problem of the journal at `path`. It reads the whole file."""
-    try:
-        connection = open_for_reading(path)
-    except JournalError as error:
-        yield error.message.removeprefix(f"journal {path}: ")
-        return
-    try:
-        for (problem,) in connection.execute("PRAGMA quick_check(5)"):
-            if problem != "ok":
-                yield f"it is damaged: {problem}"
-    except sqlite3.Error as error:
-        yield f"it is damaged: {error}"
-    finally:
-        connection.close()
-    status = path.stat()
-    if hasattr(os, "getuid") and status.st_uid != os.getuid():
-        yield f"it belongs to another user (uid {status.st_uid})"
-    if status.st_mode & 0o077:
-        yield f"other users may read or write it (mode {stat.S_IMODE(status.st_mode):o}): chmod 600 {path}"
 
 
 def is_on_network(path: Path) -> bool:
