@@ -203,12 +203,20 @@ class Project:
         file.write_text("from stagerun import LiveOperation, Progress, OperationCancelled, Secret\n" + source)
         return file
 
-    def start(self, *arguments: str, environ: Mapping[str, str] | None = None, fresh: bool = False) -> Command:
-        """Start the command; with `fresh` in an interpreter of its own, that has imported nothing and ends as any."""
-        return _server().start(arguments, cwd=self.root, environ=self.environ | dict(environ or {}), fresh=fresh)
+    def start(
+        self, *arguments: str, environ: Mapping[str, str] | None = None, fresh: bool = False, full: bool = False
+    ) -> Command:
+        """Start the command; with `fresh` in an interpreter of its own, that has imported nothing and ends as any.
 
-    def stagerun(self, *arguments: str, environ: Mapping[str, str] | None = None, fresh: bool = False) -> Done:
-        with self.start(*arguments, environ=environ, fresh=fresh) as process:
+        With `full` it writes to a disk that is full.
+        """
+        environ = self.environ | dict(environ or {})
+        return _server().start(arguments, cwd=self.root, environ=environ, fresh=fresh, full=full)
+
+    def stagerun(
+        self, *arguments: str, environ: Mapping[str, str] | None = None, fresh: bool = False, full: bool = False
+    ) -> Done:
+        with self.start(*arguments, environ=environ, fresh=fresh, full=full) as process:
             out, err = process.communicate(timeout=60)
         return Done(process.wait(), out, err)
 

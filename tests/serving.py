@@ -108,10 +108,23 @@ class Server:
         other.close()
         self.pid = self._process.pid
 
-    def start(self, arguments: Sequence[str], *, cwd: Path, environ: Mapping[str, str], fresh: bool = False) -> Command:
-        """Start the command; with `fresh`, or where the environment asks for it, in an interpreter of its own."""
+    def start(
+        self,
+        arguments: Sequence[str],
+        *,
+        cwd: Path,
+        environ: Mapping[str, str],
+        fresh: bool = False,
+        full: bool = False,
+    ) -> Command:
+        """Start the command; with `fresh`, or where the environment asks for it, in an interpreter of its own.
+
+        With `full` its standard output is a disk that is full.
+        """
         fresh = fresh or _of_python(environ) != self._interpreter
-        request = json.dumps({"arguments": arguments, "cwd": str(cwd), "environ": dict(environ), "fresh": fresh})
+        request = json.dumps(
+            {"arguments": arguments, "cwd": str(cwd), "environ": dict(environ), "fresh": fresh, "full": full}
+        )
         end, other_end = socket.socketpair()
         out, other_out = os.pipe()
         err, other_err = os.pipe()
@@ -222,12 +235,14 @@ class _Forks:
 
 
 def _become(
-    outputs: Sequence[int], arguments: Sequence[str], cwd: str, environ: Mapping[str, str], *, fresh: bool
+    outputs: Sequence[int], arguments: Sequence[str], cwd: str, environ: Mapping[str, str], *, fresh: bool, full: bool
 ) -> None:
     """Make this process what `stagerun ARGUMENTS` would be when its script begins."""
     for number, descriptor in enumerate(outputs, 1):
         os.dup2(descriptor, number)
         os.close(descriptor)
+    if full:
+        os.dup2(os.open("/dev/full", os.O_WRONLY), 1)
     os.chdir(cwd)
     if fresh:
         os.execve(SCRIPT, [str(SCRIPT), *arguments], dict(environ))
