@@ -15,6 +15,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import sqlite_utils  # noqa: F401 - so that no fork has to
+
 import stagerun
 from stagerun import cli
 

@@ -1076,16 +1076,15 @@ def test_exporting_changes_nothing(demo: Project) -> None:
 # --- where a document could break
 
 
-@pytest.mark.parametrize("encoding", ["latin-1", "cp1252"])
 @pytest.mark.parametrize("kind", ["junit", "markdown"])
-def test_a_document_is_the_same_whatever_the_encoding_of_the_output(project: Project, kind: str, encoding: str) -> None:
+def test_a_document_is_the_same_whatever_the_encoding_of_the_output(project: Project, kind: str) -> None:
     project.recipe("demo", "class Grüße(LiveOperation):\n    stages = ['Maße']\n    def run(self, p): ...")
     project.stagerun("run", "demo:Grüße")
 
     done = subprocess.run(
         [STAGERUN, "export", "--format", kind],
         cwd=project.root,
-        env=project.environ | {"PYTHONIOENCODING": encoding},
+        env=project.environ | {"PYTHONIOENCODING": "latin-1"},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         timeout=60,

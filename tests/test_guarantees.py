@@ -2,13 +2,12 @@
 
 import ast
 import re
-import subprocess
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import STAGERUN, Project
+from tests.conftest import Project
 from tests.journals import Opened
 
 
@@ -70,18 +69,7 @@ def test_an_output_that_can_not_be_written_stops_no_resume(project: Project) -> 
     assert project.stagerun("run", "go").code == 1
     (project.root / "mended").touch()
 
-    with Path("/dev/full").open("w") as full:
-        done = subprocess.run(
-            [STAGERUN, "resume"],
-            cwd=project.root,
-            env=project.environ,
-            stdin=subprocess.DEVNULL,
-            stdout=full,
-            stderr=subprocess.PIPE,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+    done = project.stagerun("resume", full=True)
 
     newest = project.records().find("last")
-    assert (newest.plan.resumed_from, newest.state, done.returncode, done.stderr) == (1, "succeeded", 0, "")
+    assert (newest.plan.resumed_from, newest.state, done.code, done.err) == (1, "succeeded", 0, "")

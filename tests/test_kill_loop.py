@@ -27,7 +27,7 @@ def _killing(*arguments: str) -> dict[str, object]:
     return report
 
 
-@a_share(of=10)
+@a_share(of=20)
 @pytest.mark.parametrize("fixture", ["stages", "loop", "chain"])
 def test_a_kill_at_any_write_loses_nothing_that_was_acknowledged(
     fixture: str, tmp_path: Path, step: int, seed: int
@@ -40,10 +40,10 @@ def test_a_kill_at_any_write_loses_nothing_that_was_acknowledged(
 
 
 def test_kills_at_random_moments_lose_nothing_that_was_acknowledged(tmp_path: Path, seed: int) -> None:
-    report = _killing("random", str(tmp_path), "20", str(seed))
+    report = _killing("random", str(tmp_path), "10", str(seed))
 
     assert report["violations"] == []
     assert isinstance(report["deaths"], int)
-    assert report["deaths"] >= 20
+    assert report["deaths"] >= 10
     assert isinstance(report["ends"], int)
     assert report["ends"] > 0

@@ -1,6 +1,7 @@
 """The wings of the source, checked from the source: who may import whom, directly and through others."""
 
 import ast
+import functools
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -71,6 +72,7 @@ def _statements(node: ast.AST, *, at_once: bool) -> Iterator[ast.AST]:
             yield from _statements(child, at_once=at_once)
 
 
+@functools.cache
 def _imported(name: str, *, at_once: bool = False) -> set[str]:
     """Return every dotted name that module `name` imports, wherever in the file, or only `at_once`."""
     names = set[str]()
@@ -83,6 +85,7 @@ def _imported(name: str, *, at_once: bool = False) -> set[str]:
     return names
 
 
+@functools.cache
 def _own(name: str, *, at_once: bool = False) -> set[str]:
     """Return the modules of this package that module `name` imports."""
     found = set[str]()

@@ -1,18 +1,14 @@
 """Sentences of the documentation that a program or a person relies on."""
 
-import errno
 import gc
 import json
-import os
-import subprocess
 from enum import Enum
-from pathlib import Path
 
 import pytest
 
 from stagerun import LiveOperation, Progress, events
 from stagerun.errors import RecipeError
-from tests.conftest import STAGERUN, Bench, Project
+from tests.conftest import Bench, Project
 
 
 def test_the_last_json_line_is_the_end_of_the_run_also_when_a_loop_was_cut_short(project: Project) -> None:
@@ -153,28 +149,6 @@ def test_a_run_id_file_that_cant_be_written_is_refused_before_a_run_is_recorded(
     done = project.stagerun("run", "orders", "--run-id-file", "no/such/folder/id")
 
     assert (done.code, json.loads(project.stagerun("history", "--json").out)) == (2, [])
-
-
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
-@pytest.mark.parametrize("command", ["status", "history", "logs", "list"])
-def test_a_report_that_cant_be_written_ends_in_a_sentence(project: Project, command: str) -> None:
-    project.recipe("orders", "class Import(LiveOperation):\n    def run(self, p): print('hello')\n")
-    project.stagerun("run", "orders")
-
-    with Path("/dev/full").open("w") as full:
-        done = subprocess.run(
-            [STAGERUN, command],
-            cwd=project.root,
-            env=project.environ,
-            stdout=full,
-            stderr=subprocess.PIPE,
-            text=True,
-            check=False,
-        )
-
-    assert done.returncode != 0
-    assert done.stderr.startswith("stagerun: ")
-    assert os.strerror(errno.ENOSPC) in done.stderr
 
 
 def test_the_hint_of_a_broken_rule_reaches_the_author(bench: Bench) -> None:

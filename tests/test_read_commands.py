@@ -1,10 +1,11 @@
 """The commands that only read: status, history, logs, list and show, as text and as JSON."""
 
+import errno
 import json
+import os
 import re
 import signal
 import sqlite3
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import STAGERUN, Project, new_project, timeless
+from tests.conftest import Project, new_project, timeless
 from tests.processes import until
 
 
@@ -847,18 +848,6 @@ def test_a_read_command_does_not_change_the_journal(runs: Project) -> None:
 def test_a_read_command_whose_output_can_not_be_written_says_so_without_a_traceback(
     runs: Project, command: str
 ) -> None:
-    with Path("/dev/full").open("w") as full:
-        process = subprocess.run(
-            [STAGERUN, *command.split()],
-            cwd=runs.root,
-            env=runs.environ,
-            stdin=subprocess.DEVNULL,
-            stdout=full,
-            stderr=subprocess.PIPE,
-            text=True,
-            check=False,
-        )
+    done = runs.stagerun(*command.split(), full=True)
 
-    assert process.returncode != 0
-    assert "Traceback" not in process.stderr
-    assert "No space left on device" in process.stderr
+    assert (done.code, done.err) == (1, f"stagerun: {os.strerror(errno.ENOSPC)}\n")

@@ -11,7 +11,7 @@ import pytest
 from tests.conftest import REPOSITORY
 
 
-@pytest.mark.parametrize("step", [1000, pytest.param(23, marks=[pytest.mark.soak, pytest.mark.timeout(3600)])])
+@pytest.mark.parametrize("step", [2000, pytest.param(23, marks=[pytest.mark.soak, pytest.mark.timeout(3600)])])
 def test_a_signal_at_any_moment_of_a_run_is_recorded_and_never_leaves_a_traceback(
     tmp_path: Path, step: int, seed: int
 ) -> None:
