@@ -6,8 +6,8 @@ import re
 import signal
 import subprocess
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -16,15 +16,15 @@ from markdown_it import MarkdownIt
 from stagerun import LiveOperation, Progress
 from stagerun.machine import identity
 from stagerun.reports import junit, trace
-from tests.conftest import STAGERUN, START, Bench, Project, timeless
-from tests.processes import GATE, finish, open_gate, read_until, running
+from tests.conftest import STAGERUN, START, Bench, Project, new_project, timeless
+from tests.processes import finish, read_until, running
 
 
 HOST = identity.current_process().host
 
-DEMO = (
-    GATE
-    + """
+DEMO = """
+import os, signal, time
+
 class Import(LiveOperation):
     stages = ["Load", "Save"]
     source: str = "a.csv"
@@ -60,7 +60,7 @@ class Waiting(LiveOperation):
             pass
         with p.stage("Save"):
             p.log("here")
-            gate("go")
+            time.sleep(60)
 
 class Dying(LiveOperation):
     stages = ["Load", "Save"]
@@ -152,7 +152,6 @@ class Again(LiveOperation):
             except ValueError:
                 pass
 """
-)
 
 
 @pytest.fixture
@@ -168,14 +167,17 @@ def _export(project: Project, kind: str, ref: str = "last", **environ: str) -> s
 
 
 def _junit(project: Project, ref: str = "last") -> str:
-    """Return the document with the times of no run in particular; its counts are those of what it holds."""
+    """Return the document of no time and place in particular, without its counts: they are those of what it holds."""
     text = _export(project, "junit", ref)
     _check_counts(ET.fromstring(text))
     text = re.sub(r'time="\d+\.\d{3}"', 'time="0.000"', text).replace("&#10;", "\n")
-    # The sum of what the suites say.
-    text = re.sub(r'(<testsuites .*) skipped="\d+"', r"\1", text)
+    text = re.sub(r' (?:tests|failures|errors|skipped)="\d+"', "", text)
     text = re.sub(r'timestamp="\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d"', 'timestamp="TIME"', text)
-    return text.replace(f'hostname="{HOST}"', 'hostname="HOST"').replace(str(project.root), "ROOT")
+    return _placeless(text.replace(f'hostname="{HOST}"', 'hostname="HOST"'), project)
+
+
+def _placeless(text: str, project: Project) -> str:
+    return re.sub(r"line \d+, in run", "line N, in run", text.replace(str(project.root), "ROOT"))
 
 
 def _check_counts(root: ET.Element) -> None:
@@ -194,7 +196,7 @@ def _check_counts(root: ET.Element) -> None:
 
 
 def _markdown(project: Project, ref: str = "last") -> str:
-    return timeless(_export(project, "markdown", ref)).replace(str(project.root), "ROOT")
+    return _placeless(timeless(_export(project, "markdown", ref)), project)
 
 
 def _trace(project: Project, ref: str = "last") -> dict[str, Any]:
@@ -234,427 +236,219 @@ def _document(*tracks: list[dict[str, Any]]) -> dict[str, Any]:
 # --- every end of a run, in every format
 
 
-def test_a_run_that_succeeded(demo: Project) -> None:
-    demo.stagerun("run", "demo:Import")
+class End(NamedTuple):
+    """What is told of a run; of `operation`, its number and `state` the templates below know what is always there."""
 
-    assert _junit(demo) == (
+    run: int
+    operation: str
+    state: str
+    cases: Mapping[str, str]  # the test cases of JUnit, with what each holds
+    told: str  # what the first line of Markdown says
+    rows: Sequence[str]  # those of its table
+    rest: str  # what stands below
+    blocks: Sequence[str]  # those of the trace
+    params: Mapping[str, Any] = {}
+
+    @property
+    def suite(self) -> str:
+        target = f"demo:{self.operation}"
+        cases = [
+            f'    <testcase classname="{target}" name="{name}" time="0.000"'
+            + (f">\n      {inner}\n    </testcase>\n" if inner else " />\n")
+            for name, inner in self.cases.items()
+        ]
+        return (
+            f'  <testsuite name="{target}" id="{self.run}" time="0.000" timestamp="TIME" hostname="HOST">\n'
+            "    <properties>\n"
+            f'      <property name="run" value="{self.run}" />\n'
+            '      <property name="owner" value="alice" />\n'
+            f'      <property name="state" value="{self.state}" />\n'
+            "    </properties>\n" + "".join(cases) + "  </testsuite>\n"
+        )
+
+    @property
+    def line(self) -> str:
+        sign, _, said = self.told.partition(" ")
+        return f"{sign} **run {self.run}** <code>demo&#58;{self.operation}</code> {said}\n"
+
+    @property
+    def table(self) -> str:
+        return "".join(f"| {self.run} | {row} |\n" for row in self.rows)
+
+    @property
+    def track(self) -> list[dict[str, Any]]:
+        return _track(self.run, f"demo:{self.operation}", self.state, *self.blocks, params=self.params)
+
+
+def _documents(*links: End) -> tuple[str, str, dict[str, Any]]:
+    """Return what a chain is told as: JUnit, Markdown, trace."""
+    table = "".join(each.table for each in links)
+    return (
         '<?xml version="1.0" encoding="UTF-8"?>\n'
-        '<testsuites name="demo:Import" tests="2" failures="0" errors="0" time="0.000">\n'
-        '  <testsuite name="demo:Import" id="1" tests="2" failures="0" errors="0" skipped="0" time="0.000"'
-        ' timestamp="TIME" hostname="HOST">\n'
-        "    <properties>\n"
-        '      <property name="run" value="1" />\n'
-        '      <property name="owner" value="alice" />\n'
-        '      <property name="state" value="succeeded" />\n'
-        "    </properties>\n"
-        '    <testcase classname="demo:Import" name="Load" time="0.000" />\n'
-        '    <testcase classname="demo:Import" name="Save" time="0.000" />\n'
-        "  </testsuite>\n"
-        "</testsuites>\n"
+        f'<testsuites name="demo:{links[0].operation}" time="0.000">\n'
+        + "".join(each.suite for each in links)
+        + "</testsuites>\n",
+        "\n".join(each.line for each in links)
+        + (f"\n| run | stage | state | took |\n|--:|---|---|--:|\n{table}" if table else "")
+        + "".join(each.rest for each in links),
+        _document(*(each.track for each in links)),
     )
-    assert _markdown(demo) == (
-        "✅ **run 1** <code>demo&#58;Import</code> **succeeded** in 0.0s\n"
-        "\n"
-        "| run | stage | state | took |\n"
-        "|--:|---|---|--:|\n"
-        "| 1 | <code>Load</code> | ✓ done | 0.0s |\n"
-        "| 1 | <code>Save</code> | ✓ done | 0.0s |\n"
-        "\n"
-        "Result of run 1:\n"
-        "\n"
-        "```text\n"
-        "count=3\n"
-        "file=out.csv\n"
-        "```\n"
-    )
-    blocks = ("checkpoint rows", "unpack done", "Load done", "Save done")
-    assert _trace(demo) == _document(_track(1, "demo:Import", "succeeded", *blocks, params={"source": "a.csv"}))
 
 
-def test_a_run_that_failed_in_a_stage(demo: Project) -> None:
-    demo.stagerun("run", "demo:Broken")
-
-    assert _junit(demo) == (
-        '<?xml version="1.0" encoding="UTF-8"?>\n'
-        '<testsuites name="demo:Broken" tests="2" failures="1" errors="0" time="0.000">\n'
-        '  <testsuite name="demo:Broken" id="1" tests="2" failures="1" errors="0" skipped="1" time="0.000"'
-        ' timestamp="TIME" hostname="HOST">\n'
-        "    <properties>\n"
-        '      <property name="run" value="1" />\n'
-        '      <property name="owner" value="alice" />\n'
-        '      <property name="state" value="failed" />\n'
-        "    </properties>\n"
-        '    <testcase classname="demo:Broken" name="Load" time="0.000">\n'
-        '      <failure message="ValueError: boom" type="ValueError">Traceback (most recent call last):\n'
-        '  File "ROOT/recipes/demo.py", line 26, in run\n'
-        '    raise ValueError("boom")\n'
-        "ValueError: boom</failure>\n"
-        "    </testcase>\n"
-        '    <testcase classname="demo:Broken" name="Save" time="0.000">\n'
-        '      <skipped message="not reached" />\n'
-        "    </testcase>\n"
-        "  </testsuite>\n"
-        "</testsuites>\n"
-    )
-    assert _markdown(demo) == (
-        "❌ **run 1** <code>demo&#58;Broken</code> **failed** in <code>Load</code> after 0.0s\n"
-        "\n"
-        "| run | stage | state | took |\n"
-        "|--:|---|---|--:|\n"
-        "| 1 | <code>Load</code> | ✗ failed | 0.0s |\n"
-        "| 1 | <code>Save</code> | ○ pending |  |\n"
-        "\n"
-        "Error of run 1:\n"
-        "\n"
-        "```text\n"
-        "Traceback (most recent call last):\n"
-        '  File "ROOT/recipes/demo.py", line 26, in run\n'
-        '    raise ValueError("boom")\n'
-        "ValueError: boom\n"
-        "```\n"
-        "\n"
-        "Resume with: `stagerun resume 1`\n"
-    )
-    assert _trace(demo) == _document(_track(1, "demo:Broken", "failed", "Load failed"))
+def _fenced(title: str, text: str) -> str:
+    return f"\n{title}:\n\n```text\n{text}\n```\n"
 
 
-def test_an_error_that_was_told_outside_any_stage(demo: Project) -> None:
-    demo.stagerun("run", "demo:Told")
-
-    assert _junit(demo) == (
-        '<?xml version="1.0" encoding="UTF-8"?>\n'
-        '<testsuites name="demo:Told" tests="2" failures="1" errors="0" time="0.000">\n'
-        '  <testsuite name="demo:Told" id="1" tests="2" failures="1" errors="0" skipped="0" time="0.000"'
-        ' timestamp="TIME" hostname="HOST">\n'
-        "    <properties>\n"
-        '      <property name="run" value="1" />\n'
-        '      <property name="owner" value="alice" />\n'
-        '      <property name="state" value="failed" />\n'
-        "    </properties>\n"
-        '    <testcase classname="demo:Told" name="Load" time="0.000" />\n'
-        '    <testcase classname="demo:Told" name="outside any stage" time="0.000">\n'
-        '      <failure message="3 rows are bad" type="failed">3 rows are bad\n'
-        "see the log</failure>\n"
-        "    </testcase>\n"
-        "  </testsuite>\n"
-        "</testsuites>\n"
-    )
-    assert _markdown(demo) == (
-        "❌ **run 1** <code>demo&#58;Told</code> **failed** after 0.0s\n"
-        "\n"
-        "| run | stage | state | took |\n"
-        "|--:|---|---|--:|\n"
-        "| 1 | <code>Load</code> | ✓ done | 0.0s |\n"
-        "\n"
-        "Error of run 1:\n"
-        "\n"
-        "```text\n"
-        "error: 3 rows are bad\n"
-        "see the log\n"
-        "```\n"
-        "\n"
-        "Resume with: `stagerun resume 1`\n"
-    )
-    assert _trace(demo) == _document(_track(1, "demo:Told", "failed", "Load done"))
+def _failed(run: int, text: str) -> str:
+    return _fenced(f"Error of run {run}", text) + _resume(run)
 
 
-def test_a_run_that_a_signal_cancelled(demo: Project) -> None:
-    with running(demo, "run", "demo:Waiting") as process:
+def _resume(run: int) -> str:
+    return f"\nResume with: `stagerun resume {run}`\n"
+
+
+SKIPPED = '<skipped message="not reached" />'
+TRACEBACK = (
+    'Traceback (most recent call last):\n  File "ROOT/recipes/demo.py", line N, in run\n'
+    '    raise ValueError("boom")\nValueError: boom'
+)
+BOOM = f'<failure message="ValueError: boom" type="ValueError">{TRACEBACK}</failure>'
+LOADED, SAVED = "<code>Load</code> | ✓ done | 0.0s", "<code>Save</code> | ✓ done | 0.0s"
+NOT_LOADED, NOT_REACHED = "<code>Load</code> | ✗ failed | 0.0s", "<code>Save</code> | ○ pending | "
+
+GOING_ON = End(
+    *(1, "Waiting", "running", {"Load": "", "Save": '<skipped message="going on" />'}),
+    *("⏳ **running** for 0.0s", [LOADED, "<code>Save</code> | ● active | 0.0s"], ""),
+    ["Load done", "Save not left"],
+)
+ENDS = [
+    End(
+        *(1, "Waiting", "cancelled", {"Load": "", "Save": '<error message="cancelled by SIGTERM" type="cancelled" />'}),
+        "🚫 **cancelled** by SIGTERM in <code>Save</code> after 0.0s",
+        *([LOADED, "<code>Save</code> | ⊘ cancelled | 0.0s"], _resume(1), ["Load done", "Save cancelled"]),
+    ),
+    End(
+        *(2, "Import", "succeeded", {"Load": "", "Save": ""}, "✅ **succeeded** in 0.0s", [LOADED, SAVED]),
+        _fenced("Result of run 2", "count=3\nfile=out.csv"),
+        ["checkpoint rows", "unpack done", "Load done", "Save done"],
+        {"source": "a.csv"},
+    ),
+    End(
+        *(3, "Broken", "failed", {"Load": BOOM, "Save": SKIPPED}),
+        *("❌ **failed** in <code>Load</code> after 0.0s", [NOT_LOADED, NOT_REACHED], _failed(3, TRACEBACK)),
+        ["Load failed"],
+    ),
+    End(
+        4,
+        "Told",
+        "failed",
+        {
+            "Load": "",
+            "outside any stage": '<failure message="3 rows are bad" type="failed">'
+            "3 rows are bad\nsee the log</failure>",
+        },
+        *("❌ **failed** after 0.0s", [LOADED], _failed(4, "error: 3 rows are bad\nsee the log"), ["Load done"]),
+    ),
+    End(
+        5,
+        "Slow",
+        "timed_out",
+        {
+            "Load": """<failure message="stage 'Load' took longer than 0.1s" type="timed_out">"""
+            "stage 'Load' took longer than 0.1s</failure>",
+            "Save": SKIPPED,
+        },
+        "⌛ **timed out** in <code>Load</code> after 0.0s",
+        [NOT_LOADED, NOT_REACHED],
+        _failed(5, "error: stage 'Load' took longer than 0.0s"),
+        ["Load failed"],
+    ),
+    End(
+        6,
+        "Late",
+        "timed_out",
+        {
+            "Load": "",
+            "outside any stage": '<failure message="the run took longer than 0.1s" type="timed_out">'
+            "the run took longer than 0.1s</failure>",
+        },
+        *("⌛ **timed out** after 0.0s", [LOADED], _failed(6, "error: the run took longer than 0.0s"), ["Load done"]),
+    ),
+    End(7, "Bare", "succeeded", {}, "✅ **succeeded** in 0.0s", [], "", []),
+    End(8, "Again", "succeeded", {"Load": ""}, "✅ **succeeded** in 0.0s", [LOADED], "", ["Load failed", "Load done"]),
+    End(
+        9,
+        "Dying",
+        "crashed",
+        {
+            "Load": '<error message="the process ended without a word" type="crashed">'
+            "the process ended without a word</error>",
+            "Save": SKIPPED,
+        },
+        "💥 **crashed** in <code>Load</code> after 0.0s",
+        [NOT_LOADED, NOT_REACHED],
+        _failed(9, "error: the process ended without a word"),
+        ["Load not left", "unpack not left"],
+    ),
+]
+CHAIN = [
+    End(
+        *(1, "First", "succeeded", {"One": ""}, "✅ **succeeded** in 0.0s", ["<code>One</code> | ✓ done | 0.0s"]),
+        *(_fenced("Result of run 1", "made=1"), ["One done"]),
+    ),
+    End(
+        *(2, "Second", "failed", {"Two": BOOM, "Three": SKIPPED}, "❌ **failed** in <code>Two</code> after 0.0s"),
+        ["<code>Two</code> | ✗ failed | 0.0s", "<code>Three</code> | ○ pending | "],
+        *(_failed(2, TRACEBACK), ["Two failed"], {"number": 7}),
+    ),
+]
+
+
+class Ended(NamedTuple):
+    """A project in which everything has ended, and what was told while its first run went on."""
+
+    project: Project
+    going_on: tuple[str, str, dict[str, Any]]
+
+
+def _told(project: Project, ref: str) -> tuple[str, str, dict[str, Any]]:
+    return _junit(project, ref), _markdown(project, ref), _trace(project, ref)
+
+
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory: pytest.TempPathFactory) -> Ended:
+    project = new_project(tmp_path_factory.mktemp("ended"))
+    project.recipe("demo", DEMO)
+    with running(project, "run", "demo:Waiting") as process:
         read_until(process, "here")
+        going_on = _told(project, "last")
         process.send_signal(signal.SIGTERM)
-        assert finish(process).code == -signal.SIGTERM
-
-    assert _junit(demo) == (
-        '<?xml version="1.0" encoding="UTF-8"?>\n'
-        '<testsuites name="demo:Waiting" tests="2" failures="0" errors="1" time="0.000">\n'
-        '  <testsuite name="demo:Waiting" id="1" tests="2" failures="0" errors="1" skipped="0" time="0.000"'
-        ' timestamp="TIME" hostname="HOST">\n'
-        "    <properties>\n"
-        '      <property name="run" value="1" />\n'
-        '      <property name="owner" value="alice" />\n'
-        '      <property name="state" value="cancelled" />\n'
-        "    </properties>\n"
-        '    <testcase classname="demo:Waiting" name="Load" time="0.000" />\n'
-        '    <testcase classname="demo:Waiting" name="Save" time="0.000">\n'
-        '      <error message="cancelled by SIGTERM" type="cancelled" />\n'
-        "    </testcase>\n"
-        "  </testsuite>\n"
-        "</testsuites>\n"
-    )
-    assert _markdown(demo) == (
-        "🚫 **run 1** <code>demo&#58;Waiting</code> **cancelled** by SIGTERM in <code>Save</code> after 0.0s\n"
-        "\n"
-        "| run | stage | state | took |\n"
-        "|--:|---|---|--:|\n"
-        "| 1 | <code>Load</code> | ✓ done | 0.0s |\n"
-        "| 1 | <code>Save</code> | ⊘ cancelled | 0.0s |\n"
-        "\n"
-        "Resume with: `stagerun resume 1`\n"
-    )
-    assert _trace(demo) == _document(_track(1, "demo:Waiting", "cancelled", "Load done", "Save cancelled"))
+        finish(process)
+    for end in ENDS[1:]:
+        project.stagerun("run", f"demo:{end.operation}")
+    return Ended(project, going_on)
 
 
-def test_a_run_whose_process_was_killed(demo: Project) -> None:
-    assert demo.stagerun("run", "demo:Dying").code == -signal.SIGKILL
-
-    assert _junit(demo) == (
-        '<?xml version="1.0" encoding="UTF-8"?>\n'
-        '<testsuites name="demo:Dying" tests="2" failures="0" errors="1" time="0.000">\n'
-        '  <testsuite name="demo:Dying" id="1" tests="2" failures="0" errors="1" skipped="1" time="0.000"'
-        ' timestamp="TIME" hostname="HOST">\n'
-        "    <properties>\n"
-        '      <property name="run" value="1" />\n'
-        '      <property name="owner" value="alice" />\n'
-        '      <property name="state" value="crashed" />\n'
-        "    </properties>\n"
-        '    <testcase classname="demo:Dying" name="Load" time="0.000">\n'
-        '      <error message="the process ended without a word" type="crashed">'
-        "the process ended without a word</error>\n"
-        "    </testcase>\n"
-        '    <testcase classname="demo:Dying" name="Save" time="0.000">\n'
-        '      <skipped message="not reached" />\n'
-        "    </testcase>\n"
-        "  </testsuite>\n"
-        "</testsuites>\n"
-    )
-    assert _markdown(demo) == (
-        "💥 **run 1** <code>demo&#58;Dying</code> **crashed** in <code>Load</code> after 0.0s\n"
-        "\n"
-        "| run | stage | state | took |\n"
-        "|--:|---|---|--:|\n"
-        "| 1 | <code>Load</code> | ✗ failed | 0.0s |\n"
-        "| 1 | <code>Save</code> | ○ pending |  |\n"
-        "\n"
-        "Error of run 1:\n"
-        "\n"
-        "```text\n"
-        "error: the process ended without a word\n"
-        "```\n"
-        "\n"
-        "Resume with: `stagerun resume 1`\n"
-    )
-    assert _trace(demo) == _document(_track(1, "demo:Dying", "crashed", "Load not left", "unpack not left"))
+@pytest.mark.parametrize("end", ENDS, ids=lambda end: f"{end.operation}-{end.state}")
+def test_the_end_of_a_run_is_told_in_every_format(ended: Ended, end: End) -> None:
+    assert _told(ended.project, str(end.run)) == _documents(end)
 
 
-def test_a_stage_that_took_too_long(demo: Project) -> None:
-    assert demo.stagerun("run", "demo:Slow").code == 124
-
-    assert _junit(demo) == (
-        '<?xml version="1.0" encoding="UTF-8"?>\n'
-        '<testsuites name="demo:Slow" tests="2" failures="1" errors="0" time="0.000">\n'
-        '  <testsuite name="demo:Slow" id="1" tests="2" failures="1" errors="0" skipped="1" time="0.000"'
-        ' timestamp="TIME" hostname="HOST">\n'
-        "    <properties>\n"
-        '      <property name="run" value="1" />\n'
-        '      <property name="owner" value="alice" />\n'
-        '      <property name="state" value="timed_out" />\n'
-        "    </properties>\n"
-        '    <testcase classname="demo:Slow" name="Load" time="0.000">\n'
-        """      <failure message="stage 'Load' took longer than 0.1s" type="timed_out">"""
-        "stage 'Load' took longer than 0.1s</failure>\n"
-        "    </testcase>\n"
-        '    <testcase classname="demo:Slow" name="Save" time="0.000">\n'
-        '      <skipped message="not reached" />\n'
-        "    </testcase>\n"
-        "  </testsuite>\n"
-        "</testsuites>\n"
-    )
-    assert _markdown(demo) == (
-        "⌛ **run 1** <code>demo&#58;Slow</code> **timed out** in <code>Load</code> after 0.0s\n"
-        "\n"
-        "| run | stage | state | took |\n"
-        "|--:|---|---|--:|\n"
-        "| 1 | <code>Load</code> | ✗ failed | 0.0s |\n"
-        "| 1 | <code>Save</code> | ○ pending |  |\n"
-        "\n"
-        "Error of run 1:\n"
-        "\n"
-        "```text\n"
-        "error: stage 'Load' took longer than 0.0s\n"
-        "```\n"
-        "\n"
-        "Resume with: `stagerun resume 1`\n"
-    )
-    assert _trace(demo) == _document(_track(1, "demo:Slow", "timed_out", "Load failed"))
+def test_a_run_that_goes_on_is_told_up_to_now(ended: Ended) -> None:
+    assert ended.going_on == _documents(GOING_ON)
 
 
-def test_a_run_that_took_too_long_outside_any_stage(demo: Project) -> None:
-    assert demo.stagerun("run", "demo:Late").code == 124
-
-    assert _junit(demo) == (
-        '<?xml version="1.0" encoding="UTF-8"?>\n'
-        '<testsuites name="demo:Late" tests="2" failures="1" errors="0" time="0.000">\n'
-        '  <testsuite name="demo:Late" id="1" tests="2" failures="1" errors="0" skipped="0" time="0.000"'
-        ' timestamp="TIME" hostname="HOST">\n'
-        "    <properties>\n"
-        '      <property name="run" value="1" />\n'
-        '      <property name="owner" value="alice" />\n'
-        '      <property name="state" value="timed_out" />\n'
-        "    </properties>\n"
-        '    <testcase classname="demo:Late" name="Load" time="0.000" />\n'
-        '    <testcase classname="demo:Late" name="outside any stage" time="0.000">\n'
-        '      <failure message="the run took longer than 0.1s" type="timed_out">'
-        "the run took longer than 0.1s</failure>\n"
-        "    </testcase>\n"
-        "  </testsuite>\n"
-        "</testsuites>\n"
-    )
-    assert _markdown(demo) == (
-        "⌛ **run 1** <code>demo&#58;Late</code> **timed out** after 0.0s\n"
-        "\n"
-        "| run | stage | state | took |\n"
-        "|--:|---|---|--:|\n"
-        "| 1 | <code>Load</code> | ✓ done | 0.0s |\n"
-        "\n"
-        "Error of run 1:\n"
-        "\n"
-        "```text\n"
-        "error: the run took longer than 0.0s\n"
-        "```\n"
-        "\n"
-        "Resume with: `stagerun resume 1`\n"
-    )
-    assert _trace(demo) == _document(_track(1, "demo:Late", "timed_out", "Load done"))
-
-
-def test_a_chain_is_one_document_whichever_link_is_named(demo: Project) -> None:
+@pytest.mark.parametrize("link", ["1", "2"])
+def test_a_chain_is_one_document_whichever_link_is_named(demo: Project, link: str) -> None:
     demo.stagerun("run", "demo:First")
 
-    assert _junit(demo, "1") == (
-        '<?xml version="1.0" encoding="UTF-8"?>\n'
-        '<testsuites name="demo:First" tests="3" failures="1" errors="0" time="0.000">\n'
-        '  <testsuite name="demo:First" id="1" tests="1" failures="0" errors="0" skipped="0" time="0.000"'
-        ' timestamp="TIME" hostname="HOST">\n'
-        "    <properties>\n"
-        '      <property name="run" value="1" />\n'
-        '      <property name="owner" value="alice" />\n'
-        '      <property name="state" value="succeeded" />\n'
-        "    </properties>\n"
-        '    <testcase classname="demo:First" name="One" time="0.000" />\n'
-        "  </testsuite>\n"
-        '  <testsuite name="demo:Second" id="2" tests="2" failures="1" errors="0" skipped="1" time="0.000"'
-        ' timestamp="TIME" hostname="HOST">\n'
-        "    <properties>\n"
-        '      <property name="run" value="2" />\n'
-        '      <property name="owner" value="alice" />\n'
-        '      <property name="state" value="failed" />\n'
-        "    </properties>\n"
-        '    <testcase classname="demo:Second" name="Two" time="0.000">\n'
-        '      <failure message="ValueError: boom" type="ValueError">Traceback (most recent call last):\n'
-        '  File "ROOT/recipes/demo.py", line 84, in run\n'
-        '    raise ValueError("boom")\n'
-        "ValueError: boom</failure>\n"
-        "    </testcase>\n"
-        '    <testcase classname="demo:Second" name="Three" time="0.000">\n'
-        '      <skipped message="not reached" />\n'
-        "    </testcase>\n"
-        "  </testsuite>\n"
-        "</testsuites>\n"
-    )
-    assert _markdown(demo, "1") == (
-        "✅ **run 1** <code>demo&#58;First</code> **succeeded** in 0.0s\n"
-        "\n"
-        "❌ **run 2** <code>demo&#58;Second</code> **failed** in <code>Two</code> after 0.0s\n"
-        "\n"
-        "| run | stage | state | took |\n"
-        "|--:|---|---|--:|\n"
-        "| 1 | <code>One</code> | ✓ done | 0.0s |\n"
-        "| 2 | <code>Two</code> | ✗ failed | 0.0s |\n"
-        "| 2 | <code>Three</code> | ○ pending |  |\n"
-        "\n"
-        "Result of run 1:\n"
-        "\n"
-        "```text\n"
-        "made=1\n"
-        "```\n"
-        "\n"
-        "Error of run 2:\n"
-        "\n"
-        "```text\n"
-        "Traceback (most recent call last):\n"
-        '  File "ROOT/recipes/demo.py", line 84, in run\n'
-        '    raise ValueError("boom")\n'
-        "ValueError: boom\n"
-        "```\n"
-        "\n"
-        "Resume with: `stagerun resume 2`\n"
-    )
-    assert _trace(demo, "1") == _document(
-        _track(1, "demo:First", "succeeded", "One done"),
-        _track(2, "demo:Second", "failed", "Two failed", params={"number": 7}),
-    )
-    assert [_junit(demo), _markdown(demo), _trace(demo)] == [_junit(demo, "1"), _markdown(demo, "1"), _trace(demo, "1")]
-
-
-def test_a_run_that_goes_on(demo: Project) -> None:
-    with running(demo, "run", "demo:Waiting") as process:
-        read_until(process, "here")
-        told = _junit(demo), _markdown(demo), _trace(demo)
-        open_gate(demo, "go")
-        assert finish(process).code == 0
-
-    assert told[0] == (
-        '<?xml version="1.0" encoding="UTF-8"?>\n'
-        '<testsuites name="demo:Waiting" tests="2" failures="0" errors="0" time="0.000">\n'
-        '  <testsuite name="demo:Waiting" id="1" tests="2" failures="0" errors="0" skipped="1" time="0.000"'
-        ' timestamp="TIME" hostname="HOST">\n'
-        "    <properties>\n"
-        '      <property name="run" value="1" />\n'
-        '      <property name="owner" value="alice" />\n'
-        '      <property name="state" value="running" />\n'
-        "    </properties>\n"
-        '    <testcase classname="demo:Waiting" name="Load" time="0.000" />\n'
-        '    <testcase classname="demo:Waiting" name="Save" time="0.000">\n'
-        '      <skipped message="going on" />\n'
-        "    </testcase>\n"
-        "  </testsuite>\n"
-        "</testsuites>\n"
-    )
-    assert told[1] == (
-        "⏳ **run 1** <code>demo&#58;Waiting</code> **running** for 0.0s\n"
-        "\n"
-        "| run | stage | state | took |\n"
-        "|--:|---|---|--:|\n"
-        "| 1 | <code>Load</code> | ✓ done | 0.0s |\n"
-        "| 1 | <code>Save</code> | ● active | 0.0s |\n"
-    )
-    assert told[2] == _document(_track(1, "demo:Waiting", "running", "Load done", "Save not left"))
-
-
-def test_a_run_without_stages(demo: Project) -> None:
-    demo.stagerun("run", "demo:Bare")
-
-    assert _junit(demo) == (
-        '<?xml version="1.0" encoding="UTF-8"?>\n'
-        '<testsuites name="demo:Bare" tests="0" failures="0" errors="0" time="0.000">\n'
-        '  <testsuite name="demo:Bare" id="1" tests="0" failures="0" errors="0" skipped="0" time="0.000"'
-        ' timestamp="TIME" hostname="HOST">\n'
-        "    <properties>\n"
-        '      <property name="run" value="1" />\n'
-        '      <property name="owner" value="alice" />\n'
-        '      <property name="state" value="succeeded" />\n'
-        "    </properties>\n"
-        "  </testsuite>\n"
-        "</testsuites>\n"
-    )
-    assert _markdown(demo) == "✅ **run 1** <code>demo&#58;Bare</code> **succeeded** in 0.0s\n"
-    assert _trace(demo) == _document(_track(1, "demo:Bare", "succeeded"))
-
-
-def test_a_stage_that_failed_and_was_entered_again_counts_as_it_ended(demo: Project) -> None:
-    demo.stagerun("run", "demo:Again")
-
-    assert [case.attrib["name"] for case in ET.fromstring(_junit(demo)).iter("testcase")] == ["Load"]
-    assert list(ET.fromstring(_junit(demo)).iter("failure")) == []
-    assert "| 1 | <code>Load</code> | ✓ done | 0.0s |\n" in _markdown(demo)
-    assert _trace(demo) == _document(_track(1, "demo:Again", "succeeded", "Load failed", "Load done"))
+    assert _told(demo, link) == _documents(*CHAIN)
 
 
 # --- a stage failed, the recipe caught it, and the run went on
 
 
 CAUGHT = {"failure": ("failed", "failed", None)}
-BOTH = ("Load", "Save")
 
 
 def _cases(project: Project, *arguments: str) -> dict[str, dict[str, tuple[str | None, str | None, str | None]]]:
@@ -895,8 +689,9 @@ COMMAND_ANYWHERE = re.compile(r"##(?:\[|vso|teamcity)", re.IGNORECASE)
 NOT_INERT = re.compile("[^\n\t\x20-\x7e\xa0-\ud7ff\ue000-\U0010ffff]|[\u202a-\u202e\u2028\u2029]")
 
 
-@pytest.fixture
-def hostile(project: Project) -> Project:
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    project = new_project(tmp_path_factory.mktemp("hostile"))
     project.recipe("demo", HOSTILE)
     environ = {"STAGERUN_LABEL": HOSTILE_MESSAGE.replace("\0", ""), "STAGERUN_OWNER": "::error::bob ##vso[x] `|`"}
     assert project.stagerun("run", "demo:Hostile", environ=environ).code == 1
