@@ -251,25 +251,29 @@ def test_a_package_that_does_not_import_is_told_with_its_own_line(project: Proje
         ("import sys.db\n", "sys.db", "'sys' is not a package: it was found as part of Python"),
     ],
 )
-@pytest.mark.parametrize("command", ["run", "show"])
 def test_a_module_that_is_not_there_is_told_with_the_place_of_its_import_and_where_it_was_looked_for(
-    project: Project, command: str, source: str, missing: str, looked: str
+    project: Project, source: str, missing: str, looked: str
 ) -> None:
     file = project.recipe("orders", source)
     (file.parent / "helper.py").touch()
     (file.parent / "shop").mkdir()
     (file.parent / "shop" / "__init__.py").touch()
+
+    told = [project.stagerun(command, "orders:Import") for command in ("run", "show")]
+
+    where = looked.format(root=project.root, folders=file.parent, python=sys.executable)
+    line = f"stagerun: recipe orders can't be imported: there is no module '{missing}' ({file}, line 2)\n  {where}\n"
+    assert [(done.code, done.out, done.err) for done in told] == [(3, "", line)] * 2
+
+
+def test_a_module_that_is_not_there_was_looked_for_on_the_path_of_python_too(project: Project) -> None:
+    file = project.recipe("orders", "import shopapp\n")
     elsewhere = project.root / "elsewhere"
 
-    done = project.stagerun(command, "orders:Import", environ={"PYTHONPATH": str(elsewhere)})
+    done = project.stagerun("run", "orders:Import", environ={"PYTHONPATH": str(elsewhere)})
 
-    folders = f"{elsewhere}, {file.parent}"
-    where = looked.format(root=project.root, folders=folders, python=sys.executable)
-    assert (done.code, done.out, done.err) == (
-        3,
-        "",
-        f"stagerun: recipe orders can't be imported: there is no module '{missing}' ({file}, line 2)\n  {where}\n",
-    )
+    looked = f"looked in {elsewhere}, {file.parent}, and in what {sys.executable} has installed"
+    assert (done.code, done.err.splitlines()[1:]) == (3, [f"  {looked}"])
 
 
 def test_a_module_that_is_not_there_for_what_a_recipe_imports_is_told_with_both_places(project: Project) -> None:

@@ -18,12 +18,8 @@ REPOSITORY: Final = Path(__file__).parents[1]
 
 @pytest.fixture
 def demo(project: Project, tmp_path: Path) -> Project:
-    """The repository's own recipes, with the journal and every other file somewhere else."""
-    return Project(
-        REPOSITORY,
-        project.environ
-        | {"STAGERUN_JOURNAL": str(tmp_path / "journal.db"), "PYTHONPYCACHEPREFIX": str(tmp_path / "pycache")},
-    )
+    """The repository's own recipes, with the journal somewhere else."""
+    return Project(REPOSITORY, project.environ | {"STAGERUN_JOURNAL": str(tmp_path / "journal.db")})
 
 
 def _without_times(text: str) -> str:
@@ -128,6 +124,7 @@ def _smoke(demo: Project, tmp_path: Path, python: str) -> Done:
     return demo.stagerun("run", "release:Smoke", *options, "--journal", str(tmp_path / "journal.db"))
 
 
+@pytest.mark.soak
 def test_a_release_whose_wheel_counts_as_the_source_does_passes_its_smoke_test(demo: Project, tmp_path: Path) -> None:
     done = _smoke(demo, tmp_path, sys.executable)
 
