@@ -105,12 +105,7 @@ def test_the_json_of_a_crashed_run_keeps_the_stage_it_died_in(project: Project) 
         "finished_successfully": False,
         "current_stage": 1,
         "stage_states": {"Load": "done", "Process": "failed", "Save": "pending"},
-        "error": {
-            "type": "",
-            "message": "the process ended without a word",
-            "stage": "Process",
-            "traceback": None,
-        },
+        "error": {"type": "", "message": "the process ended without a word", "stage": "Process", "traceback": None},
     }
     assert {key: document[key] for key in expected} == expected
 

@@ -223,10 +223,7 @@ def test_a_journal_of_another_user_is_bad(project: Project) -> None:
     _with_a_run(project)
     os.chown(project.journal, 12345, -1)
 
-    assert _findings(project, "journal") == (
-        1,
-        [("bad", f"{project.journal}: it belongs to another user (uid 12345)")],
-    )
+    assert _findings(project, "journal") == (1, [("bad", f"{project.journal}: it belongs to another user (uid 12345)")])
 
 
 @pytest.mark.skipif(os.getuid() == 0, reason="root may write anywhere")

@@ -67,16 +67,8 @@ def _refused(done: Done, code: int = 2) -> tuple[str, str]:
             "there is no state 'runing'",
             "states: pending, running, succeeded, failed, cancelled, timed_out, crashed",
         ),
-        (
-            "history --since noon",
-            "--since can't be 'noon'",
-            "give 2026-01-31, 2026-01-31T10:00, 90m, 2h or 7d",
-        ),
-        (
-            "run orders:Import --progress tyt",
-            "there is no progress mode 'tyt'",
-            "modes: auto, tty, plain, json, quiet",
-        ),
+        ("history --since noon", "--since can't be 'noon'", "give 2026-01-31, 2026-01-31T10:00, 90m, 2h or 7d"),
+        ("run orders:Import --progress tyt", "there is no progress mode 'tyt'", "modes: auto, tty, plain, json, quiet"),
     ],
 )
 def test_what_is_not_there_is_named_with_the_nearest_match_or_what_there_is(
@@ -371,10 +363,7 @@ def test_the_settings_that_there_are_are_named_beside_one_that_is_not(orders: Pr
     message, hint = _refused(orders.stagerun("list"))
 
     assert message == f"{file}: [tool.stagerun] has no setting 'progess'"
-    assert hint in (
-        "did you mean 'progress'?",
-        "settings: journal, recipes, durability, progress, timestamps, owner",
-    )
+    assert hint in ("did you mean 'progress'?", "settings: journal, recipes, durability, progress, timestamps, owner")
 
 
 def test_a_configuration_of_other_tools_is_none_of_ours(orders: Project) -> None:

@@ -306,11 +306,7 @@ def test_a_signal_cancels_the_run_and_the_process_dies_of_it(
         128 + number,
         None,
     )
-    assert view.stage_states == {
-        "Before": StageState.DONE,
-        "Work": StageState.CANCELLED,
-        "After": StageState.PENDING,
-    }
+    assert view.stage_states == {"Before": StageState.DONE, "Work": StageState.CANCELLED, "After": StageState.PENDING}
     logged = _logged(project)
     assert logged == ["cleaned up"] or (source is TRACK and MAY_SKIP_FINALLY and logged == [])
     shown = [line for line in timeless(done.out).splitlines() if not line.startswith("Work: ")]

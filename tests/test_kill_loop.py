@@ -15,11 +15,7 @@ pytestmark = pytest.mark.timeout(300)
 
 def _killing(*arguments: str) -> dict[str, object]:
     done = subprocess.run(
-        [sys.executable, "-m", "tests.killing", *arguments],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        check=False,
+        [sys.executable, "-m", "tests.killing", *arguments], cwd=REPOSITORY, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)

@@ -169,10 +169,7 @@ class Model:
             state=RunState.CRASHED,
             finished_on=seen,
             end=events.RunFinished(
-                state=RunState.CRASHED,
-                seconds=seen - (self.view.started_on or seen),
-                exit_code=1,
-                error=failure,
+                state=RunState.CRASHED, seconds=seen - (self.view.started_on or seen), exit_code=1, error=failure
             ),
         )
         self.alive = False
@@ -294,12 +291,7 @@ class Histories(RuleBasedStateMachine):
         return finding.Found(operation=operation, target="demo:Scripted", recipe="demo", source=None)
 
     def live(
-        self,
-        script: Script,
-        resumption: Resumption | None,
-        *,
-        cancelled_by: str | None = None,
-        stillborn: bool = False,
+        self, script: Script, resumption: Resumption | None, *, cancelled_by: str | None = None, stillborn: bool = False
     ) -> None:
         self.clock.move(1)
         self.opened = self.open()

@@ -461,8 +461,7 @@ def test_the_command_records_the_actor_that_the_ci_names(project: Project) -> No
 @pytest.mark.parametrize("name", ["ctx", "given", "kind"])
 def test_a_parameter_may_have_any_name_that_is_not_refused(project: Project, name: str) -> None:
     project.recipe(
-        "one",
-        f"class Op(LiveOperation):\n    {name}: str\n    def run(self, p): p.result(value=self.{name})\n",
+        "one", f"class Op(LiveOperation):\n    {name}: str\n    def run(self, p): p.result(value=self.{name})\n"
     )
 
     done = project.stagerun("run", "one:Op", f"--{name}", "staging")

@@ -242,12 +242,7 @@ def test_what_is_not_given_is_the_default_in_its_type() -> None:
 def test_what_is_given_is_converted_wherever_it_comes_from() -> None:
     from_text = Everything(needed="1", maybe="2026-01-02", some=["3"], helped="2", colour="dark-blue", token="s")
     from_python = Everything(
-        needed=1,
-        maybe=dt.date(2026, 1, 2),
-        some=[3],
-        helped=2.0,
-        colour=Colour.DARK_BLUE,
-        token=Secret("s"),
+        needed=1, maybe=dt.date(2026, 1, 2), some=[3], helped=2.0, colour=Colour.DARK_BLUE, token=Secret("s")
     )
 
     assert {name: getattr(from_text, name) for name in Everything.parameters} == {
@@ -408,10 +403,7 @@ def test_an_unknown_parameter_is_refused_with_the_nearest_match() -> None:
     with pytest.raises(UsageError) as caught:
         Deploy(sorce="a", region="eu")
 
-    assert (caught.value.message, caught.value.hint) == (
-        "Deploy has no parameter 'sorce'",
-        "did you mean 'source'?",
-    )
+    assert (caught.value.message, caught.value.hint) == ("Deploy has no parameter 'sorce'", "did you mean 'source'?")
 
 
 def test_an_unknown_parameter_like_no_other_is_refused_with_the_legal_ones() -> None:
@@ -508,9 +500,7 @@ def test_a_default_that_does_not_fit_is_refused_when_the_class_is_made(annotatio
 
 
 def test_a_default_of_none_makes_a_parameter_optional() -> None:
-    assert _declare(int, x=None).parameters == {
-        "x": Parameter(name="x", type=int, optional=True, default=None),
-    }
+    assert _declare(int, x=None).parameters == {"x": Parameter(name="x", type=int, optional=True, default=None)}
 
 
 def test_a_secret_may_be_the_default_of_a_secret() -> None:

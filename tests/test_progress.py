@@ -177,7 +177,7 @@ def test_a_near_miss_is_warned_of_once(bench: Bench) -> None:
                 pass
 
     assert [event for event in told(bench, body, "Process", "Save") if isinstance(event, events.Log)] == [
-        events.Log("stage 'Proccess' is not declared; did you mean 'Process'?", "warning"),
+        events.Log("stage 'Proccess' is not declared; did you mean 'Process'?", "warning")
     ]
 
 
@@ -486,11 +486,7 @@ def test_progress_outside_any_stage_is_allowed(bench: Bench) -> None:
         p.percent(3)
         list(p.track("ab"))
 
-    assert told(bench, body) == [
-        events.StatusChanged("busy"),
-        events.ProgressMoved(percent=3.0),
-        ended(2, 2, 100.0),
-    ]
+    assert told(bench, body) == [events.StatusChanged("busy"), events.ProgressMoved(percent=3.0), ended(2, 2, 100.0)]
 
 
 def test_a_status_is_one_line(bench: Bench) -> None:
@@ -499,10 +495,7 @@ def test_a_status_is_one_line(bench: Bench) -> None:
 
 @pytest.mark.parametrize("call", [lambda p: p.log("a", level="loud"), lambda p: p.status("a", level="loud")])
 def test_an_unknown_level_is_refused_with_the_legal_ones(bench: Bench, call: Body) -> None:
-    assert refused(bench, call) == (
-        "there is no level 'loud'",
-        "levels: debug, info, warning, error, critical",
-    )
+    assert refused(bench, call) == ("there is no level 'loud'", "levels: debug, info, warning, error, critical")
 
 
 @pytest.mark.parametrize(
@@ -530,10 +523,7 @@ def test_what_is_logged_need_not_be_text(bench: Bench) -> None:
     [(65_536, ""), (65_537, " [... 1 characters cut]"), (10_065_536, " [... 10,000,000 characters cut]")],
 )
 def test_a_line_is_cut_at_64_kib_and_says_so(bench: Bench, length: int, cut: str) -> None:
-    assert told(bench, lambda p: p.log("x" * length + "\nnext")) == [
-        events.Log("x" * 65_536 + cut),
-        events.Log("next"),
-    ]
+    assert told(bench, lambda p: p.log("x" * length + "\nnext")) == [events.Log("x" * 65_536 + cut), events.Log("next")]
 
 
 # --- the result, the error, the next operation

@@ -293,12 +293,7 @@ def test_status_of_a_crashed_run_keeps_the_stage_it_died_in_and_its_last_line(pr
         "stage_seconds": ["Load", "Process"],
         "percent": 40,
         "status_text": "cleaning",
-        "error": {
-            "type": "",
-            "message": "the process ended without a word",
-            "stage": "Process",
-            "traceback": None,
-        },
+        "error": {"type": "", "message": "the process ended without a word", "stage": "Process", "traceback": None},
         "finished_successfully": False,
         "exit_code": 1,
     }
@@ -550,11 +545,7 @@ def test_a_ref_that_names_no_run_is_a_usage_error(
 ) -> None:
     done = runs.stagerun(command, ref)
 
-    assert (done.code, done.out, done.err) == (
-        2,
-        "",
-        f"stagerun: {message.format(journal=runs.journal)}\n  {hint}\n",
-    )
+    assert (done.code, done.out, done.err) == (2, "", f"stagerun: {message.format(journal=runs.journal)}\n  {hint}\n")
 
 
 LINES = """
@@ -662,9 +653,7 @@ class NoOperation:
 """
 
 
-def test_list_shows_each_operation_with_the_first_line_of_its_docstring_and_imports_nothing(
-    project: Project,
-) -> None:
+def test_list_shows_each_operation_with_the_first_line_of_its_docstring_and_imports_nothing(project: Project) -> None:
     project.recipe("orders", LISTED)
     project.recipe("_hidden", LISTED)
     project.recipe("broken", "def f(:")

@@ -114,13 +114,7 @@ def _mend(project: Project) -> None:
 
 
 @pytest.mark.parametrize(
-    ("how", "code"),
-    [
-        ("failed", 1),
-        ("cancelled", -signal.SIGINT),
-        ("crashed", -signal.SIGKILL),
-        ("timed out", 124),
-    ],
+    ("how", "code"), [("failed", 1), ("cancelled", -signal.SIGINT), ("crashed", -signal.SIGKILL), ("timed out", 124)]
 )
 def test_a_run_that_did_not_succeed_is_resumed_after_its_plan(project: Project, how: str, code: int) -> None:
     assert _fail(project, how).code == code

@@ -109,11 +109,7 @@ def outlet() -> List:
 
 def runner_on(outlet: List) -> Runner:
     return Runner(
-        outlet=outlet,
-        memory=Nothing(),
-        interrupts=Interrupts(),
-        masker=Masker(),
-        clock=HandClock().as_clock(),
+        outlet=outlet, memory=Nothing(), interrupts=Interrupts(), masker=Masker(), clock=HandClock().as_clock()
     )
 
 

@@ -33,8 +33,7 @@ def test_a_thousand_deaths_at_random_moments_lose_nothing(tmp_path: Path) -> Non
 @pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
 @pytest.mark.parametrize("then", ["", "+"], ids=["once", "from then on"])
 @pytest.mark.parametrize(
-    "fault",
-    ["pwrite64:error=ENOSPC", "pwrite64:error=EIO", "fdatasync:error=EIO", "pwrite64:signal=SIGKILL"],
+    "fault", ["pwrite64:error=ENOSPC", "pwrite64:error=EIO", "fdatasync:error=EIO", "pwrite64:signal=SIGKILL"]
 )
 def test_a_fault_of_the_disk_at_any_write_is_reported_and_loses_nothing(fault: str, then: str, tmp_path: Path) -> None:
     fired, moment = 0, 0

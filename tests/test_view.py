@@ -106,10 +106,7 @@ def test_the_current_stage_is_the_declared_position_and_not_the_order_of_arrival
     assert fold(RUNNING, entry(1002.0, entered(1, "Save"))) == replace(
         RUNNING,
         current_stage=1,
-        stages=(
-            StageView(name="Load"),
-            StageView(name="Save", state=StageState.ACTIVE, entered_on=1002.0, visits=1),
-        ),
+        stages=(StageView(name="Load"), StageView(name="Save", state=StageState.ACTIVE, entered_on=1002.0, visits=1)),
     )
 
 
@@ -167,12 +164,7 @@ def test_a_result_replaces_the_one_before() -> None:
 def test_the_end_of_a_run_is_kept_whole(state: RunState) -> None:
     end = events.RunFinished(state=state, seconds=8.5, exit_code=9, signal="SIGINT", error=ERROR, chained_to=8)
 
-    assert fold(RUNNING, entry(1010.0, end)) == replace(
-        RUNNING,
-        state=state,
-        finished_on=1010.0,
-        end=end,
-    )
+    assert fold(RUNNING, entry(1010.0, end)) == replace(RUNNING, state=state, finished_on=1010.0, end=end)
 
 
 def test_a_pending_run_can_be_cancelled_and_never_started() -> None:
@@ -257,10 +249,7 @@ DERIVED: dict[str, tuple[Callable[[RunView], object], object]] = {
     "percent": (lambda view: replace(view, progress=HALF).percent, 50.0),
     "no percent": (lambda view: view.percent, None),
     "no traceback": (lambda view: view.traceback, None),
-    "traceback": (
-        lambda view: replace(view, end=replace(finished(RunState.FAILED), error=ERROR)).traceback,
-        "T",
-    ),
+    "traceback": (lambda view: replace(view, end=replace(finished(RunState.FAILED), error=ERROR)).traceback, "T"),
 }
 
 
