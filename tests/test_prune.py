@@ -10,7 +10,7 @@ from stagerun import events
 from stagerun.machine.identity import current_process
 from stagerun.states import RunState
 from stagerun.view import RunView, fold
-from tests.conftest import Project
+from tests.conftest import Done, Project
 from tests.journals import change, writing
 from tests.processes import GATE, everything, look, open_gate, read_until, rows, running
 
@@ -108,9 +108,7 @@ def test_without_delete_it_only_tells_what_it_would_do(project: Project) -> None
     _record(project, RunState.SUCCEEDED)
     before = everything(project)
 
-    prune = project.stagerun("prune", "--keep", "0")
-
-    assert (prune.code, prune.out, prune.err) == (0, "would delete 4 runs: 1-3, 5; to do it: --delete\n", "")
+    assert project.stagerun("prune", "--keep", "0") == Done(0, "would delete 4 runs: 1-3, 5; to do it: --delete\n", "")
     assert everything(project) == before
 
 
@@ -121,9 +119,7 @@ def test_with_delete_a_run_goes_with_all_that_is_recorded_of_it(project: Project
     change(project.journal, "INSERT INTO cancel_requests VALUES (1, 0.0, 'bob'), (2, 0.0, 'bob')")
     before = everything(project)
 
-    prune = project.stagerun("prune", "--keep", "1", "--delete")
-
-    assert (prune.code, prune.out, prune.err) == (0, "deleted 1 run\n", "")
+    assert project.stagerun("prune", "--keep", "1", "--delete") == Done(0, "deleted 1 run\n", "")
     assert all(before.values())
     assert everything(project) == {table: [row for row in found if row[0] == 2] for table, found in before.items()}
 
@@ -438,9 +434,7 @@ def test_without_a_journal_there_is_nothing_to_prune_and_none_is_made(project: P
 def test_when_nothing_fits_it_says_so(project: Project) -> None:
     _record(project, RunState.FAILED)
 
-    prune = project.stagerun("prune", "--keep", "0")
-
-    assert (prune.code, prune.out, prune.err) == (0, "no run to delete\n", "")
+    assert project.stagerun("prune", "--keep", "0") == Done(0, "no run to delete\n", "")
 
 
 def test_many_runs_go_in_several_transactions_and_none_is_left_behind(project: Project) -> None:

@@ -307,7 +307,7 @@ def test_no_query_of_runs_sorts_them(plans: dict[str, list[str]]) -> None:
     assert {sql for sql in sorts if sql.startswith(("SELECT * FROM runs", "SELECT id FROM runs"))} == set()
 
 
-@pytest.mark.parametrize("few", [0, 5, 10_000], ids=["few=0", "few=5", "few=10000"])
+@pytest.mark.parametrize("few", [5, 10_000], ids=["few=5", "few=10000"])
 def test_the_history_tells_the_runs_that_a_look_at_every_run_tells(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, few: int
 ) -> None:
@@ -357,18 +357,21 @@ def test_the_newest_resumable_run_is_the_one_that_a_look_at_every_run_finds(
         assert reader.newest_resumable(operation) == next(iter(resumable), None)
 
 
-def test_many_runs_that_died_without_a_word_hide_no_run_that_goes_on(tmp_path: Path) -> None:
+def test_many_runs_that_died_without_a_word_hide_no_run_that_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "_PAGE", 100)
     path = _make(tmp_path / "journal.db", 40)
     dead = replace(PLAN, host=SILENT, boot_id="another")
     with closing(Opened(path, now=lambda: NOW - 100)) as opened, opened.transaction():
-        for _ in range(1500):
+        for _ in range(150):
             _record(opened.journal, dead, NOW - 100, events.RunStarted())
 
     with closing(records_of(path, now=lambda: NOW)) as reader:
         assert [view.id for view in reader.history(limit=9, state=RunState.RUNNING)] == [36, 7]
         assert [view.id for view in reader.history(limit=9, state=RunState.PENDING)] == [26]
-        assert [view.id for view in reader.history(limit=2, state=RunState.CRASHED)] == [1540, 1539]
-        assert len(reader.unrecorded_crashes()) == 1502
+        assert [view.id for view in reader.history(limit=2, state=RunState.CRASHED)] == [190, 189]
+        assert len(reader.unrecorded_crashes()) == 152
 
 
 def test_a_stage_is_entered_with_five_statements_and_touches_no_index(

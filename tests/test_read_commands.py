@@ -8,7 +8,6 @@ import signal
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,35 +18,10 @@ from tests.processes import until
 
 # The contract: every run is told with these keys, in this order.
 KEYS = [
-    "id",
-    "target",
-    "recipe",
-    "operation",
-    "state",
-    "owner",
-    "params",
-    "stages",
-    "current_stage",
-    "stage_states",
-    "stage_seconds",
-    "percent",
-    "status_text",
-    "result_context",
-    "error",
-    "created_on",
-    "started_on",
-    "finished_on",
-    "finished_successfully",
-    "seconds",
-    "exit_code",
-    "signal",
-    "chained_from",
-    "chained_to",
-    "resumed_from",
-    "root",
-    "attempt",
-    "host",
-    "pid",
+    *("id", "target", "recipe", "operation", "state", "owner", "params", "stages", "current_stage", "stage_states"),
+    *("stage_seconds", "percent", "status_text", "result_context", "error", "created_on"),
+    *("started_on", "finished_on", "finished_successfully", "seconds", "exit_code", "signal", "chained_from"),
+    *("chained_to", "resumed_from", "root", "attempt", "host", "pid"),
 ]
 PENDING: dict[str, Any] = {
     "id": 1,
@@ -323,12 +297,17 @@ class Third(LiveOperation):
 """
 
 
-@pytest.mark.parametrize("link", ["1", "2", "3", "last"])
-def test_status_of_any_link_shows_the_whole_chain(project: Project, link: str) -> None:
+@pytest.fixture(scope="module")
+def chained(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    project = new_project(tmp_path_factory.mktemp("chained"))
     project.recipe("chain", CHAIN)
     project.stagerun("run", "chain:First", "--owner", "bob")
+    return project
 
-    assert timeless(project.stagerun("status", link).out) == (
+
+@pytest.mark.parametrize("link", ["1", "2", "3", "last"])
+def test_status_of_any_link_shows_the_whole_chain(chained: Project, link: str) -> None:
+    assert timeless(chained.stagerun("status", link).out) == (
         "run 1  chain:First  succeeded in 0.0s  just now  by bob\n"
         "  ✓ One  0.0s\n"
         "run 2  chain:Second  succeeded in 0.0s  just now  by bob  chained from run 1\n"
@@ -339,11 +318,8 @@ def test_status_of_any_link_shows_the_whole_chain(project: Project, link: str) -
     )
 
 
-def test_status_as_json_links_each_run_to_the_one_before_and_after(project: Project) -> None:
-    project.recipe("chain", CHAIN)
-    project.stagerun("run", "chain:First")
-
-    links = [_json(project, "status", link) for link in "123"]
+def test_status_as_json_links_each_run_to_the_one_before_and_after(chained: Project) -> None:
+    links = [_json(chained, "status", link) for link in "123"]
 
     assert [(each["id"], each["chained_from"], each["chained_to"]) for each in links] == [
         (1, None, 2),
@@ -381,7 +357,8 @@ class Bad(LiveOperation):
 
 
 @pytest.fixture(scope="module")
-def runs_once(tmp_path_factory: pytest.TempPathFactory) -> Project:
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """Four runs: 1 Good by alice, 2 Bad by alice, 3 Good by bob, 4 other's Good by bob."""
     project = new_project(tmp_path_factory.mktemp("runs"))
     project.recipe("orders", TWO)
     project.recipe("other", TWO)
@@ -390,12 +367,6 @@ def runs_once(tmp_path_factory: pytest.TempPathFactory) -> Project:
     project.stagerun("run", "orders:Good", "--owner", "bob")
     project.stagerun("run", "other:Good", "--owner", "bob")
     return project
-
-
-@pytest.fixture
-def runs(runs_once: Project, tmp_path: Path) -> Project:
-    """Four runs: 1 Good by alice, 2 Bad by alice, 3 Good by bob, 4 other's Good by bob."""
-    return runs_once.copied(tmp_path)
 
 
 def test_history_is_a_table_newest_first(runs: Project) -> None:
@@ -539,11 +510,8 @@ def test_a_ref_names_a_run(runs: Project, arguments: str, found: int) -> None:
         ("²", "'²' is not a run", "name a run by its id, or as last, last~1, last~2"),
     ],
 )
-@pytest.mark.parametrize("command", ["status", "logs"])
-def test_a_ref_that_names_no_run_is_a_usage_error(
-    runs: Project, command: str, ref: str, message: str, hint: str
-) -> None:
-    done = runs.stagerun(command, ref)
+def test_a_ref_that_names_no_run_is_a_usage_error(runs: Project, ref: str, message: str, hint: str) -> None:
+    done = runs.stagerun("status", ref)
 
     assert (done.code, done.out, done.err) == (2, "", f"stagerun: {message.format(journal=runs.journal)}\n  {hint}\n")
 
@@ -566,11 +534,16 @@ class Talk(LiveOperation):
 """
 
 
-def test_logs_are_the_lines_of_a_run_in_their_order(project: Project) -> None:
+@pytest.fixture(scope="module")
+def talked(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    project = new_project(tmp_path_factory.mktemp("talked"))
     project.recipe("talk", LINES)
     project.stagerun("run", "talk")
+    return project
 
-    done = project.stagerun("logs", "1")
+
+def test_logs_are_the_lines_of_a_run_in_their_order(talked: Project) -> None:
+    done = talked.stagerun("logs", "1")
 
     assert (done.code, done.err) == (0, "")
     assert done.out == (
@@ -585,24 +558,18 @@ def test_logs_are_the_lines_of_a_run_in_their_order(project: Project) -> None:
     )
 
 
-def test_logs_with_timestamps_have_the_time_before_each_line(project: Project) -> None:
-    project.recipe("talk", LINES)
-    project.stagerun("run", "talk")
-
-    done = project.stagerun("logs", "--timestamps")
+def test_logs_with_timestamps_have_the_time_before_each_line(talked: Project) -> None:
+    done = talked.stagerun("logs", "--timestamps")
 
     lines = done.out.splitlines()
     stamps = [line.partition(" ")[0] for line in lines]
-    assert [line.partition(" ")[2] for line in lines] == project.stagerun("logs").out.splitlines()
+    assert [line.partition(" ")[2] for line in lines] == talked.stagerun("logs").out.splitlines()
     assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", stamp) for stamp in stamps)
     assert stamps == sorted(stamps)
 
 
-def test_logs_as_json_hold_place_time_text_level_and_stream(project: Project) -> None:
-    project.recipe("talk", LINES)
-    project.stagerun("run", "talk")
-
-    told = _json(project, "logs")
+def test_logs_as_json_hold_place_time_text_level_and_stream(talked: Project) -> None:
+    told = _json(talked, "logs")
 
     assert [list(each) for each in told] == [["seq", "time", "line", "level", "stream"]] * 8
     assert [(each["line"], each["level"], each["stream"]) for each in told] == [

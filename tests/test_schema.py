@@ -14,7 +14,7 @@ from sqlite_utils import Database
 
 from stagerun.errors import JournalError
 from stagerun.journal.sqlite import schema
-from tests.conftest import Project
+from tests.conftest import Done, Project
 
 
 ONE: Final = """
@@ -172,9 +172,7 @@ def test_an_empty_file_is_a_history_without_runs(project: Project) -> None:
     project.journal.parent.mkdir()
     project.journal.touch()
 
-    done = project.stagerun("history", "--json")
-
-    assert (done.code, done.out, done.err) == (0, "[]\n", "")
+    assert project.stagerun("history", "--json") == Done(0, "[]\n", "")
 
 
 def test_a_symlink_to_a_journal_is_that_journal(project: Project, tmp_path: Path) -> None:
