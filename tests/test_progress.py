@@ -708,31 +708,6 @@ def test_every_number_of_an_event_is_higher_than_the_one_before(bench: Bench) ->
     assert [entry.seq for entry in bench.seen.entries] == list(range(1, 8))
 
 
-@pytest.mark.parametrize(
-    "call",
-    [
-        lambda p: p.status("a"),
-        lambda p: p.percent(3),
-        lambda p: p.log("a"),
-        lambda p: p.result(a=1),
-        lambda p: p.error("a"),
-        lambda p: p.check_cancelled(),
-        lambda p: p.chain_to(Limited()),
-        lambda p: list(p.track([1])),
-        lambda p: p.stage("Load").__enter__(),
-    ],
-)
-def test_after_a_cancel_every_call_raises_it(bench: Bench, call: Body) -> None:
-    def body(p: Progress) -> None:
-        bench.interrupts.request("SIGTERM")
-        call(p)
-        raise AssertionError("never reached")
-
-    view = bench.run(operation(body, "Load"))
-
-    assert (view.state, view.signal, view.error) == ("cancelled", "SIGTERM", None)
-
-
 def test_a_recipe_that_cleans_up_after_a_cancel_may_still_talk(bench: Bench) -> None:
     def body(p: Progress) -> None:
         try:

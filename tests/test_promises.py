@@ -7,7 +7,6 @@ from enum import Enum
 import pytest
 
 from stagerun import LiveOperation, Progress, events
-from stagerun.errors import RecipeError
 from tests.conftest import Bench, Project
 
 
@@ -80,12 +79,6 @@ def test_a_number_that_json_cant_hold_is_refused_in_one_sentence(project: Projec
     assert (done.code, done.out, done.err.startswith("stagerun: parameter 'ratio' can't be")) == (2, "", True)
 
 
-@pytest.mark.parametrize("name", ["params", "target", "checked", "reflect"])
-def test_a_parameter_that_would_hide_something_of_the_operation_is_refused(name: str) -> None:
-    with pytest.raises(RecipeError, match=f"parameter '{name}' has the name of a field or option"):
-        type("Import", (LiveOperation,), {"__annotations__": {name: str}, "__module__": __name__})
-
-
 def test_an_operation_knows_that_it_is_running_before_its_first_stage(bench: Bench) -> None:
     known: list[object] = []
 
@@ -140,14 +133,6 @@ def test_a_listing_is_sorted_by_target(project: Project) -> None:
     listed = json.loads(project.stagerun("list", "--json").out)
 
     assert [each["target"] for each in listed] == ["orders:First", "orders:Last"]
-
-
-def test_a_run_id_file_that_cant_be_written_is_refused_before_a_run_is_recorded(project: Project) -> None:
-    project.recipe("orders", "class Import(LiveOperation):\n    def run(self, p): ...\n")
-
-    done = project.stagerun("run", "orders", "--run-id-file", "no/such/folder/id")
-
-    assert (done.code, json.loads(project.stagerun("history", "--json").out)) == (2, [])
 
 
 def test_the_hint_of_a_broken_rule_reaches_the_author(bench: Bench) -> None:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from stagerun import events
+from stagerun.journal.writing import Journal
 from stagerun.machine.identity import current_process
 from stagerun.states import RunState
 from stagerun.view import RunView, fold
@@ -59,9 +60,9 @@ def _record(
     *,
     days_ago: float = 0,
     resumed_from: RunView | None = None,
-    chained_from: int | None = None,
+    times: int = 1,
 ) -> RunView:
-    """Record a run that ended in `state`; a pending one stays pending, a running one goes on in this process."""
+    """Record runs that ended in `state`; a pending one stays pending, a running one goes on in this process."""
     time = (NOW - timedelta(days=days_ago)).timestamp()
     process = current_process()
     plan = events.RunCreated(
@@ -75,25 +76,25 @@ def _record(
         pid_namespace=process.pid_namespace,
         pid=process.pid,
         process_started=process.started,
-        chained_from=chained_from,
         resumed_from=resumed_from.id if resumed_from else None,
         root=resumed_from.root if resumed_from else None,
         attempt=resumed_from.plan.attempt + 1 if resumed_from else 1,
     )
-    with writing(project.journal) as opened:
-        journal = opened.journal
-        with opened.transaction():
-            view = journal.create(events.Entry(0, 1, time, plan))
-        steps: list[events.Event] = []
-        if state is not RunState.PENDING:
-            steps += [events.RunStarted()]
-        if state not in (RunState.PENDING, RunState.RUNNING):
-            steps += [events.RunFinished(state=state, seconds=1.0, exit_code=0)]
-        for seq, event in enumerate(steps, 2):
-            entry = events.Entry(view.id, seq, time, event)
-            old, view = view, fold(view, entry)
-            with opened.transaction():
-                journal.append([entry], view, old.state)
+    steps: list[events.Event] = []
+    if state is not RunState.PENDING:
+        steps += [events.RunStarted()]
+    if state not in (RunState.PENDING, RunState.RUNNING):
+        steps += [events.RunFinished(state=state, seconds=1.0, exit_code=0)]
+    with writing(project.journal) as opened, opened.transaction():
+        return [_write(opened.journal, time, plan, steps) for _ in range(times)][-1]
+
+
+def _write(journal: Journal, time: float, plan: events.RunCreated, steps: list[events.Event]) -> RunView:
+    view = journal.create(events.Entry(0, 1, time, plan))
+    for seq, event in enumerate(steps, 2):
+        entry = events.Entry(view.id, seq, time, event)
+        old, view = view, fold(view, entry)
+        journal.append([entry], view, old.state)
     return view
 
 
@@ -102,8 +103,7 @@ def _ids(project: Project) -> list[object]:
 
 
 def test_without_delete_it_only_tells_what_it_would_do(project: Project) -> None:
-    for _ in range(3):
-        _record(project, RunState.SUCCEEDED)
+    _record(project, RunState.SUCCEEDED, times=3)
     _record(project, RunState.FAILED)
     _record(project, RunState.SUCCEEDED)
     before = everything(project)
@@ -355,7 +355,7 @@ def test_an_id_is_not_given_again_after_its_run_was_deleted(project: Project) ->
     assert _ids(project) == [3]
 
 
-def test_a_chain_whose_first_link_was_pruned_is_shown_from_the_next_one(project: Project) -> None:
+def test_a_chain_whose_first_link_was_pruned_is_shown_from_the_next_one_and_can_be_resumed(project: Project) -> None:
     project.recipe("demo", QUICK)
     project.stagerun("run", "demo:First")
     project.stagerun("prune", "--state", "succeeded", "--delete")
@@ -363,8 +363,11 @@ def test_a_chain_whose_first_link_was_pruned_is_shown_from_the_next_one(project:
     status = project.stagerun("status")
     answers = {ref: project.stagerun("status", ref) for ref in ("1", "2", "last~1")}
     waited, watched = project.stagerun("wait", "2"), project.stagerun("watch", "2")
+    left = _ids(project)
+    open_gate(project, "mended")
+    resume = project.stagerun("resume", "--progress", "quiet")
 
-    assert _ids(project) == [2]
+    assert left == [2]
     assert (status.code, status.err) == (0, "")
     lines = status.out.splitlines()
     assert lines[0].startswith("run 2  demo:Broken  failed after ")
@@ -373,44 +376,24 @@ def test_a_chain_whose_first_link_was_pruned_is_shown_from_the_next_one(project:
     assert {ref: answer.code for ref, answer in answers.items()} == {"1": 2, "2": 0, "last~1": 2}
     assert answers["1"].err == f"stagerun: there is no run 1 in {project.journal}\n  the newest is 2\n"
     assert (waited.code, watched.code, watched.err) == (1, 1, "")
-
-
-def test_a_chain_whose_first_link_was_pruned_can_be_resumed(project: Project) -> None:
-    project.recipe("demo", QUICK)
-    project.stagerun("run", "demo:First")
-    project.stagerun("prune", "--state", "succeeded", "--delete")
-    open_gate(project, "mended")
-
-    resume = project.stagerun("resume", "--progress", "quiet")
-
     assert (resume.code, resume.err) == (0, "")
     assert look(project, 3).state is RunState.SUCCEEDED
 
 
-def test_a_chain_whose_last_link_was_pruned_is_shown_and_waited_for_up_to_it(project: Project) -> None:
+def test_a_chain_whose_last_link_was_pruned_is_shown_and_waited_for_up_to_it_and_leaves_nothing_to_resume(
+    project: Project,
+) -> None:
     project.recipe("demo", QUICK)
     project.stagerun("run", "demo:First")
     project.stagerun("prune", "--state", "failed", "--delete")
 
-    status = project.stagerun("status", "1")
-    watched = project.stagerun("watch", "1")
-    waited = project.stagerun("wait", "1")
-
-    assert _ids(project) == [1]
-    assert (status.code, status.err) == (0, "")
-    assert (watched.code, watched.err) == (0, "")
-    assert (waited.code, waited.err) == (0, "")
-
-
-def test_there_is_nothing_to_resume_in_a_chain_whose_last_link_was_pruned(project: Project) -> None:
-    project.recipe("demo", QUICK)
-    project.stagerun("run", "demo:First")
-    project.stagerun("prune", "--state", "failed", "--delete")
-
+    told = [project.stagerun(command, "1") for command in ("status", "watch", "wait")]
     resume = project.stagerun("resume", "1")
 
+    assert _ids(project) == [1]
+    assert [(each.code, each.err) for each in told] == [(0, "")] * 3
     message = "nothing to resume: run 1 succeeded; to run part of it again: --from STAGE\n"
-    assert (resume.code, resume.out, resume.err) == (0, message, "")
+    assert resume == Done(0, message, "")
 
 
 def test_without_a_condition_it_asks_for_one(project: Project) -> None:
@@ -438,8 +421,7 @@ def test_when_nothing_fits_it_says_so(project: Project) -> None:
 
 
 def test_many_runs_go_in_several_transactions_and_none_is_left_behind(project: Project) -> None:
-    for _ in range(205):
-        _record(project, RunState.SUCCEEDED)
+    _record(project, RunState.SUCCEEDED, times=205)
     _record(project, RunState.FAILED)
 
     prune = project.stagerun("prune", "--keep", "0", "--delete")

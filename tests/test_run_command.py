@@ -208,13 +208,16 @@ class Defaults(LiveOperation):
     assert _last(project).result_context == {"limit": 1000, "clean": True, "label": None, "tags": ["a", "b"]}
 
 
-@pytest.mark.parametrize("name", ["given", "found", "operation", "output", "view"])
-def test_a_parameter_may_have_any_name_that_no_field_and_no_option_of_run_has(project: Project, name: str) -> None:
-    project.recipe("orders", ECHO.replace("    text", f"    {name}").replace("self.text", f"self.{name}"))
+def test_a_parameter_may_have_any_name_that_no_field_and_no_option_of_run_has(project: Project) -> None:
+    names = ("ctx", "found", "given", "kind", "operation", "output", "view")
+    declared = "".join(f"    {name}: str\n" for name in names)
+    given = ", ".join(f"{name}=self.{name}" for name in names)
+    project.recipe("orders", f"class Echo(LiveOperation):\n{declared}\n    def run(self, p): p.result({given})\n")
 
-    project.stagerun("run", "orders:Echo", f"--{name}", "x")
+    done = project.stagerun("run", "orders:Echo", *(word for name in names for word in (f"--{name}", f"a {name}")))
 
-    assert _last(project).plan.params == {name: "x"}
+    assert (done.code, done.err) == (0, "")
+    assert _last(project).plan.params == _last(project).result_context == {name: f"a {name}" for name in names}
 
 
 def test_the_help_of_a_target_lists_its_parameters_with_types_defaults_and_texts(project: Project) -> None:
