@@ -90,7 +90,7 @@ def test_fifty_processes_write_twenty_transactions_each_into_a_new_journal_witho
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
-ROUNDS = 15
+ROUNDS = 8
 
 # Both have chosen the run to go on from when they load the recipe, and none has begun: there they meet.
 MEETING = """

@@ -20,7 +20,7 @@ from stagerun.machine import identity
 from stagerun.machine.identity import Process, current_process
 from stagerun.states import RunState, StageState
 from stagerun.view import RunView, fold
-from tests.conftest import START, Project, timeless
+from tests.conftest import START, Project, new_project, timeless
 from tests.journals import reading, writing
 from tests.processes import GATE, everything, finish, logged, look, open_gate, read_until, rows, running, until
 
@@ -43,14 +43,23 @@ class Victim(LiveOperation):
 )
 
 
-def _kill_victim(project: Project) -> None:
-    """Let a run be killed in its second stage, with its last line in the journal."""
+@pytest.fixture(scope="module")
+def killed_once(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    project = new_project(tmp_path_factory.mktemp("killed"))
     project.recipe("victim", VICTIM)
+    project.recipe("quick", "class Quick(LiveOperation):\n    def run(self, p):\n        p.log('done')\n")
     with running(project, "run", "victim") as run:
         read_until(run, "half way")
         until(lambda: logged(project, 1) == ["loaded", "half way"])
         run.kill()
         run.wait()
+    return project
+
+
+@pytest.fixture
+def killed(killed_once: Project, tmp_path: Path) -> Project:
+    """A run was killed in its second stage, with its last line in the journal."""
+    return killed_once.copied(tmp_path)
 
 
 def _crash_of(view: RunView) -> events.RunFinished:
@@ -62,18 +71,18 @@ def _crash_of(view: RunView) -> events.RunFinished:
     )
 
 
-def test_every_reader_says_crashed_as_soon_as_the_process_is_gone(project: Project) -> None:
-    _kill_victim(project)
+def test_every_reader_says_crashed_as_soon_as_the_process_is_gone_and_records_nothing(killed: Project) -> None:
+    before = everything(killed)
 
-    status = project.stagerun("status")
-    document = json.loads(project.stagerun("status", "--json").out)
-    history = project.stagerun("history")
-    documents = json.loads(project.stagerun("history", "--json", "--state", "crashed").out)
-    wait = project.stagerun("wait", "1")
-    watch = project.stagerun("watch", "1")
-    logs = project.stagerun("logs", "1")
+    status = killed.stagerun("status")
+    document = json.loads(killed.stagerun("status", "--json").out)
+    history = killed.stagerun("history")
+    documents = json.loads(killed.stagerun("history", "--json", "--state", "crashed").out)
+    wait = killed.stagerun("wait", "1")
+    watch = killed.stagerun("watch", "1")
+    logs = killed.stagerun("logs", "1")
 
-    assert rows(project, "SELECT state FROM runs") == [("running",)]
+    assert (rows(killed, "SELECT state FROM runs"), everything(killed)) == ([("running",)], before)
     assert re.sub(r"just now|\d+ s ago", "lately", timeless(status.out)) == (
         "run 1  victim:Victim  crashed after 0.0s  lately  by alice\n"
         "  ✓ Load     0.0s\n"
@@ -93,68 +102,47 @@ def test_every_reader_says_crashed_as_soon_as_the_process_is_gone(project: Proje
     assert logs.out == "loaded\nhalf way\n"
 
 
-def test_the_json_of_a_crashed_run_keeps_the_stage_it_died_in(project: Project) -> None:
-    _kill_victim(project)
-
-    document = json.loads(project.stagerun("status", "--json").out)
-
-    expected = {
-        "state": "crashed",
-        "exit_code": 1,
-        "signal": None,
-        "finished_successfully": False,
-        "current_stage": 1,
-        "stage_states": {"Load": "done", "Process": "failed", "Save": "pending"},
-        "error": {"type": "", "message": "the process ended without a word", "stage": "Process", "traceback": None},
-    }
-    assert {key: document[key] for key in expected} == expected
-
-
-def test_the_duration_of_a_crashed_run_does_not_grow(project: Project) -> None:
-    _kill_victim(project)
-    process = look(project, 1).process
+def test_the_duration_of_a_crashed_run_does_not_grow(killed: Project) -> None:
+    process = look(killed, 1).process
 
     views = []
     for later in (0.0, 100_000.0):
-        now = rows(project, "SELECT seen_on + ? FROM runs", later)[0][0]
+        now = rows(killed, "SELECT seen_on + ? FROM runs", later)[0][0]
         assert isinstance(now, float)
-        with reading(project.journal, now=partial(float, now)) as records:
+        with reading(killed.journal, now=partial(float, now)) as records:
             views.append(records.find("1"))
-    project.stagerun("cancel", "1")
-    recorded = look(project, 1)
+    killed.stagerun("cancel", "1")
+    recorded = look(killed, 1)
 
     assert process.is_gone() is True
     assert views[0] == views[1] == recorded
 
 
-def test_a_recorded_crash_is_the_same_in_the_tables_and_in_the_events(project: Project) -> None:
-    _kill_victim(project)
-    before = look(project, 1)
+def test_a_recorded_crash_is_the_same_in_the_tables_and_in_the_events(killed: Project) -> None:
+    before = look(killed, 1)
 
-    project.stagerun("cancel", "1")
+    killed.stagerun("cancel", "1")
 
-    with reading(project.journal) as records:
+    with reading(killed.journal) as records:
         entries = list(records.entries(1))
     view = fold(before, entries[0])
     for entry in entries[1:]:
         view = fold(view, entry)
     assert view.state is RunState.CRASHED
-    assert replace(view, progress=before.progress) == before == look(project, 1)
+    assert replace(view, progress=before.progress) == before == look(killed, 1)
 
 
-def test_the_next_run_records_the_crash_exactly_once(project: Project) -> None:
-    _kill_victim(project)
-    project.recipe("quick", "class Quick(LiveOperation):\n    def run(self, p):\n        p.log('done')\n")
-    shown = look(project, 1)
+def test_the_next_run_records_the_crash_exactly_once(killed: Project) -> None:
+    shown = look(killed, 1)
 
     for _ in range(2):
-        project.stagerun("run", "quick")
+        killed.stagerun("run", "quick")
 
-    finished = rows(project, "SELECT run_id, time, data FROM events WHERE kind = 'run_finished' AND run_id = 1")
-    assert rows(project, "SELECT state, seconds, finished_on, exit_code FROM runs WHERE id = 1") == [
+    finished = rows(killed, "SELECT run_id, time, data FROM events WHERE kind = 'run_finished' AND run_id = 1")
+    assert rows(killed, "SELECT state, seconds, finished_on, exit_code FROM runs WHERE id = 1") == [
         ("crashed", shown.seconds, shown.finished_on, 1)
     ]
-    assert rows(project, "SELECT name, state FROM stages WHERE run_id = 1 ORDER BY position") == [
+    assert rows(killed, "SELECT name, state FROM stages WHERE run_id = 1 ORDER BY position") == [
         ("Load", "done"),
         ("Process", "failed"),
         ("Save", "pending"),
@@ -177,38 +165,24 @@ def test_the_next_run_records_the_crash_exactly_once(project: Project) -> None:
     }
 
 
-def test_two_runs_that_start_at_once_record_a_crash_once(project: Project) -> None:
-    _kill_victim(project)
-    project.recipe("quick", "class Quick(LiveOperation):\n    def run(self, p):\n        p.log('done')\n")
-
-    with running(project, "run", "quick") as one, running(project, "run", "quick") as other:
+def test_two_runs_that_start_at_once_record_a_crash_once(killed: Project) -> None:
+    with running(killed, "run", "quick") as one, running(killed, "run", "quick") as other:
         codes = [finish(one).code, finish(other).code]
 
     assert codes == [0, 0]
-    assert rows(project, "SELECT count(*) FROM events WHERE kind = 'run_finished' AND run_id = 1") == [(1,)]
+    assert rows(killed, "SELECT count(*) FROM events WHERE kind = 'run_finished' AND run_id = 1") == [(1,)]
 
 
-def test_a_crash_that_two_have_seen_is_recorded_by_the_first(project: Project) -> None:
-    _kill_victim(project)
-    seen = look(project, 1)
+def test_a_crash_that_two_have_seen_is_recorded_by_the_first(killed: Project) -> None:
+    seen = look(killed, 1)
 
-    with writing(project.journal) as opened:
+    with writing(killed.journal) as opened:
         opened.journal.record_crash(seen)
-        once = everything(project)
+        once = everything(killed)
         opened.journal.record_crash(seen)
 
-    assert everything(project) == once
-    assert len(rows(project, "SELECT seq FROM events WHERE kind = 'run_finished'")) == 1
-
-
-def test_reading_commands_record_nothing(project: Project) -> None:
-    _kill_victim(project)
-    before = everything(project)
-
-    for command in ("status", "history", "logs", "wait", "watch"):
-        project.stagerun(command)
-
-    assert everything(project) == before
+    assert everything(killed) == once
+    assert len(rows(killed, "SELECT seq FROM events WHERE kind = 'run_finished'")) == 1
 
 
 def test_a_live_run_is_not_recorded_as_crashed_by_the_next_one(project: Project) -> None:
@@ -298,20 +272,19 @@ class Leaver(LiveOperation):
     assert project.stagerun("wait", "1").code == 1
 
 
-def test_a_process_is_not_gone_while_it_runs() -> None:
-    assert current_process().is_gone() is False
-
-
-def test_the_same_host_after_another_boot_has_none_of_its_processes() -> None:
-    assert replace(current_process(), boot_id="another").is_gone() is True
-
-
-def test_of_a_process_in_another_pid_namespace_nothing_can_be_known() -> None:
-    assert replace(current_process(), pid_namespace="pid:[1]").is_gone() is None
-
-
-def test_of_a_process_on_another_host_nothing_can_be_known() -> None:
-    assert replace(current_process(), host="another", boot_id="another").is_gone() is None
+@pytest.mark.parametrize(
+    ("changes", "gone"),
+    [
+        ({}, False),
+        ({"boot_id": "another"}, True),
+        ({"started": current_process().started - 1}, True),
+        ({"pid_namespace": "pid:[1]"}, None),
+        ({"host": "another", "boot_id": "another"}, None),
+    ],
+    ids=["itself", "another boot", "its pid is another's by now", "another pid namespace", "another host"],
+)
+def test_a_process_is_gone_or_not_or_nothing_can_be_known_of_it(changes: dict[str, object], gone: bool | None) -> None:
+    assert replace(current_process(), **changes).is_gone() is gone
 
 
 def test_of_a_process_on_another_host_nothing_can_be_known_where_boots_have_no_id(
@@ -320,12 +293,6 @@ def test_of_a_process_on_another_host_nothing_can_be_known_where_boots_have_no_i
     monkeypatch.setattr(identity, "_machine", lambda: ("here", "", ""))
 
     assert replace(current_process(), host="there").is_gone() is None
-
-
-def test_a_pid_that_another_process_has_by_now_is_gone() -> None:
-    myself = current_process()
-
-    assert replace(myself, started=myself.started - 1).is_gone() is True
 
 
 def test_a_pid_that_nobody_has_is_gone() -> None:

@@ -83,29 +83,6 @@ def test_3_is_for_a_journal_that_is_no_journal(project: Project, command: str) -
     assert file.read_text() == "these are notes, no journal\n" * 100
 
 
-def test_3_is_for_a_fact_that_the_journal_can_not_take(project: Project) -> None:
-    project.recipe(
-        "jobs",
-        """
-import shutil
-
-class Gone(LiveOperation):
-    stages = ["Work"]
-
-    def run(self, p: Progress) -> None:
-        with p.stage("Work"):
-            shutil.rmtree(".stagerun")
-""",
-    )
-
-    done = project.stagerun("run", "jobs")
-
-    assert done.code == 3
-    assert "succeeded" not in done.out
-    assert done.err.startswith("stagerun: journal ")
-    assert "Traceback" not in done.err
-
-
 @pytest.mark.parametrize(
     ("argument", "outside", "inside"),
     [

@@ -57,10 +57,24 @@ def test_a_finished_loop_stores_its_end_once_before_the_stage_is_left(bench: Ben
     assert _facts(bench)[3] == events.PositionReached(key="rows", stage="Process", position=5)
 
 
-def _fails(bench: Bench, p: Progress) -> None:
-    for row in p.track(range(10), key="rows"):
-        if row == 3:
-            raise ValueError("boom")
+def _raise(error: BaseException) -> None:
+    raise error
+
+
+def _cancel(bench: Bench, p: Progress) -> None:
+    bench.interrupts.request("SIGINT")
+    p.check_cancelled()
+
+
+def _fourth_item(act: Callable[[Bench, Progress], object]) -> Callable[[Bench, Progress], None]:
+    """Return a loop that does `act` at its fourth item."""
+
+    def loop(bench: Bench, p: Progress) -> None:
+        for row in p.track(range(10), key="rows"):
+            if row == 3:
+                act(bench, p)
+
+    return loop
 
 
 def _breaks(bench: Bench, p: Progress) -> None:
@@ -73,19 +87,6 @@ def _returns(bench: Bench, p: Progress) -> None:
     for row in p.track(range(10), key="rows"):
         if row == 3:
             return
-
-
-def _exits(bench: Bench, p: Progress) -> None:
-    for row in p.track(range(10), key="rows"):
-        if row == 3:
-            raise SystemExit(7)
-
-
-def _is_cancelled_in_the_body(bench: Bench, p: Progress) -> None:
-    for row in p.track(range(10), key="rows"):
-        if row == 3:
-            bench.interrupts.request("SIGINT")
-            p.check_cancelled()
 
 
 def _is_cancelled_between_items(bench: Bench, p: Progress) -> None:
@@ -120,15 +121,19 @@ def _breaks_with_the_loop_in_a_variable(bench: Bench, p: Progress) -> None:
 @pytest.mark.parametrize(
     ("leave", "state"),
     [
-        (_fails, RunState.FAILED),
+        (_fourth_item(lambda bench, p: _raise(ValueError("boom"))), RunState.FAILED),
         (_breaks, RunState.SUCCEEDED),
         (_returns, RunState.SUCCEEDED),
-        (_exits, RunState.FAILED),
-        (_is_cancelled_in_the_body, RunState.CANCELLED),
+        (_fourth_item(lambda bench, p: _raise(SystemExit(7))), RunState.FAILED),
+        (_fourth_item(_cancel), RunState.CANCELLED),
         (_is_cancelled_between_items, RunState.CANCELLED),
         (_runs_out_of_items, RunState.FAILED),
         (_fails_with_the_loop_in_a_variable, RunState.FAILED),
         (_breaks_with_the_loop_in_a_variable, RunState.SUCCEEDED),
+    ],
+    ids=[
+        *("fails", "breaks", "returns", "exits", "cancelled in the body", "cancelled between items"),
+        *("out of items", "fails in a variable", "breaks in a variable"),
     ],
 )
 def test_every_way_out_of_a_loop_stores_how_many_items_are_finished(

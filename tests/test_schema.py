@@ -279,7 +279,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("make", "why"), REFUSED, ids=[make.__name__.strip("_") for make, _ in REFUSED])
-@pytest.mark.parametrize("command", [("run", "recipe:One"), ("status",), ("history",), ("logs", "1")], ids=" ".join)
+@pytest.mark.parametrize("command", [("run", "recipe:One"), ("status",)], ids=" ".join)
 def test_a_file_that_is_no_journal_of_ours_is_refused_with_its_path_and_a_hint_and_left_as_it_is(
     project: Project, command: tuple[str, ...], make: Callable[[Path], None], why: str
 ) -> None:
@@ -300,7 +300,7 @@ def test_a_file_that_is_no_journal_of_ours_is_refused_with_its_path_and_a_hint_a
     assert _contents(project.journal.parent) == before
 
 
-@pytest.mark.parametrize("command", [("run", "recipe:One"), ("status",), ("history",), ("logs", "1")], ids=" ".join)
+@pytest.mark.parametrize("command", [("run", "recipe:One"), ("status",)], ids=" ".join)
 def test_a_folder_is_no_journal(project: Project, command: tuple[str, ...]) -> None:
     project.recipe("recipe", ONE)
     folder = project.root / "journal.db"
