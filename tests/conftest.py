@@ -40,7 +40,10 @@ hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
 
 # What a machine sets that would change what the command prints.
-_FOREIGN = ("CI", "GITHUB_", "GITLAB_", "TF_BUILD", "BUILDKITE", "TEAMCITY_", "STAGERUN_", "NO_COLOR", "FORCE_COLOR")
+_FOREIGN = (
+    *("CI", "GITHUB_", "GITLAB_", "TF_BUILD", "BUILDKITE", "TEAMCITY_"),
+    *("STAGERUN_", "NO_COLOR", "FORCE_COLOR", "PYTHONPATH"),
+)
 
 
 def timeless(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Runs an operation whose process dies at a chosen moment, then resumes it: `python -m tests.killing FIXTURE FOLDER`.
+"""Runs an operation whose process dies at a chosen moment, then resumes it: `python -m tests.killing MODE FOLDER`.
 
 Every life is a fork of this process, which has one thread. A life writes what it was told into `effects`, so that
 the test can compare that with the journal.
@@ -242,8 +242,11 @@ def _is_open(records: Records, run: RunView) -> bool:
     return run.state in RESUMABLE and records.successor(run) is None
 
 
-def at_points(fixture: str, folder: Path, step: int, seed: int) -> dict[str, object]:
-    """Kill at each `step`th point until a life ends by itself; after each death look, resume, and look again."""
+def at_points(fixture: str, folder: Path, step: int, seed: int) -> tuple[int, list[str]]:
+    """Return how many died and what was wrong.
+
+    Kill at each `step`th point until a life ends by itself; after each death look, resume, and look again.
+    """
     global effects
     found, deaths = list[str](), 0
     for points in itertools.count(1 + seed % step, step):
@@ -261,7 +264,7 @@ def at_points(fixture: str, folder: Path, step: int, seed: int) -> dict[str, obj
         if (code := in_a_fork(partial(live, FIXTURES[fixture], path, 0))) != 0:
             found.append(f"point {points}: the resume ended with {code}")
         found += [f"point {points}, resumed: {text}" for text in after_resume(path)]
-    return {"deaths": deaths, "violations": found}
+    return deaths, found
 
 
 def at_random(rounds: int, folder: Path, seed: int) -> dict[str, object]:
@@ -319,7 +322,10 @@ def main(mode: str, place: str, *more: str) -> int:
     elif mode == "random":
         print(json.dumps(at_random(int(more[0]), Path(place), int(more[1]))))
     else:
-        print(json.dumps(at_points(mode, Path(place), int(more[0]), int(more[1]))))
+        told = {fixture: at_points(fixture, Path(place), int(more[0]), int(more[1])) for fixture in FIXTURES}
+        deaths = {fixture: died for fixture, (died, _) in told.items()}
+        wrong = [f"{fixture}: {text}" for fixture, (_, found) in told.items() for text in found]
+        print(json.dumps({"deaths": deaths, "violations": wrong}))
     return 0
 
 

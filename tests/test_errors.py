@@ -238,7 +238,7 @@ def test_a_module_that_is_not_there_was_looked_for_on_the_path_of_python_too(pro
 
     done = project.stagerun("run", "orders:Import", environ={"PYTHONPATH": str(elsewhere)})
 
-    looked = f"looked in {elsewhere}, {file.parent}, and in what {sys.executable} has installed"
+    looked = f"looked in {elsewhere}, {file.parent}, and in the packages of {sys.executable}"
     assert (done.code, done.err.splitlines()[1:]) == (3, [f"  {looked}"])
 
 
