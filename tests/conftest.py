@@ -29,6 +29,7 @@ from stagerun.sinks import Sink
 from stagerun.view import RunView
 from tests.journals import Opened, records_of
 from tests.serving import SCRIPT, Command, Server
+from tests.terminal import Terminal
 
 
 REPOSITORY = Path(__file__).parents[1]
@@ -39,10 +40,10 @@ START = 1_800_000_000.0
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
 
-# What a machine sets that would change what the command prints.
+# What a machine sets that would change what the command prints, or have every interpreter compile all modules anew.
 _FOREIGN = (
-    *("CI", "GITHUB_", "GITLAB_", "TF_BUILD", "BUILDKITE", "TEAMCITY_"),
-    *("STAGERUN_", "NO_COLOR", "FORCE_COLOR", "PYTHONPATH"),
+    *("CI", "GITHUB_", "GITLAB_", "TF_BUILD", "BUILDKITE", "TEAMCITY_", "STAGERUN_"),
+    *("NO_COLOR", "FORCE_COLOR", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE"),
 )
 
 
@@ -207,14 +208,22 @@ class Project:
         return file
 
     def start(
-        self, *arguments: str, environ: Mapping[str, str] | None = None, fresh: bool = False, full: bool = False
+        self,
+        *arguments: str,
+        environ: Mapping[str, str] | None = None,
+        fresh: bool = False,
+        stdout: int | None = None,
+        full: bool = False,
     ) -> Command:
         """Start the command; with `fresh` in an interpreter of its own, that has imported nothing and ends as any.
 
         With `full` it writes to a disk that is full.
         """
-        environ = self.environ | dict(environ or {})
-        return _server().start(arguments, cwd=self.root, environ=environ, fresh=fresh, full=full)
+        whole = self.environ | dict(environ or {})
+        if not full:
+            return _server().start(arguments, cwd=self.root, environ=whole, fresh=fresh, stdout=stdout)
+        with Path("/dev/full").open("w") as disk:
+            return _server().start(arguments, cwd=self.root, environ=whole, fresh=fresh, stdout=disk.fileno())
 
     def stagerun(
         self, *arguments: str, environ: Mapping[str, str] | None = None, fresh: bool = False, full: bool = False
@@ -222,6 +231,19 @@ class Project:
         with self.start(*arguments, environ=environ, fresh=fresh, full=full) as process:
             out, err = process.communicate(timeout=60)
         return Done(process.wait(), out, err)
+
+    def terminal(
+        self,
+        *arguments: str,
+        environ: Mapping[str, str] | None = None,
+        columns: int = 80,
+        rows: int = 24,
+        reflows: bool = True,
+    ) -> Terminal:
+        """Run the command on a terminal."""
+        whole = self.environ | dict(environ or {})
+        start = functools.partial(_server().start_on, arguments=arguments, cwd=self.root, environ=whole)
+        return Terminal(start, columns=columns, rows=rows, reflows=reflows)
 
     @property
     def journal(self) -> Path:
