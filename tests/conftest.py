@@ -29,6 +29,7 @@ from stagerun.sinks import Sink
 from stagerun.view import RunView
 from tests.journals import Opened, records_of
 from tests.serving import SCRIPT, Command, Server
+from tests.terminal import Terminal
 
 
 REPOSITORY = Path(__file__).parents[1]
@@ -211,6 +212,19 @@ class Project:
         with self.start(*arguments, environ=environ, fresh=fresh) as process:
             out, err = process.communicate(timeout=60)
         return Done(process.wait(), out, err)
+
+    def terminal(
+        self,
+        *arguments: str,
+        environ: Mapping[str, str] | None = None,
+        columns: int = 80,
+        rows: int = 24,
+        reflows: bool = True,
+    ) -> Terminal:
+        """Run the command on a terminal."""
+        whole = self.environ | dict(environ or {})
+        start = functools.partial(_server().start_on, arguments=arguments, cwd=self.root, environ=whole)
+        return Terminal(start, columns=columns, rows=rows, reflows=reflows)
 
     @property
     def journal(self) -> Path:

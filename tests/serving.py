@@ -1,11 +1,12 @@
 """The real command without the start of an interpreter: each is a fork of one process that has imported everything.
 
-`Server` and `Command` are the tests' end. The other end is `python -m tests.serving DESCRIPTOR`: it has one thread, so
-that forking is safe. A fork has a process id, descriptors, signals and an end of its own, and what it does to its
-modules, its path or its collector is gone with it.
+`Server`, `Command` and `Fork` are the tests' end. The other end is `python -m tests.serving DESCRIPTOR`: it has one
+thread, so that forking is safe. A fork has a process id, descriptors, signals and an end of its own, and what it does
+to its modules, its path or its collector is gone with it.
 """
 
 import atexit
+import fcntl
 import gc
 import importlib
 import io
@@ -17,36 +18,27 @@ import signal
 import socket
 import subprocess
 import sys
+import termios
 import threading
 import time
 import types
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import NoReturn, Self
+from typing import Any, NoReturn, Self
 
 
 SCRIPT = Path(sys.executable).with_name("stagerun")
 _WORD = 8  # bytes of each number on a socket
 
 
-class Command:
-    """A command that was started: what `subprocess.Popen` would say of it, as text."""
+class Fork:
+    """A command that was started: what `subprocess.Popen` would say of it."""
 
-    def __init__(self, pid: int, out: int, err: int, end: socket.socket) -> None:
-        self.pid = pid
-        self.stdout = os.fdopen(out, encoding="utf-8")
-        self.stderr = os.fdopen(err, encoding="utf-8")
+    def __init__(self, end: socket.socket) -> None:
+        self.pid = int.from_bytes(_receive(end, _WORD))
         self.returncode: int | None = None
         self._end = end
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.stdout.close()
-        self.stderr.close()
-        self.wait()
 
     def poll(self) -> int | None:
         with suppress(TimeoutError, BlockingIOError):
@@ -59,6 +51,33 @@ class Command:
             self.returncode = os.waitstatus_to_exitcode(int.from_bytes(_receive(self._end, _WORD)))
             self._end.close()
         return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+
+class Command(Fork):
+    """A command whose output is read, as text."""
+
+    def __init__(self, end: socket.socket, out: int, err: int) -> None:
+        super().__init__(end)
+        self.stdout = os.fdopen(out, encoding="utf-8")
+        self.stderr = os.fdopen(err, encoding="utf-8")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.stdout.close()
+        self.stderr.close()
+        self.wait()
 
     def communicate(self, timeout: float | None = None) -> tuple[str, str]:
         """Return the rest of what it writes. It has to end within `timeout` seconds."""
@@ -80,16 +99,6 @@ class Command:
         self.stderr.close()
         return out, err
 
-    def send_signal(self, number: int) -> None:
-        if self.poll() is None:
-            os.kill(self.pid, number)
-
-    def terminate(self) -> None:
-        self.send_signal(signal.SIGTERM)
-
-    def kill(self) -> None:
-        self.send_signal(signal.SIGKILL)
-
 
 class Server:
     """Starts commands with the environment `environ`, of which a command may change all but how Python starts."""
@@ -110,19 +119,28 @@ class Server:
 
     def start(self, arguments: Sequence[str], *, cwd: Path, environ: Mapping[str, str], fresh: bool = False) -> Command:
         """Start the command; with `fresh`, or where the environment asks for it, in an interpreter of its own."""
-        fresh = fresh or _of_python(environ) != self._interpreter
-        request = json.dumps({"arguments": arguments, "cwd": str(cwd), "environ": dict(environ), "fresh": fresh})
-        end, other_end = socket.socketpair()
         out, other_out = os.pipe()
         err, other_err = os.pipe()
-        socket.send_fds(
-            self._socket, [len(request.encode()).to_bytes(_WORD)], [other_out, other_err, other_end.fileno()]
-        )
-        self._socket.sendall(request.encode())
+        end = self._fork([other_out, other_err], arguments=arguments, cwd=str(cwd), environ=dict(environ), fresh=fresh)
         for descriptor in (other_out, other_err):
             os.close(descriptor)
+        return Command(end, out, err)
+
+    def start_on(self, terminal: int, arguments: Sequence[str], *, cwd: Path, environ: Mapping[str, str]) -> Fork:
+        """Start the command as the leader of a session on a terminal, which is closed here."""
+        end = self._fork([terminal], arguments=arguments, cwd=str(cwd), environ=dict(environ), fresh=False)
+        os.close(terminal)
+        return Fork(end)
+
+    def _fork(self, descriptors: list[int], *, environ: dict[str, str], fresh: bool, **request: Any) -> socket.socket:
+        """Ask for a fork that becomes what is requested; return the socket on which its end is told."""
+        fresh = fresh or _of_python(environ) != self._interpreter
+        text = json.dumps(request | {"environ": environ, "fresh": fresh}).encode()
+        end, other_end = socket.socketpair()
+        socket.send_fds(self._socket, [len(text).to_bytes(_WORD)], [*descriptors, other_end.fileno()])
+        self._socket.sendall(text)
         other_end.close()
-        return Command(int.from_bytes(_receive(end, _WORD)), out, err, end)
+        return end
 
     def close(self) -> None:
         self._socket.close()
@@ -224,8 +242,14 @@ class _Forks:
 def _become(
     outputs: Sequence[int], arguments: Sequence[str], cwd: str, environ: Mapping[str, str], *, fresh: bool
 ) -> None:
-    """Make this process what `stagerun ARGUMENTS` would be when its script begins."""
-    for number, descriptor in enumerate(outputs, 1):
+    """Make this process what `stagerun ARGUMENTS` would be when its script begins, with pipes or on a terminal."""
+    if len(outputs) == 1:
+        os.setsid()
+        fcntl.ioctl(outputs[0], termios.TIOCSCTTY, 0)
+        for number in range(3):
+            os.dup2(outputs[0], number)
+        sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    for number, descriptor in enumerate(outputs[:2], 1):
         os.dup2(descriptor, number)
         os.close(descriptor)
     os.chdir(cwd)

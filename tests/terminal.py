@@ -1,4 +1,4 @@
-"""A terminal for tests: the real command on a real pseudo-terminal, and what a person would see on it."""
+"""A terminal for tests: a real pseudo-terminal, and what a person would see on it."""
 
 import fcntl
 import os
@@ -6,13 +6,11 @@ import pty
 import select
 import signal
 import struct
-import subprocess
 import termios
 import time
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 import pyte
 
@@ -21,44 +19,38 @@ _PATIENCE = 20.0
 _SCROLLBACK = 10_000
 
 
+class Process(Protocol):
+    """What runs on a terminal: a child, or a fork that another process looks after."""
+
+    pid: int
+
+    def poll(self) -> int | None: ...
+
+    def wait(self, timeout: float | None = None) -> int: ...
+
+
 class Terminal:
-    """Runs a command as the session leader of its own pseudo-terminal and keeps its screen.
+    """Keeps the screen of a pseudo-terminal and what runs on it.
 
     Args:
+        start: starts, on a terminal whose descriptor it is given and has to close, the leader of a session.
         reflows: True for a terminal that wraps long lines anew when its width changes, as nearly all do;
             False for one that cuts them, as xterm does.
 
     Attributes:
-        raw: every byte the command wrote.
+        raw: every byte that was written.
 
     """
 
     def __init__(
-        self,
-        command: Sequence[str | Path],
-        *,
-        cwd: Path,
-        env: Mapping[str, str],
-        columns: int = 80,
-        rows: int = 24,
-        reflows: bool = True,
+        self, start: Callable[[int], Process], *, columns: int = 80, rows: int = 24, reflows: bool = True
     ) -> None:
         self.raw = b""
         self._reflows = reflows
         self._show_on(pyte.HistoryScreen(columns, rows, history=_SCROLLBACK))
         self._master, slave = pty.openpty()
         self._set_size(columns, rows)
-        self._process = subprocess.Popen(
-            command,
-            cwd=cwd,
-            env=dict(env),
-            stdin=slave,
-            stdout=slave,
-            stderr=slave,
-            start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509 - the one call that only the child can make
-        )
-        os.close(slave)
+        self._process = start(slave)
 
     def __enter__(self) -> Self:
         return self

@@ -1,5 +1,6 @@
 """How programs of a run end: with a run that does not succeed, however they hide, and no other process with them."""
 
+import fcntl
 import json
 import os
 import signal
@@ -501,8 +502,8 @@ for each in psutil.Process().children():
 
 
 @pytest.fixture
-def terminal(project: Project) -> Iterator["Opener"]:
-    yield Opener(project)
+def terminal(project: Project) -> "Opener":
+    return Opener(project)
 
 
 @dataclass
@@ -512,12 +513,25 @@ class Opener:
     @contextmanager
     def __call__(self, body: str, *stages: str, under: tuple[str, ...] = ()) -> Iterator[Terminal]:
         """Run a recipe on a terminal, alone or `under` a command that keeps the terminal when the run is over."""
-        command = [*under, str(STAGERUN), "run", "demo"]
-        with (
-            program(self.project, body, *stages),
-            Terminal(command, cwd=self.project.root, env=self.project.environ) as terminal,
-        ):
+        with program(self.project, body, *stages), self._open(under) as terminal:
             yield terminal
+
+    def _open(self, under: tuple[str, ...]) -> Terminal:
+        return Terminal(lambda slave: self._leader(under, slave)) if under else self.project.terminal("run", "demo")
+
+    def _leader(self, under: tuple[str, ...], slave: int) -> subprocess.Popen[bytes]:
+        leader = subprocess.Popen(
+            [*under, STAGERUN, "run", "demo"],
+            cwd=self.project.root,
+            env=self.project.environ,
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509 - the one call that only the child can make
+        )
+        os.close(slave)
+        return leader
 
 
 # A shell that waits for a line when the run is over.

@@ -22,9 +22,8 @@ from stagerun import LiveOperation, Progress, events
 from stagerun.errors import RecipeError
 from stagerun.states import RunState, StageState
 from stagerun.view import RunView
-from tests.conftest import REPOSITORY, STAGERUN, Bench, Project, timeless
+from tests.conftest import REPOSITORY, Bench, Project, timeless
 from tests.processes import GATE, everything, finish, logged, look, open_gate, rows, running, until
-from tests.terminal import Terminal
 
 
 Body = Callable[[Progress], object]
@@ -1417,8 +1416,7 @@ if any("spawn_main" in each for each in sys.orig_argv):
     time.sleep(1)
 """)
     path = os.pathsep.join([str(project.root), project.environ.get("PYTHONPATH", "")])
-    environ = project.environ | {"PYTHONPATH": path}
-    with Terminal([STAGERUN, "run", "demo:Hangs"], cwd=project.root, env=environ) as terminal:
+    with project.terminal("run", "demo:Hangs", environ={"PYTHONPATH": path}) as terminal:
         until((project.root / "starting").exists)
         terminal.send(b"\x03")
         assert terminal.wait() == -signal.SIGINT
@@ -1813,7 +1811,7 @@ def test_on_a_plain_display_a_map_is_shown_with_its_label(project: Project) -> N
 def test_on_a_terminal_a_map_has_a_bar_that_counts_what_has_finished(project: Project) -> None:
     project.recipe("demo", SHOWN)
 
-    with Terminal([STAGERUN, "run", "demo"], cwd=project.root, env=project.environ) as terminal:
+    with project.terminal("run", "demo") as terminal:
         terminal.wait_for("3/4 pages")
         (bar,) = [line for line in terminal.lines if "pages" in line]
         open_gate(project, "go")

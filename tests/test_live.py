@@ -1,11 +1,12 @@
 """The live display, as a person sees it on a terminal."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
-from tests.conftest import STAGERUN, Project
+from tests.conftest import Project
 from tests.terminal import Terminal
 
 
@@ -34,23 +35,9 @@ Open = Callable[..., Terminal]
 def open_terminal(project: Project) -> Open:
     """Return a function that runs a recipe on a terminal."""
 
-    def run(
-        source: str,
-        *,
-        columns: int = 80,
-        rows: int = 24,
-        reflows: bool = True,
-        environ: Mapping[str, str] | None = None,
-    ) -> Terminal:
+    def run(source: str, **options: Any) -> Terminal:
         project.recipe("demo", _HOLD + source)
-        return Terminal(
-            [STAGERUN, "run", "demo:Import"],
-            cwd=project.root,
-            env=project.environ | dict(environ or {}),
-            columns=columns,
-            rows=rows,
-            reflows=reflows,
-        )
+        return project.terminal("run", "demo:Import", **options)
 
     return run
 

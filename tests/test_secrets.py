@@ -224,9 +224,7 @@ def _read(project: Project, *commands: tuple[str, ...]) -> str:
 
 
 def _terminal(project: Project, *arguments: str, environ: dict[str, str] | None = None) -> Terminal:
-    return Terminal(
-        [STAGERUN, *arguments], cwd=project.root, env=project.environ | (environ or {}), columns=400, rows=50
-    )
+    return project.terminal(*arguments, environ=environ, columns=400, rows=50)
 
 
 # --- a recipe that tries to let its secret out
