@@ -204,9 +204,16 @@ class Project:
         file.write_text("from stagerun import LiveOperation, Progress, OperationCancelled, Secret\n" + source)
         return file
 
-    def start(self, *arguments: str, environ: Mapping[str, str] | None = None, fresh: bool = False) -> Command:
+    def start(
+        self,
+        *arguments: str,
+        environ: Mapping[str, str] | None = None,
+        fresh: bool = False,
+        stdout: int | None = None,
+    ) -> Command:
         """Start the command; with `fresh` in an interpreter of its own, that has imported nothing and ends as any."""
-        return _server().start(arguments, cwd=self.root, environ=self.environ | dict(environ or {}), fresh=fresh)
+        whole = self.environ | dict(environ or {})
+        return _server().start(arguments, cwd=self.root, environ=whole, fresh=fresh, stdout=stdout)
 
     def stagerun(self, *arguments: str, environ: Mapping[str, str] | None = None, fresh: bool = False) -> Done:
         with self.start(*arguments, environ=environ, fresh=fresh) as process:

@@ -117,11 +117,29 @@ class Server:
         other.close()
         self.pid = self._process.pid
 
-    def start(self, arguments: Sequence[str], *, cwd: Path, environ: Mapping[str, str], fresh: bool = False) -> Command:
-        """Start the command; with `fresh`, or where the environment asks for it, in an interpreter of its own."""
+    def start(
+        self,
+        arguments: Sequence[str],
+        *,
+        cwd: Path,
+        environ: Mapping[str, str],
+        fresh: bool = False,
+        stdout: int | None = None,
+    ) -> Command:
+        """Start the command.
+
+        Args:
+            arguments: of the command.
+            cwd: where it is started.
+            environ: its environment.
+            fresh: True for an interpreter of its own; also where the environment asks for one.
+            stdout: what it writes to instead of a pipe that is read here.
+
+        """
         out, other_out = os.pipe()
         err, other_err = os.pipe()
-        end = self._fork([other_out, other_err], arguments=arguments, cwd=str(cwd), environ=dict(environ), fresh=fresh)
+        outputs = [other_out if stdout is None else stdout, other_err]
+        end = self._fork(outputs, arguments=arguments, cwd=str(cwd), environ=dict(environ), fresh=fresh)
         for descriptor in (other_out, other_err):
             os.close(descriptor)
         return Command(end, out, err)

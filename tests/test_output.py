@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from stagerun import events
+from stagerun import LiveOperation, Progress, events
 from stagerun.errors import StagerunError
 from stagerun.render.output import Output
+from stagerun.render.plain import Plain
 from stagerun.states import RunState
-from tests.conftest import STAGERUN, Project
+from tests.conftest import STAGERUN, Bench, Project
 from tests.processes import until
+from tests.serving import Command
 
 
 LINES = [f"line {number} {'x' * 80}" for number in range(2_000)]
@@ -42,33 +44,34 @@ def logged(project: Project) -> list[str]:
     return [line for entry in entries if isinstance(entry.event, events.Log) for line in entry.event.lines]
 
 
-def start(project: Project, *arguments: str, stdout: int) -> "subprocess.Popen[bytes]":
-    return subprocess.Popen(
-        [STAGERUN, "run", "talk:Import", *arguments],
-        cwd=project.root,
-        env=project.environ,
-        stdin=subprocess.DEVNULL,
-        stdout=stdout,
-        stderr=subprocess.PIPE,
-    )
+def start(project: Project, *arguments: str, stdout: int) -> Command:
+    """Start the run that talks, with an output that is closed here."""
+    process = project.start("run", "talk:Import", *arguments, stdout=stdout)
+    os.close(stdout)
+    return process
 
 
-def finish(process: "subprocess.Popen[bytes]") -> tuple[int, bytes]:
+def ended_well(process: Command, project: Project) -> bool:
+    """Return True if the run succeeded, with nothing to complain of and every line in the journal."""
     with process:
         _, err = process.communicate(timeout=60)
-    return process.returncode, err
+    assert (process.returncode, err, logged(project)) == (0, "", LINES)
+    return True
 
 
-MODES = ["plain", "json", "quiet", "auto"]
+MODES = ["plain", "json", "quiet"]
 
 
-@pytest.mark.parametrize("mode", MODES)
-def test_a_run_whose_stdout_is_closed_succeeds_and_records_every_line(project: Project, mode: str) -> None:
+@pytest.mark.parametrize(
+    ("closed", "mode"), [*((">&-", mode) for mode in MODES), ("<&- >&- 2>&-", "auto")], ids=[*MODES, "all streams"]
+)
+def test_a_run_whose_streams_are_closed_succeeds_and_records_every_line(
+    project: Project, closed: str, mode: str
+) -> None:
     project.recipe("talk", TALKATIVE)
 
-    command = f'exec "$0" run talk:Import --progress {mode} >&-'
     done = subprocess.run(
-        ["/bin/sh", "-c", command, STAGERUN],
+        ["/bin/sh", "-c", f'exec "$0" run talk:Import --progress {mode} {closed}', STAGERUN],
         check=False,
         cwd=project.root,
         env=project.environ,
@@ -76,23 +79,7 @@ def test_a_run_whose_stdout_is_closed_succeeds_and_records_every_line(project: P
         timeout=60,
     )
 
-    assert (done.returncode, done.stderr) == (0, b"")
-    assert logged(project) == LINES
-
-
-def test_a_run_with_all_standard_streams_closed_succeeds(project: Project) -> None:
-    project.recipe("talk", TALKATIVE)
-
-    done = subprocess.run(
-        ["/bin/sh", "-c", 'exec "$0" run talk:Import <&- >&- 2>&-', STAGERUN],
-        check=False,
-        cwd=project.root,
-        env=project.environ,
-        timeout=60,
-    )
-
-    assert done.returncode == 0
-    assert logged(project) == LINES
+    assert (done.returncode, done.stderr, logged(project)) == (0, b"", LINES)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has /dev/full")
@@ -100,12 +87,7 @@ def test_a_run_with_all_standard_streams_closed_succeeds(project: Project) -> No
 def test_a_run_whose_output_has_no_room_succeeds_and_records_every_line(project: Project, mode: str) -> None:
     project.recipe("talk", TALKATIVE)
 
-    full = os.open("/dev/full", os.O_WRONLY)
-    process = start(project, "--progress", mode, stdout=full)
-    os.close(full)
-
-    assert finish(process) == (0, b"")
-    assert logged(project) == LINES
+    assert ended_well(start(project, "--progress", mode, stdout=os.open("/dev/full", os.O_WRONLY)), project)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -114,11 +96,8 @@ def test_a_run_whose_reader_went_away_succeeds_and_records_every_line(project: P
 
     reader, writer = os.pipe()
     os.close(reader)
-    process = start(project, "--progress", mode, stdout=writer)
-    os.close(writer)
 
-    assert finish(process) == (0, b"")
-    assert logged(project) == LINES
+    assert ended_well(start(project, "--progress", mode, stdout=writer), project)
 
 
 def test_a_run_whose_reader_leaves_in_the_middle_succeeds_and_records_every_line(project: Project) -> None:
@@ -126,12 +105,10 @@ def test_a_run_whose_reader_leaves_in_the_middle_succeeds_and_records_every_line
 
     reader, writer = os.pipe()
     process = start(project, stdout=writer)
-    os.close(writer)
     assert os.read(reader, 10) == b"run 1 \xc2\xb7 t"
     os.close(reader)
 
-    assert finish(process) == (0, b"")
-    assert logged(project) == LINES
+    assert ended_well(process, project)
 
 
 @pytest.mark.parametrize("blocking", [True, False], ids=["blocking", "non-blocking"])
@@ -141,16 +118,14 @@ def test_a_slow_reader_gets_every_line_in_order(project: Project, blocking: bool
     reader, writer = os.pipe()
     os.set_blocking(writer, blocking)
     process = start(project, stdout=writer)
-    os.close(writer)
     received = b""
     while data := os.read(reader, 1_000):
         received += data
     os.close(reader)
 
-    assert finish(process) == (0, b"")
+    assert ended_well(process, project)
     lines = received.decode().splitlines()
     assert [line.rpartition(" ")[0] if " in " in line else line for line in lines] == TEXT
-    assert logged(project) == LINES
 
 
 @pytest.mark.parametrize("blocking", [True, False], ids=["blocking", "non-blocking"])
@@ -171,7 +146,7 @@ class Import(LiveOperation):
 """,
     )
     reader, writer = os.pipe()
-    process = start(project, stdout=writer)
+    process = start(project, stdout=os.dup(writer))
     try:
         until((project.root / "begun").exists)
         _fill(writer)
@@ -185,7 +160,7 @@ class Import(LiveOperation):
         os.close(writer)
         os.close(reader)
         process.kill()
-        finish(process)
+        process.communicate()
     assert project.records().find("1").state is RunState.CANCELLED
 
 
@@ -196,7 +171,6 @@ def test_a_run_whose_reader_sleeps_from_the_start_can_be_cancelled(project: Proj
     _fill(writer)
     os.set_blocking(writer, True)
     process = start(project, stdout=writer)
-    os.close(writer)
     try:
         until(lambda: _is_recorded(project))
         process.terminate()
@@ -204,7 +178,7 @@ def test_a_run_whose_reader_sleeps_from_the_start_can_be_cancelled(project: Proj
         assert process.wait(20) == -15
     finally:
         process.kill()
-        finish(process)
+        process.communicate()
         os.close(reader)
     assert project.records().find("1").state is RunState.CANCELLED
 
@@ -235,28 +209,16 @@ def _fill(pipe: int) -> None:
         ("utf-8", "café 日 😀"),
     ],
 )
-def test_what_the_encoding_of_the_stream_lacks_is_spelled_out(project: Project, encoding: str, text: str) -> None:
-    project.recipe(
-        "talk",
-        """
-class Import(LiveOperation):
-    def run(self, p: Progress):
-        p.log("caf\\u00e9 \\u65e5 \\U0001f600")
-""",
-    )
+def test_what_the_encoding_of_the_stream_lacks_is_spelled_out(bench: Bench, encoding: str, text: str) -> None:
+    class Import(LiveOperation):
+        def run(self, p: Progress) -> None:
+            p.log("café 日 😀")
 
-    with subprocess.Popen(
-        [STAGERUN, "run", "talk:Import"],
-        cwd=project.root,
-        env=project.environ | {"PYTHONIOENCODING": encoding},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-    ) as process:
-        out, _ = process.communicate(timeout=60)
+    with (bench.folder / "out").open("w", encoding=encoding) as stream:
+        bench.run(Import(owner="alice"), Plain(Output(stream)))
 
-    assert process.returncode == 0
-    assert out.decode(encoding).splitlines()[1] == text
-    assert logged(project) == ["café 日 😀"]
+    assert (bench.folder / "out").read_text(encoding).splitlines()[1] == text
+    assert [event.text for event in bench.seen.events if isinstance(event, events.Log)] == ["café 日 😀"]
 
 
 def test_an_output_writes_each_text_at_once(tmp_path: Path) -> None:

@@ -2,12 +2,11 @@
 
 import json
 import re
-import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import STAGERUN, Done, Project, timeless
+from tests.conftest import Done, Project, timeless
 from tests.forms import found, shards
 from tests.processes import GATE, finish, logged, open_gate, read_until, rows, running
 from tests.terminal import Terminal
@@ -1015,21 +1014,13 @@ def test_no_system_is_told_the_secret_through_a_file_that_would_keep_it(project:
     open_gate(project, "go")
     log = project.root / "run.log"
 
-    with log.open("wb") as stream:
-        arguments: list[str | Path] = [STAGERUN, "run", "demo:Leaky", "--small", "--end", "raising", "--ci", system]
-        code = subprocess.run(
-            arguments,
-            cwd=project.root,
-            env=project.environ | _environ(),
-            stdin=subprocess.DEVNULL,
-            stdout=stream,
-            stderr=subprocess.STDOUT,
-            timeout=60,
-            check=False,
-        ).returncode
+    arguments = ("run", "demo:Leaky", "--small", "--end", "raising", "--ci", system)
+    with log.open("wb") as stream, project.start(*arguments, environ=_environ(), stdout=stream.fileno()) as process:
+        _, err = process.communicate(timeout=60)
 
     data = log.read_bytes()
-    assert (code, found(SECRET, data), b"add-mask" in data, b"setsecret" in data) == (1, [], False, False)
+    told = (found(SECRET, data), b"add-mask" in data, b"setsecret" in data)
+    assert (process.wait(), err, told) == (1, "", ([], False, False))
     assert b"***" in data
 
 
