@@ -40,8 +40,11 @@ START = 1_800_000_000.0
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
 
-# What a machine sets that would change what the command prints.
-_FOREIGN = ("CI", "GITHUB_", "GITLAB_", "TF_BUILD", "BUILDKITE", "TEAMCITY_", "STAGERUN_", "NO_COLOR", "FORCE_COLOR")
+# What a machine sets that would change what the command prints, or have every interpreter compile all modules anew.
+_FOREIGN = (
+    *("CI", "GITHUB_", "GITLAB_", "TF_BUILD", "BUILDKITE", "TEAMCITY_"),
+    *("STAGERUN_", "NO_COLOR", "FORCE_COLOR", "PYTHONDONTWRITEBYTECODE"),
+)
 
 
 def timeless(text: str) -> str:
