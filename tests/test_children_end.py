@@ -436,21 +436,64 @@ def test_when_stagerun_is_killed_the_program_that_it_runs_gets_sigterm(project: 
 
 
 def test_a_run_that_succeeds_leaves_what_it_started_alone(project: Project) -> None:
-    kinds = ["daemon", "orphan", "same", "setsid", "stubborn"]
-    with program(project, f"p.sh(leaving(*{kinds}))"):
+    with program(project, f"p.sh(leaving(*{FULL}))"):
         done = project.stagerun("run", "demo")
         left = survivors(members(project))
 
-    assert (done.code, done.err, sorted(left)) == (0, "", kinds)
+    assert (done.code, done.err, sorted(left)) == (0, "", sorted(FULL))
 
 
-@pytest.mark.parametrize("ending", ["", "sys.exit()", "sys.exit(0)", "return"])
-def test_however_a_success_is_spelled(project: Project, ending: str) -> None:
-    with program(project, f"p.sh(leaving('orphan'))\n{ending}"):
-        done = project.stagerun("run", "demo")
-        left = survivors(members(project))
+_LIMITED = "\ntry:\n    p.sh('sleep 1000', timeout=0.1)\nexcept Exception:\n    pass"
+TO_THE_END = [
+    *((f"p.sh(leaving('own'))\n{ending}", 0, ["own"]) for ending in ("", "sys.exit()", "sys.exit(0)", "return")),
+    ("p.sh(leaving('own'))\nif not (fork := os.fork()):\n    raise ValueError\nos.waitpid(fork, 0)", 0, ["own"]),
+    ("p.sh(leaving('own'))\nwhen('alive', interrupt)\nraise ValueError", -signal.SIGTERM, []),
+    ("p.sh(leaving('own'))\nwhen('alive', interrupt)\ninterrupt()", -signal.SIGTERM, []),
+    (
+        "p.sh(leaving('own'))\ntry:\n    interrupt(); time.sleep(5)\nexcept BaseException:\n    pass",
+        -signal.SIGTERM,
+        [],
+    ),
+    (
+        "p.sh(leaving('own'))\ntry:\n    with p.stage('One', timeout=0.1): time.sleep(5)\nexcept BaseException: pass",
+        124,
+        [],
+    ),
+    pytest.param(
+        "import resource\np.sh(leaving('own'))\nresource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))\nfiles = []\n"
+        "while True:\n    files.append(open(os.devnull))",
+        1,
+        [],
+        marks=on_linux,
+    ),
+    pytest.param(f"p.sh(leaving('own')){_LIMITED}", 0, ["own"], marks=on_linux),
+    pytest.param(
+        f"p.sh('exit 0'); subprocess.run(leaving('own'), start_new_session=True){_LIMITED}", 0, ["own"], marks=on_linux
+    ),
+    pytest.param("p.sh(leaving('own'))\np.chain_to(Fails(owner=self.owner))", 1, ["own"], marks=on_linux),
+]
 
-    assert (done.code, left) == (0, ["orphan"])
+
+@pytest.mark.parametrize(
+    ("body", "code", "left"),
+    TO_THE_END,
+    ids=[
+        *("success", "exit", "exit with 0", "return", "a fork that raises"),
+        *("a signal after an error", "a signal after a signal", "a signal swallowed", "a limit swallowed"),
+        *("too many open files", "the limit of another program", "the limit of a program beside the recipe's"),
+        "the run that it handed over to",
+    ],
+)
+def test_a_program_lives_on_after_its_run_only_if_that_succeeded(
+    project: Project, body: str, code: int, left: list[str]
+) -> None:
+    with program(project, body):
+        with (project.root / "recipes" / "demo.py").open("a") as file:
+            file.write("\nclass Fails(LiveOperation):\n    def run(self, p):\n        p.sh('exit 3')\n")
+        ended = project.stagerun("run", "demo:Demo").code
+        alive = survivors(members(project))
+
+    assert (ended, alive) == (code, left)
 
 
 def test_who_was_not_started_by_p_sh_is_never_touched(project: Project) -> None:
@@ -623,17 +666,6 @@ def test_a_cancel_from_elsewhere_ends_an_interactive_program(terminal: Opener, p
 # --- known faults
 
 
-@pytest.mark.parametrize(
-    "body", ["when('alive', interrupt)\nraise ValueError", "when('alive', interrupt)\ninterrupt()"]
-)
-def test_a_signal_while_a_run_ends_its_programs_leaves_none(project: Project, body: str) -> None:
-    with program(project, f"p.sh(leaving('same'))\n{body}"):
-        code = project.stagerun("run", "demo").code
-        left = survivors(members(project))
-
-    assert (code, left) == (-signal.SIGTERM, [])
-
-
 def test_a_second_signal_ends_the_grace_also_when_it_comes_at_once(project: Project) -> None:
     body = "when('alive', interrupt)\np.sh(script('slow'))"
     with program(project, body), running(project, "run", "demo") as process:
@@ -652,72 +684,6 @@ def test_all_programs_of_a_run_share_one_grace(project: Project) -> None:
         finish(process)
 
     assert (project.root / "other-lives").read_text() == "True"
-
-
-@pytest.mark.parametrize("stop", ["interrupt(); time.sleep(5)", "with p.stage('One', timeout=0.1): time.sleep(5)"])
-def test_a_recipe_that_swallows_what_stops_it_leaves_no_program(project: Project, stop: str) -> None:
-    with program(project, f"p.sh(leaving('same'))\ntry:\n    {stop}\nexcept BaseException:\n    pass"):
-        code = project.stagerun("run", "demo").code
-        left = survivors(members(project))
-
-    assert (code != 0, left) == (True, [])
-
-
-@on_linux
-@pytest.mark.parametrize(
-    "start",
-    ["p.sh(leaving('own'))", "p.sh('exit 0'); subprocess.run(leaving('own'), start_new_session=True)"],
-    ids=["of an earlier p.sh", "of the recipe"],
-)
-def test_the_time_limit_of_a_program_ends_no_daemon_of_another(project: Project, start: str) -> None:
-    body = f"{start}\ntry:\n    p.sh('sleep 1000', timeout=0.1)\nexcept Exception:\n    pass"
-    with program(project, body):
-        code = project.stagerun("run", "demo").code
-        left = survivors(members(project))
-
-    assert (code, left) == (0, ["own"])
-
-
-@on_linux
-def test_a_run_that_fails_ends_no_daemon_of_the_run_that_handed_over_to_it(project: Project) -> None:
-    with program(project, "p.sh(leaving('own'))\np.chain_to(Fails(owner=self.owner))"):
-        with (project.root / "recipes" / "demo.py").open("a") as file:
-            file.write("\nclass Fails(LiveOperation):\n    def run(self, p):\n        p.sh('exit 3')\n")
-        code = project.stagerun("run", "demo:Demo").code
-        left = survivors(members(project))
-
-    assert (code, left) == (1, ["own"])
-
-
-def test_a_fork_that_raises_ends_no_program_of_the_run(project: Project) -> None:
-    body = """
-p.sh(leaving("same"))
-if not (fork := os.fork()):
-    raise ValueError
-os.waitpid(fork, 0)
-"""
-    with program(project, body):
-        code = project.stagerun("run", "demo").code
-        left = survivors(members(project))
-
-    assert (code, left) == (0, ["same"])
-
-
-@on_linux
-def test_a_run_that_fails_because_it_has_too_many_files_open_leaves_no_program(project: Project) -> None:
-    body = """
-import resource
-p.sh(leaving("same"))
-resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))
-files = []
-while True:
-    files.append(open(os.devnull))
-"""
-    with program(project, body):
-        code = project.stagerun("run", "demo").code
-        left = survivors(members(project))
-
-    assert (code, left) == (1, [])
 
 
 def test_no_program_is_started_after_its_run_is_over(project: Project) -> None:
@@ -815,12 +781,3 @@ def test_a_terminal_is_as_it_was_after_a_program_that_was_ended(terminal: Opener
         flags = termios.tcgetattr(screen._master)[3]
 
     assert flags & (termios.ECHO | termios.ICANON) == termios.ECHO | termios.ICANON
-
-
-def test_the_tests_see_who_survives(project: Project) -> None:
-    """The trap itself: a run that succeeds leaves the tree, and all of it is seen."""
-    with program(project, f"p.sh(leaving(*{FULL}))"):
-        done = project.stagerun("run", "demo")
-        left = survivors(members(project))
-
-    assert (done.code, sorted(left)) == (0, sorted(FULL))

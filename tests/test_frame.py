@@ -356,14 +356,6 @@ def test_the_last_frame_of_a_run_without_stages_has_no_row_of_them() -> None:
     ]
 
 
-@pytest.mark.parametrize("width", WIDTHS)
-@pytest.mark.parametrize("view", [SUCCEEDED, FAILED], ids=["succeeded", "failed"])
-def test_no_line_about_the_run_or_its_stages_is_wider_than_the_window_at_its_end(view: RunView, width: int) -> None:
-    lines = [line for line in finished(view, width) if line.startswith(" ")]
-
-    assert [line for line in lines if cell_len(line) >= width and "File" not in line] == []
-
-
 def test_the_last_frame_cuts_no_error_and_no_result() -> None:
     error = events.Failure(type="ValueError", message="boom " * 100)
     view = viewed((1.0, events.ResultSet(result={"text": "x" * 300})), ended(RunState.FAILED, 2.0, error=error))

@@ -84,69 +84,38 @@ class Import(LiveOperation):
 """
 
 
-def test_a_running_stage_shows_what_is_done_how_far_it_is_and_what_comes(open_terminal: Open, project: Project) -> None:
-    with open_terminal(SUCCESS) as terminal:
+@pytest.mark.parametrize(
+    ("columns", "bar", "stages"),
+    [
+        (80, " Process ━  50%  10/20 rows  1s left  9/s", ["✓ Load 0.0s   ✓ Process 0.0s   ✓ Save 0.0s"]),
+        (40, " Process ━  50%  10/20 rows", ["✓ Load 0.0s", "✓ Process 0.0s", "✓ Save 0.0s"]),
+    ],
+)
+def test_a_run_shows_what_is_done_how_far_it_is_and_what_comes_and_in_the_end_its_stages_and_its_result(
+    open_terminal: Open, project: Project, columns: int, bar: str, stages: list[str]
+) -> None:
+    with open_terminal(SUCCESS, columns=columns) as terminal:
         assert shows(
             terminal,
             [
                 "read 10,000 rows",
                 " run 1 · demo:Import 0.0s",
                 " ✓ Load 0.0s   ● Process 0.0s   ○ Save",
-                " Process ━  50%  10/20 rows  1s left  9/s",
+                bar,
                 " cleaning",
             ],
         )
         (project.root / "half").touch()
+
         assert terminal.wait() == 0
-
-
-def test_at_40_columns_the_rate_and_the_time_left_give_way(open_terminal: Open, project: Project) -> None:
-    with open_terminal(SUCCESS, columns=40) as terminal:
-        assert shows(
-            terminal,
-            [
-                "read 10,000 rows",
-                " run 1 · demo:Import 0.0s",
-                " ✓ Load 0.0s   ● Process 0.0s   ○ Save",
-                " Process ━  50%  10/20 rows",
-                " cleaning",
-            ],
-        )
-        (project.root / "half").touch()
-        assert terminal.wait() == 0
-
-
-def test_the_last_frame_of_a_success_holds_its_stages_and_its_result(open_terminal: Open, project: Project) -> None:
-    (project.root / "half").touch()
-
-    with open_terminal(SUCCESS) as terminal:
-        assert terminal.wait() == 0
-
         assert seen(terminal) == [
             "read 10,000 rows",
             "run 1 · demo:Import · started by alice",
-            "✓ Load 0.0s   ✓ Process 0.0s   ✓ Save 0.0s",
+            *stages,
             "count=10000",
             "run 1 succeeded in 0.0s",
         ]
         assert terminal.cursor_is_visible
-
-
-def test_the_last_frame_at_40_columns_has_a_line_for_each_stage(open_terminal: Open, project: Project) -> None:
-    (project.root / "half").touch()
-
-    with open_terminal(SUCCESS, columns=40) as terminal:
-        assert terminal.wait() == 0
-
-        assert seen(terminal) == [
-            "read 10,000 rows",
-            "run 1 · demo:Import · started by alice",
-            "✓ Load 0.0s",
-            "✓ Process 0.0s",
-            "✓ Save 0.0s",
-            "count=10000",
-            "run 1 succeeded in 0.0s",
-        ]
 
 
 FAILURE = """
@@ -166,13 +135,16 @@ def _wrapped(line: str, columns: int) -> list[str]:
     return [line[start : start + columns].rstrip() for start in range(0, len(line), columns)]
 
 
+@pytest.mark.parametrize(
+    ("columns", "stages"),
+    [(80, ["✓ Load 0.0s   ✗ Process 0.0s   ○ Save"]), (40, ["✓ Load 0.0s", "✗ Process 0.0s", "○ Save"])],
+)
 def test_the_last_frame_of_a_failure_holds_the_traceback_and_how_to_go_on(
-    open_terminal: Open, project: Project
+    open_terminal: Open, project: Project, columns: int, stages: list[str]
 ) -> None:
-    with open_terminal(FAILURE) as terminal:
-        terminal.wait_for("● Process")
-        (project.root / "process").touch()
+    (project.root / "process").touch()
 
+    with open_terminal(FAILURE, columns=columns) as terminal:
         assert terminal.wait() == 1
 
         source = project.root / "recipes" / "demo.py"
@@ -180,35 +152,15 @@ def test_the_last_frame_of_a_failure_holds_the_traceback_and_how_to_go_on(
         assert seen(terminal) == [
             "read 10,000 rows",
             "run 1 · demo:Import · started by alice",
-            "✓ Load 0.0s   ✗ Process 0.0s   ○ Save",
+            *stages,
             "Traceback (most recent call last):",
-            *_wrapped(f'  File "{source}", line {line}, in run', 80),
+            *_wrapped(f'  File "{source}", line {line}, in run', columns),
             '    raise ValueError("boom")',
             "ValueError: boom",
             "run 1 failed in [2/3] Process after 0.0s",
             "resume with: stagerun resume 1",
         ]
         assert terminal.cursor_is_visible
-
-
-def test_the_last_frame_of_a_failure_fits_40_columns(open_terminal: Open, project: Project) -> None:
-    (project.root / "process").touch()
-
-    with open_terminal(FAILURE, columns=40) as terminal:
-        assert terminal.wait() == 1
-
-        assert seen(terminal)[:5] == [
-            "read 10,000 rows",
-            "run 1 · demo:Import · started by alice",
-            "✓ Load 0.0s",
-            "✗ Process 0.0s",
-            "○ Save",
-        ]
-        assert seen(terminal)[-3:] == [
-            "ValueError: boom",
-            "run 1 failed in [2/3] Process after 0.0s",
-            "resume with: stagerun resume 1",
-        ]
 
 
 def test_control_c_shows_a_cancelled_run_and_nothing_of_the_keys(open_terminal: Open) -> None:
@@ -572,25 +524,18 @@ _COLOURS = re.compile(rb"\x1b\[[\d;:]*m")
     ],
     ids=str,
 )
-def test_without_colour_the_region_is_drawn_all_the_same(
+def test_without_colour_the_region_is_drawn_all_the_same_and_its_bar_shows_how_far_it_is(
     open_terminal: Open, project: Project, environ: dict[str, str]
 ) -> None:
     with open_terminal(SUCCESS, environ=environ) as terminal:
         terminal.wait_for("50%")
+        bar = next(line for line in terminal.lines if "50%" in line).removeprefix(" Process ").partition(" ")[0]
         (project.root / "half").touch()
 
         assert terminal.wait() == 0
         assert _COLOURS.findall(terminal.raw) == []
+        assert bar[: len(bar) // 2] != bar[-(len(bar) // 2) :]
         assert seen(terminal)[-1] == "run 1 succeeded in 0.0s"
-
-
-def test_without_colour_the_bar_still_shows_how_far_it_is(open_terminal: Open, project: Project) -> None:
-    with open_terminal(SUCCESS, environ={"NO_COLOR": "1"}) as terminal:
-        terminal.wait_for("50%")
-        bar = next(line for line in terminal.lines if "50%" in line).removeprefix(" Process ").partition(" ")[0]
-
-        half = len(bar) // 2
-        assert bar[:half] != bar[-half:]
 
 
 @pytest.mark.parametrize("environ", [{}, {"FORCE_COLOR": "1"}, {"CLICOLOR_FORCE": "1"}, {"NO_COLOR": ""}], ids=str)
