@@ -103,47 +103,30 @@ def from_stream(bench: Bench, stream: str) -> list[str]:
 # --- the command
 
 
-def test_a_list_runs_as_it_is_and_is_announced_as_a_shell_would_take_it(bench: Bench) -> None:
-    sh(bench, ["printf", r"%s\n", "$HOME *; ls"])
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        (["printf", r"%s\n", "$HOME *; ls"], [r"$ printf '%s\n' '$HOME *; ls'", "$HOME *; ls"]),
+        ("x=1; echo $((x + 1)) | cat", ["$ x=1; echo $((x + 1)) | cat", "2"]),
+        ("echo one\necho two", ["$ echo one", "echo two", "one", "two"]),
+        ([Path("/bin/echo"), Path("/a file")], ["$ /bin/echo '/a file'", "/a file"]),
+        (["echo", os.fsdecode(b"<\xff>")], ["$ echo '<\udcff>'", r"<\xff>"]),
+    ],
+    ids=["a list", "a string", "several lines", "paths", "no utf-8"],
+)
+def test_a_list_runs_as_it_is_a_string_through_the_shell_and_both_are_announced(
+    bench: Bench, command: Any, told: list[str]
+) -> None:
+    sh(bench, command)
 
-    assert journaled(bench) == [
-        (r"$ printf '%s\n' '$HOME *; ls'", "info", None),
-        ("$HOME *; ls", "info", "stdout"),
-    ]
-
-
-def test_a_string_runs_through_the_shell_and_is_announced_as_it_is(bench: Bench) -> None:
-    sh(bench, "x=1; echo $((x + 1)) | cat")
-
-    assert journaled(bench) == [("$ x=1; echo $((x + 1)) | cat", "info", None), ("2", "info", "stdout")]
-
-
-def test_a_command_of_several_lines_is_announced_with_all_of_them(bench: Bench) -> None:
-    sh(bench, "echo one\necho two")
-
-    assert journaled(bench) == [
-        ("$ echo one", "info", None),
-        ("echo two", "info", None),
-        ("one", "info", "stdout"),
-        ("two", "info", "stdout"),
-    ]
+    assert [line for line, _, _ in journaled(bench)] == told
+    assert {(level, stream) for _, level, stream in journaled(bench)} == {("info", None), ("info", "stdout")}
 
 
 def test_control_characters_of_a_command_and_its_output_do_nothing_on_the_display(bench: Bench) -> None:
     sh(bench, ["printf", r"%s\n", "\x1b[2J\x07"])
 
     assert bench.text.splitlines()[1:-1] == [r"$ printf '%s\n' '\x1b[2J\x07'", r"\x1b[2J\x07"]
-
-
-def test_paths_may_stand_in_a_command(bench: Bench, tmp_path: Path) -> None:
-    (tmp_path / "a file").write_text("of two words\n")
-
-    sh(bench, [Path("/bin/cat"), tmp_path / "a file"])
-
-    assert journaled(bench) == [
-        (f"$ /bin/cat '{tmp_path}/a file'", "info", None),
-        ("of two words", "info", "stdout"),
-    ]
 
 
 def test_a_secret_in_a_command_is_given_to_the_program_and_shown_to_nobody(bench: Bench) -> None:
@@ -178,16 +161,14 @@ def test_the_value_of_a_secret_is_masked_in_the_command_in_what_comes_back_and_i
     assert [each.name for each in bench.folder.iterdir() if TOKEN.encode() in each.read_bytes()] == []
 
 
-def test_an_argument_that_is_not_utf_8_arrives_as_its_bytes(bench: Bench) -> None:
-    sh(bench, ["echo", os.fsdecode(b"<\xff>")])
-
-    assert from_stream(bench, "stdout") == [r"<\xff>"]
-
-
 @pytest.mark.parametrize(
     ("command", "message", "hint"),
     [
         ([], "p.sh needs a string, or a list of arguments, not []", None),
+        *(
+            (each, f"p.sh needs a string, or a list of arguments, not {each!r}", None)
+            for each in (None, 5, Path("/bin/true"), Secret("echo hello"))
+        ),
         (["sleep", 5], "p.sh: an argument must be a string or a path, not 5", 'write it as "5"'),
         (["sleep", None], "p.sh: an argument must be a string or a path, not None", 'write it as "None"'),
     ],
@@ -203,15 +184,6 @@ def test_what_is_no_command_is_an_error_of_the_recipe(
     run(bench, body)
 
 
-@pytest.mark.parametrize("command", [None, 5, Path("/bin/true"), Secret("echo hello")])
-def test_a_command_that_is_neither_string_nor_list_is_an_error_of_the_recipe(bench: Bench, command: Any) -> None:
-    def body(p: Progress) -> None:
-        with pytest.raises(RecipeError):
-            p.sh(command)
-
-    run(bench, body)
-
-
 # --- what comes back
 
 
@@ -223,17 +195,16 @@ def test_the_result_holds_the_command_its_exit_code_how_long_it_took_and_what_wa
     assert isinstance(done.seconds, float)
 
 
-def test_nothing_is_kept_of_the_output_unless_asked_for(bench: Bench) -> None:
-    done = sh(bench, "echo out; echo err >&2")
+@pytest.mark.parametrize("quiet", [False, True])
+@pytest.mark.parametrize("capture", [False, True])
+def test_output_is_told_unless_quiet_and_kept_if_asked_for(bench: Bench, capture: bool, quiet: bool) -> None:
+    command = "echo out; echo err >&2"
 
-    assert (done.stdout, done.stderr) == (None, None)
+    done = sh(bench, command, capture=capture, quiet=quiet)
 
-
-def test_what_is_captured_is_told_too(bench: Bench) -> None:
-    done = sh(bench, "echo out; echo err >&2", capture=True)
-
-    assert (done.stdout, done.stderr) == ("out\n", "err\n")
-    assert (from_stream(bench, "stdout"), from_stream(bench, "stderr")) == (["out"], ["err"])
+    assert (done.stdout, done.stderr) == (("out\n", "err\n") if capture else (None, None))
+    told = [(f"$ {command}", "info", None), ("err", "info", "stderr"), ("out", "info", "stdout")]
+    assert sorted(journaled(bench), key=str) == ([] if quiet else told)
 
 
 def test_captured_bytes_that_are_no_utf_8_stand_as_escapes_and_line_ends_as_they_came(bench: Bench) -> None:
@@ -244,13 +215,6 @@ def test_without_check_any_exit_code_comes_back(bench: Bench) -> None:
     codes = [sh(bench, command, check=False).returncode for command in ("exit 0", "exit 3", "exit 255", "kill -9 $$")]
 
     assert codes == [0, 3, 255, -9]
-
-
-def test_quiet_tells_neither_the_command_nor_its_lines(bench: Bench) -> None:
-    done = sh(bench, "echo out; echo err >&2", quiet=True, capture=True)
-
-    assert (done.stdout, done.stderr) == ("out\n", "err\n")
-    assert journaled(bench) == []
 
 
 def test_a_quiet_program_that_fails_has_its_last_lines_in_the_error(bench: Bench) -> None:
@@ -558,12 +522,6 @@ def test_a_secret_may_be_the_input(bench: Bench) -> None:
 # --- what it writes
 
 
-def test_each_line_is_told_with_the_stream_that_it_came_from(bench: Bench) -> None:
-    sh(bench, "echo out; echo err >&2")
-
-    assert sorted(journaled(bench)[1:]) == [("err", "info", "stderr"), ("out", "info", "stdout")]
-
-
 def test_the_lines_of_a_stream_keep_their_order(bench: Bench) -> None:
     source = "import sys\nfor n in range(20_000): print(n, file=(sys.stdout, sys.stderr)[n % 2])"
 
@@ -585,6 +543,7 @@ def test_the_lines_of_a_stream_keep_their_order(bench: Bench) -> None:
         (b"10%\r50%\r100%", ["100%"]),
         (b"10%\r50%\r", ["50%"]),
         (b"dos\r\nlines\r\n", ["dos", "lines"]),
+        (b"one\r\r\ntwo\r\r\n", ["one", "two"]),
         (b"\xff\xfe junk \x80\n\xe2\x28\xa1\n", [r"\xff\xfe junk \x80", r"\xe2(\xa1"]),
         (b"\xf0\x9f\x98\x80\xc3\n\xc3", ["\U0001f600\\xc3", r"\xc3"]),
         (b"\x00\x07\x1b[31m\x7f\x85\n", ["\x00\x07\x1b[31m\x7f\\x85"]),
@@ -598,12 +557,6 @@ def test_bytes_become_lines(bench: Bench, written: bytes, lines: list[str]) -> N
     assert from_stream(bench, "stdout") == lines
 
 
-def test_a_line_that_ends_with_two_carriage_returns_keeps_its_text(bench: Bench) -> None:
-    sh(bench, ["printf", r"one\r\r\ntwo\r\r\n"])
-
-    assert from_stream(bench, "stdout") == ["one", "two"]
-
-
 def test_a_character_whose_bytes_come_one_by_one_stays_whole(bench: Bench) -> None:
     source = "import os, time\nfor byte in '<\U0001f600é>'.encode():\n os.write(1, bytes([byte])); time.sleep(0.02)"
 
@@ -612,17 +565,11 @@ def test_a_character_whose_bytes_come_one_by_one_stays_whole(bench: Bench) -> No
     assert from_stream(bench, "stdout") == ["<\U0001f600é>"]
 
 
-def test_of_a_line_of_ten_megabytes_the_beginning_is_told_and_the_next_line_is_whole(bench: Bench) -> None:
+def test_of_a_line_of_ten_megabytes_the_beginning_is_told_and_how_much_is_missing(bench: Bench) -> None:
     sh(bench, python("import sys; sys.stdout.write('x' * 10_000_000 + '\\nnext\\n')"))
 
-    line, following = from_stream(bench, "stdout")
-    assert (line[:LIMIT], line[LIMIT : LIMIT + 6], following) == ("x" * LIMIT, " [... ", "next")
-
-
-def test_of_a_line_of_ten_megabytes_it_is_told_how_much_is_missing(bench: Bench) -> None:
-    sh(bench, python("import sys; sys.stdout.write('x' * 10_000_000 + '\\n')"))
-
-    assert from_stream(bench, "stdout") == [f"{'x' * LIMIT} [... {10_000_000 - LIMIT:,} characters cut]"]
+    cut = f"{'x' * LIMIT} [... {10_000_000 - LIMIT:,} characters cut]"
+    assert from_stream(bench, "stdout") == [cut, "next"]
 
 
 class Gate(Sink):
@@ -660,10 +607,11 @@ def test_the_first_line_of_a_python_program_is_told_while_it_runs(
     assert from_stream(bench, "stdout") == ["first", "seen"]
 
 
-def test_a_program_that_closes_its_output_is_waited_for(bench: Bench) -> None:
-    done = sh(bench, "echo a; exec >&- 2>&-; sleep 0.2; exit 3", check=False, capture=True)
+@pytest.mark.parametrize(("pty", "out", "err"), [(False, "a\n", ""), (True, "a\r\n", None)])
+def test_a_program_that_closes_its_output_is_waited_for(bench: Bench, pty: bool, out: str, err: str | None) -> None:
+    done = sh(bench, "echo a; exec >&- 2>&-; sleep 0.2; exit 3", check=False, capture=True, pty=pty)
 
-    assert (done.returncode, done.stdout, done.stderr) == (3, "a\n", "")
+    assert (done.returncode, done.stdout, done.stderr) == (3, out, err)
 
 
 def test_what_a_program_in_the_background_writes_soon_after_is_told(bench: Bench) -> None:
@@ -770,22 +718,13 @@ def test_without_one_nothing_is_a_terminal(bench: Bench) -> None:
     assert output(bench, python(source)) == "False False False\n"
 
 
-def test_on_a_pseudo_terminal_bars_keep_their_last_state_and_no_end_is_needed(bench: Bench) -> None:
-    sh(bench, ["printf", r"10%%\r100%%\nno end"], pty=True)
+@pytest.mark.parametrize(
+    ("written", "lines"), [(r"10%%\r100%%\nno end", ["100%", "no end"]), (r"one\r\ntwo\r\n", ["one", "two"])]
+)
+def test_on_a_pseudo_terminal_bytes_become_lines_as_elsewhere(bench: Bench, written: str, lines: list[str]) -> None:
+    sh(bench, ["printf", written], pty=True)
 
-    assert from_stream(bench, "stdout") == ["100%", "no end"]
-
-
-def test_on_a_pseudo_terminal_a_program_may_end_its_lines_with_cr_lf(bench: Bench) -> None:
-    sh(bench, ["printf", r"one\r\ntwo\r\n"], pty=True)
-
-    assert from_stream(bench, "stdout") == ["one", "two"]
-
-
-def test_a_program_that_closes_its_pseudo_terminal_is_waited_for(bench: Bench) -> None:
-    done = sh(bench, "echo a; exec >&- 2>&-; sleep 0.2; exit 3", check=False, pty=True, capture=True)
-
-    assert (done.returncode, done.stdout) == (3, "a\r\n")
+    assert from_stream(bench, "stdout") == lines
 
 
 def test_input_goes_to_a_program_on_a_pseudo_terminal_through_a_pipe(bench: Bench) -> None:

@@ -13,9 +13,6 @@ from tests.processes import GATE, finish, logged, look, open_gate, read_until, r
 from tests.serving import Command
 
 
-WAYS_TO_BE_SLOW = {"sleep": "time.sleep(600)", "busy loop": "while True: pass"}
-
-
 def _slow(*, body: str, setting: str = "", stage: str = 'p.stage("Load")') -> str:
     return f"""{GATE}
 class Slow(LiveOperation):
@@ -47,34 +44,33 @@ def _assert_timed_out(project: Project, message: str) -> None:
     assert (view.error.message, view.error.stage) == (message, "Load")
 
 
-@pytest.mark.parametrize("body", WAYS_TO_BE_SLOW.values(), ids=WAYS_TO_BE_SLOW)
-def test_the_limit_of_an_operation_ends_its_run_as_timed_out(project: Project, body: str) -> None:
-    project.recipe("slow", _slow(body=body, setting="timeout = 0.25"))
-
-    done = project.stagerun("run", "slow")
-
-    message = "the run took longer than 0.25s"
-    assert (done.code, timeless(done.out), done.err) == (124, _text(message), "")
-    _assert_timed_out(project, message)
+SLEEP, BUSY_LOOP = "time.sleep(600)", "while True: pass"
+OF_THE_STAGE = 'p.stage("Load", timeout=0.25)'
+RUN_TOO_LONG, STAGE_TOO_LONG = "the run took longer than 0.25s", "stage 'Load' took longer than 0.25s"
 
 
-@pytest.mark.parametrize("body", WAYS_TO_BE_SLOW.values(), ids=WAYS_TO_BE_SLOW)
-def test_the_limit_of_a_stage_ends_its_run_as_timed_out(project: Project, body: str) -> None:
-    project.recipe("slow", _slow(body=body, stage='p.stage("Load", timeout=0.25)'))
+@pytest.mark.parametrize(
+    ("source", "options", "environ", "message"),
+    [
+        (_slow(body=SLEEP, setting="timeout = 0.25"), [], {}, RUN_TOO_LONG),
+        (_slow(body=BUSY_LOOP, setting="timeout = 0.25"), [], {}, RUN_TOO_LONG),
+        (_slow(body=SLEEP, stage=OF_THE_STAGE), [], {}, STAGE_TOO_LONG),
+        (_slow(body=BUSY_LOOP, stage=OF_THE_STAGE), [], {}, STAGE_TOO_LONG),
+        (_slow(body=SLEEP), ["--timeout", "0.25"], {}, RUN_TOO_LONG),
+        (_slow(body=SLEEP), [], {"STAGERUN_TIMEOUT": "0.25"}, RUN_TOO_LONG),
+    ],
+    ids=[
+        *("the operation in a sleep", "the operation in a loop", "the stage in a sleep", "the stage in a loop"),
+        *("the command line", "the environment"),
+    ],
+)
+def test_a_limit_wherever_it_is_set_ends_its_run_as_timed_out(
+    project: Project, source: str, options: list[str], environ: dict[str, str], message: str
+) -> None:
+    project.recipe("slow", source)
 
-    done = project.stagerun("run", "slow")
+    done = project.stagerun("run", "slow", *options, environ=environ)
 
-    message = "stage 'Load' took longer than 0.25s"
-    assert (done.code, timeless(done.out), done.err) == (124, _text(message), "")
-    _assert_timed_out(project, message)
-
-
-def test_the_limit_of_the_command_line_ends_its_run_as_timed_out(project: Project) -> None:
-    project.recipe("slow", _slow(body="time.sleep(600)"))
-
-    done = project.stagerun("run", "slow", "--timeout", "0.25")
-
-    message = "the run took longer than 0.25s"
     assert (done.code, timeless(done.out), done.err) == (124, _text(message), "")
     _assert_timed_out(project, message)
 
@@ -99,14 +95,6 @@ class Second(LiveOperation):
 
     assert (done.code, done.err) == (124, "")
     assert [look(project, run).state for run in (1, 2)] == [RunState.SUCCEEDED, RunState.TIMED_OUT]
-
-
-def test_a_limit_can_be_set_by_an_environment_variable(project: Project) -> None:
-    project.recipe("slow", _slow(body="time.sleep(600)"))
-
-    done = project.stagerun("run", "slow", environ={"STAGERUN_TIMEOUT": "0.25"})
-
-    assert (done.code, timeless(done.out), done.err) == (124, _text("the run took longer than 0.25s"), "")
 
 
 def test_a_limit_that_was_swallowed_is_raised_again_by_the_next_call(project: Project) -> None:
