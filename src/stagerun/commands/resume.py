@@ -76,10 +76,10 @@ def command(
     resumption = records.resumption(view, from_stage)
     found = _found(view, here.project.recipes)
     instance = found.make(owner=view.owner, **_parameters(found.operation, view, set_, files))
-    plan = list(_plan(resumption, from_stage, found, (*set_, *files)))
+    announced = list(_announcement(resumption, from_stage, found, (*set_, *files)))
     # An output that can't be written must not stop the run.
     with suppress(OSError):
-        print_lines(here, plan, err=on_stderr)
+        print_lines(here, announced, err=on_stderr)
     records.close()
     if dry_run:
         return 0
@@ -174,7 +174,7 @@ def _secret(parameter: Parameter, view: RunView) -> Secret | None:
     )
 
 
-def _plan(
+def _announcement(
     resumption: Resumption, from_stage: str | None, found: finding.Found, changes: tuple[str, ...]
 ) -> Iterator[str]:
     view = resumption.view
