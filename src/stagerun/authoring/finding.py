@@ -5,23 +5,19 @@ import contextlib
 import importlib
 import importlib.util
 import os
-import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Final, cast
+from typing import Any, cast
 
 from msgspec import Struct
 
 from stagerun.authoring.operation import LiveOperation, made
 from stagerun.errors import RecipeError, StagerunError, UsageError
 from stagerun.machine.settings import PRIVATE
-
-
-_MODULE: Final = r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*"
 
 
 class Found(Struct, frozen=True, kw_only=True):
@@ -158,7 +154,7 @@ def _import_file(recipe: str) -> ModuleType:
 
 
 def _import_module(recipe: str, folder: Path) -> ModuleType:
-    if not re.fullmatch(_MODULE, recipe):
+    if not all(part.isidentifier() for part in recipe.split(".")):
         raise UsageError(
             f"{recipe!r} is not a module name",
             "name a module (orders, package.module) or a file that ends in .py",

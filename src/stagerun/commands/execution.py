@@ -16,6 +16,7 @@ from stagerun.commands.display import DisplaySettings, choose_display, display_o
 from stagerun.commands.options import option
 from stagerun.commands.printing import say
 from stagerun.commands.surroundings import Surroundings
+from stagerun.commands.types import File
 from stagerun.engine.emitter import Emitter
 from stagerun.engine.runner import Runner
 from stagerun.errors import UsageError
@@ -54,9 +55,7 @@ def _limit(ctx: click.Context, option: click.Parameter, value: float | None) -> 
 _timeout: Final = option(
     "--timeout", type=click.FLOAT, callback=_limit, metavar="SECONDS", help="Stop the run after this many seconds."
 )
-_run_id_file: Final = option(
-    "--run-id-file", type=click.Path(path_type=Path), help="Write the run's id to this file before it starts."
-)
+_run_id_file: Final = option("--run-id-file", type=File(), help="Write the run's id to this file before it starts.")
 
 
 def run_options(function: Callable[..., int]) -> Callable[..., int]:
@@ -87,7 +86,7 @@ def execute(
     path = here.journal
     durable = here.project.durable
     store = opening.open_journal(path, write=True, durable=durable, hurried=lambda: interrupts.stopping)
-    if opening.is_on_network(path):
+    if not store.concurrent:
         say(
             here, f"warning: journal {path} is on a network file system", "only one process at a time can use it safely"
         )

@@ -14,18 +14,25 @@ from stagerun.machine import settings
 from stagerun.states import RunState
 
 
-class JournalFile(click.ParamType[Path]):
-    """The file of a journal, absolute."""
+class File(click.ParamType[Path]):
+    """The path of a file. Unlike the type of click it asks for no translations, which takes longer than a stage."""
 
     name = "path"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
-        return value if isinstance(value, Path) else settings.journal_file(value, Path.cwd())
+        return Path(value)
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
         from click.shell_completion import CompletionItem
 
         return [CompletionItem(incomplete, type="file")]
+
+
+class JournalFile(File):
+    """The file of a journal, absolute."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        return value if isinstance(value, Path) else settings.journal_file(value, Path.cwd())
 
 
 class Moment(click.ParamType[float]):

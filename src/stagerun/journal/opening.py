@@ -50,13 +50,6 @@ def open_existing(place: Path, *, write: bool = False, durable: bool = True) -> 
     return open_journal(place, write=write, durable=durable)
 
 
-def is_on_network(place: Path) -> bool:
-    """Return True if `place` is on a network file system, where one process at a time can use it safely."""
-    from stagerun.journal.sqlite import schema
-
-    return schema.is_on_network(place)
-
-
 def examine(place: Path) -> Iterator[str]:
     """Yield each problem of the journal at `place`. It reads the whole of it."""
     from stagerun.journal.sqlite import health

@@ -33,6 +33,10 @@ class Store(Protocol):
     @property
     def place(self) -> str: ...
 
+    @property
+    def concurrent(self) -> bool:
+        """True if several processes can use it safely at the same time."""
+
     def commit(self, write: Callable[[], _T], *, wait: bool = True) -> _T:
         """Return what `write` returns. By then everything that it wrote is durable; if this raises, nothing is written.
 

@@ -51,6 +51,11 @@ class SqliteStore:
     def place(self) -> str:
         return str(self._path)
 
+    @property
+    def concurrent(self) -> bool:
+        ((mode,),) = self.rows("PRAGMA journal_mode")
+        return bool(mode == "wal")  # not on a network file system
+
     def commit(self, write: Callable[[], _T], *, wait: bool = True) -> _T:
         self._refuse_another_file()
         try:
