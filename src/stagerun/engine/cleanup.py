@@ -6,6 +6,7 @@ from typing import Final
 
 from stagerun.machine.clock import Clock
 from stagerun.machine.interrupts import Interrupts
+from stagerun.text import wording
 
 
 _FIRST: Final = 2.0  # seconds until the first line about the clean-up
@@ -40,14 +41,12 @@ class CleanUp:
         if now < self._due:
             return None
         self._due = now + _AGAIN
-        why = self._interrupts.signal or "the time limit"
-        interrupt = "a second Ctrl-C" if self._interrupts.signal else "Ctrl-C"
-        hint = "" if self._interrupts.hurried else f"; {interrupt} cuts it short"
-        return f"stopping for {why}: clean-up is still running{self._place()}{hint}"
+        interrupts = self._interrupts
+        return wording.clean_up(interrupts.signal, self._place(), hurried=interrupts.hurried)
 
-    def _place(self) -> str:
-        """Return where the recipe is, "" if it is not in its own file."""
+    def _place(self) -> tuple[str, int] | None:
+        """Return the file name and line that the recipe is at, or None outside its own file."""
         frame = sys._current_frames().get(self._thread)  # noqa: SLF001 - the only way to see another thread
         while frame is not None and frame.f_code.co_filename != self._source:
             frame = frame.f_back
-        return "" if frame is None else f" in {Path(frame.f_code.co_filename).name}, line {frame.f_lineno}"
+        return None if frame is None else (Path(frame.f_code.co_filename).name, frame.f_lineno)

@@ -55,6 +55,14 @@ def slow_import(recipe: str, seconds: float) -> str:
     return f"importing recipe {recipe} took {duration(seconds)}"
 
 
+def clean_up(signal: str | None, place: tuple[str, int] | None, *, hurried: bool) -> str:
+    """Return `stopping for SIGINT: clean-up is still running in orders.py, line 12; a second Ctrl-C cuts it short`."""
+    where = f" in {place[0]}, line {place[1]}" if place else ""
+    interrupt = "a second Ctrl-C" if signal else "Ctrl-C"
+    hint = "" if hurried else f"; {interrupt} cuts it short"
+    return f"stopping for {signal or 'the time limit'}: clean-up is still running{where}{hint}"
+
+
 def time_left(seconds: float) -> str:
     """`12s`, `1m 04s`: an estimate, so without tenths."""
     return f"{max(1, round(seconds))}s" if round(seconds) < _MINUTE else duration(round(seconds))
