@@ -20,11 +20,11 @@ from msgspec import structs
 from stagerun import LiveOperation, events
 from stagerun.authoring import finding
 from stagerun.journal.reading import Records
-from stagerun.journal.rules import Resumption
 from stagerun.machine.clock import Clock
 from stagerun.machine.interrupts import Interrupts
 from stagerun.render.output import Output
 from stagerun.render.plain import Plain
+from stagerun.resumption import Resumption
 from stagerun.sinks import Sink
 from stagerun.view import RunView
 from tests.journals import Opened, records_of

@@ -23,26 +23,31 @@ def as_read(view: RunView) -> RunView:
     return replace(view, untracked=(), plan=replace(view.plan, inherited={}))
 
 
-def checkpoints(path: Path) -> dict[tuple[int, str], tuple[int, int]]:
-    """Return (run, key) -> (run, seq) of the event with the value."""
-    found: dict[tuple[int, str], tuple[int, int]] = {}
+Stored = dict[tuple[int, str, int], tuple[int, int]]
+
+
+def checkpoints(path: Path) -> Stored:
+    """Return (run, key, part) -> (run, seq) of the event with the value."""
+    found: Stored = {}
     for entry in _entries(path):
         match entry.event:
             case events.RunCreated() as plan:
-                found |= {(entry.run, key): place for key, place in plan.inherited.items()}
-            case events.CheckpointStored() | events.PositionReached() as stored:
-                found[entry.run, stored.key] = (entry.run, entry.seq)
+                before = {each: place for each, place in found.items() if each[0] == plan.resumed_from}
+                found |= {(entry.run, key, part): at for (_, key, part), at in before.items() if key in plan.inherited}
+            case events.Stored() as stored:
+                part = stored.part if isinstance(stored, events.ResultsStored) else 0
+                found[entry.run, stored.key, part] = (entry.run, entry.seq)
             case _:
                 pass
     return found
 
 
-def checkpoint_rows(path: Path) -> dict[tuple[int, str], tuple[int, int]]:
+def checkpoint_rows(path: Path) -> Stored:
     """Return what the table of checkpoints holds, in the same form."""
     with sqlite3.connect(path) as connection:
-        rows = connection.execute("SELECT run_id, key, event_run_id, event_seq FROM checkpoints").fetchall()
+        rows = connection.execute("SELECT run_id, key, part, event_run_id, event_seq FROM checkpoints").fetchall()
     connection.close()
-    return {(run, key): (event_run, seq) for run, key, event_run, seq in rows}
+    return {(run, key, part): (event_run, seq) for run, key, part, event_run, seq in rows}
 
 
 def _entries(path: Path) -> list[events.Entry]:

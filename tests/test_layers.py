@@ -20,6 +20,7 @@ WINGS: Final = (
     "states",
     "events",
     "view",
+    "resumption",
     "sinks",
     "text",
     "programs journal",

@@ -28,9 +28,9 @@ from stagerun.authoring import finding
 from stagerun.authoring.stages import Stage
 from stagerun.engine.runner import Runner
 from stagerun.errors import HeldError, JournalError, OperationCancelled, RecipeError
-from stagerun.journal.rules import Resumption
 from stagerun.machine import identity
 from stagerun.machine.interrupts import Interrupts
+from stagerun.resumption import Resumption
 from stagerun.states import RESUMABLE, RunState, StageState
 from stagerun.view import RunView, StageView, fold
 from tests import rebuild

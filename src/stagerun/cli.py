@@ -29,6 +29,7 @@ _COMMANDS: Final = {
     "wait": "Wait until a run is over; exit with its exit code.",
     "cancel": "Stop a run in another process.",
     "resume": "Continue a run where it stopped.",
+    "rerun": "Run an operation anew, with the parameters of an earlier run.",
     "prune": "Delete old runs.",
     "doctor": "Report problems with this machine, journal or recipes folder.",
 }
@@ -75,7 +76,7 @@ def cli(ctx: click.Context) -> None:
     """Run operations in stages; every run is journaled."""
     given = surroundings_of(ctx).project.settings
     defaults = {name: given[name] for name in ("progress", "timestamps", "owner") if name in given}
-    ctx.default_map = dict.fromkeys(("run", "resume", "watch", "logs"), defaults)
+    ctx.default_map = dict.fromkeys(("run", "resume", "rerun", "watch", "logs"), defaults)
 
 
 def main(arguments: Sequence[str]) -> int:

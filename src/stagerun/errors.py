@@ -8,6 +8,7 @@ StagerunError                 a message, and a hint that says what to do
 └── JournalError              the journal can't be used or can't store a fact: the machine's owner acts
     ├── JournalBusy           another process holds it for the moment
     └── RunLost               another process has recorded the end of the run: its own process can only stop
+ItemsFailed                   an ExceptionGroup: items of a map failed that was to try them all
 IllegalTransition             a move that `states` doesn't allow: a bug, or a recipe that enters a cancelled stage again
 Interruption                  a BaseException: a run is being stopped from outside
 ├── OperationCancelled        a cancel that unwinds a recipe
@@ -57,6 +58,28 @@ class ChildFailed(StagerunError):
         self.command = command
         self.returncode = returncode
         self.tail = tuple(tail)
+
+
+class ItemsFailed(ExceptionGroup[Exception]):
+    """Some items of `p.map(keep_going=True)` failed; it holds their exceptions, in the order of the items.
+
+    Attributes:
+        results: the results in the order of the items, None for each that failed.
+        failed: position of each failed item -> its exception.
+
+    """
+
+    results: list[object]
+    failed: dict[int, Exception]
+
+    def __new__(cls, message: str, failed: dict[int, Exception], results: list[object]) -> "ItemsFailed":  # noqa: PYI034 - `typing` takes long to import
+        group = super().__new__(cls, message, list(failed.values()))
+        group.results, group.failed = results, failed
+        return group
+
+    def derive(self, excs: Sequence[Exception], /) -> "ItemsFailed":  # type: ignore[override]
+        failed = {at: error for at, error in self.failed.items() if error in excs}
+        return ItemsFailed(self.message, failed, self.results)
 
 
 class HeldError(StagerunError):

@@ -68,7 +68,11 @@ class RunCreated(Fact, frozen=True, kw_only=True):
         attempt: 1 for a first run, one more for each resume.
         expected: stage -> seconds, the median of earlier successful runs; empty if there are none.
         done_before: the stages that earlier runs of the lineage have finished.
-        inherited: checkpoint key -> [run, seq] of the event that a resumed run takes its value from.
+        inherited: key -> [run, seq] of the newest event stored under it; a resumed run takes over all that is stored
+            under that key.
+        project: the project's root folder when the lineage began, or "" if unknown.
+        folder: the working folder when the lineage began, relative to `project` if it is inside; "" if unknown.
+        work: a random text that all attempts of a lineage share; "" if unknown.
 
     """
 
@@ -93,6 +97,9 @@ class RunCreated(Fact, frozen=True, kw_only=True):
     expected: Mapping[str, float] = field(default_factory=dict)
     done_before: tuple[str, ...] = ()
     inherited: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    project: str = ""
+    folder: str = ""
+    work: str = ""
 
 
 class RunStarted(Fact, frozen=True, kw_only=True):
@@ -117,6 +124,15 @@ class StageLeft(Fact, frozen=True, kw_only=True):
     seconds: float
 
 
+class StageTakenOver(Fact, frozen=True, kw_only=True):
+    """A step was not called, because `run` had finished it: its stage is done without being entered."""
+
+    kind: ClassVar[str] = "stage_taken_over"
+    stage: str
+    index: int | None
+    run: int
+
+
 class ResultSet(Fact, frozen=True, kw_only=True):
     """The recipe set its result, a JSON object."""
 
@@ -124,22 +140,67 @@ class ResultSet(Fact, frozen=True, kw_only=True):
     result: Mapping[str, Any]
 
 
-class CheckpointStored(Fact, frozen=True, kw_only=True):
-    """The value of a checkpoint, computed in `stage` (None: outside any stage)."""
+class Stored(Fact, frozen=True, kw_only=True):
+    """Something is stored under a key, for a run that resumes this one.
+
+    Attributes:
+        key: unique in the run.
+        stage: the declared stage that was entered last, or None before the first.
+        inside: the key of the call or loop whose work it is a part of, or None.
+        item: the position of the item of the loop `inside` that it belongs to, or None if `inside` is not a loop.
+
+    """
+
+    key: str
+    stage: str | None = None
+    inside: str | None = None
+    item: int | None = None
+
+
+class CheckpointStored(Stored, frozen=True, kw_only=True):
+    """The value of a call. `call` is the method of `p` that made it: "checkpoint", "step" or "sh"."""
 
     kind: ClassVar[str] = "checkpoint_stored"
-    key: str
-    stage: str | None
     value: Any
+    call: str = "checkpoint"
 
 
-class PositionReached(Fact, frozen=True, kw_only=True):
-    """The first `position` items of the loop `key` are finished, in `stage` (None: outside any stage)."""
+class PositionReached(Stored, frozen=True, kw_only=True):
+    """The first items of a loop are finished.
+
+    Attributes:
+        position: how many.
+        total: how many there are, or None if unknown; equal to `position` once the loop is finished.
+        state: the loop's `state` after these items, or None if it has none.
+        mark: one of them by which a resumed run knows that it gets the same items: its position and fingerprint.
+
+    """
 
     kind: ClassVar[str] = "position_reached"
-    key: str
-    stage: str | None
     position: int
+    total: int | None = None
+    state: Mapping[str, Any] | None = None
+    mark: tuple[int, int] | None = None
+
+
+class ResultsStored(Stored, frozen=True, kw_only=True):
+    """Some items of a map are finished.
+
+    Attributes:
+        part: how many such events of the key came before, in this run and in those that it resumes.
+        total: how many items there are, or None if unknown.
+        items: the positions of the finished items.
+        marks: their fingerprints, None for an item that has none.
+        values: their results.
+
+    """
+
+    kind: ClassVar[str] = "results_stored"
+    part: int
+    total: int | None
+    items: tuple[int, ...]
+    marks: tuple[int | None, ...]
+    values: tuple[Any, ...]
 
 
 class RunFinished(Fact, frozen=True, kw_only=True):
@@ -225,9 +286,11 @@ Event: TypeAlias = (
     | RunStarted
     | StageEntered
     | StageLeft
+    | StageTakenOver
     | ResultSet
     | CheckpointStored
     | PositionReached
+    | ResultsStored
     | RunFinished
     | Log
     | StatusChanged
@@ -245,6 +308,13 @@ class Entry(NamedTuple):
     seq: int
     time: float
     event: Event
+
+
+class Recalled(NamedTuple):
+    """What an earlier `run` of the lineage stored."""
+
+    run: int
+    stored: CheckpointStored | PositionReached | ResultsStored
 
 
 EVENTS: Final[Mapping[str, type[Event]]] = {event.kind: event for event in get_args(Event)}

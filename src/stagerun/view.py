@@ -23,6 +23,7 @@ class StageView(Struct, frozen=True, kw_only=True):
         seconds: time in all finished visits.
         entered_on: when it was last entered, or None.
         visits: how often it was entered.
+        from_run: the earlier run that did its work, if this run took it over; else None.
 
     """
 
@@ -31,6 +32,7 @@ class StageView(Struct, frozen=True, kw_only=True):
     seconds: float = 0.0
     entered_on: float | None = None
     visits: int = 0
+    from_run: int | None = None
 
     def elapsed(self, now: float) -> float:
         """Return the seconds in this stage so far, including the current visit."""
@@ -166,18 +168,14 @@ def fold(view: RunView, entry: events.Entry) -> RunView:
     """Return the view after `entry`. An illegal move raises IllegalTransition and changes nothing."""
     event = entry.event
     match event:
-        case events.Log() | events.CheckpointStored() | events.PositionReached():
-            return view
         case events.ProgressMoved():
             return replace(view, progress=event)
         case events.StatusChanged():
             return replace(view, status=event)
         case events.ResultSet():
             return replace(view, result_context=event.result)
-        case events.StageEntered():
-            return _enter(view, event, entry.time)
-        case events.StageLeft():
-            return _leave(view, event)
+        case events.StageEntered() | events.StageLeft() | events.StageTakenOver():
+            return _move_stage(view, event, entry.time)
         case events.RunStarted():
             state = move(RUN_MOVES, f"run {view.id}", view.state, RunState.RUNNING)
             return replace(view, state=state, started_on=entry.time)
@@ -185,8 +183,22 @@ def fold(view: RunView, entry: events.Entry) -> RunView:
             return _finish(view, event, entry.time)
         case events.RunCreated():
             return begin(entry)
+        case events.Log() | events.CheckpointStored() | events.PositionReached() | events.ResultsStored():
+            return view
         case _:
             assert_never(event)
+
+
+def _move_stage(
+    view: RunView, event: events.StageEntered | events.StageLeft | events.StageTakenOver, time: float
+) -> RunView:
+    match event:
+        case events.StageEntered():
+            return _enter(view, event, time)
+        case events.StageLeft():
+            return _leave(view, event)
+        case events.StageTakenOver():
+            return _take_over(view, event)
 
 
 def _enter(view: RunView, event: events.StageEntered, time: float) -> RunView:
@@ -194,7 +206,7 @@ def _enter(view: RunView, event: events.StageEntered, time: float) -> RunView:
         return replace(view, untracked=(*view.untracked, event.stage), progress=None, status=None)
     stage = view.stages[event.index]
     state = move(STAGE_MOVES, f"stage {stage.name!r}", stage.state, StageState.ACTIVE)
-    entered = replace(stage, state=state, entered_on=time, visits=stage.visits + 1)
+    entered = replace(stage, state=state, entered_on=time, visits=stage.visits + 1, from_run=None)
     return replace(_with_stage(view, event.index, entered), current_stage=event.index, progress=None, status=None)
 
 
@@ -204,6 +216,15 @@ def _leave(view: RunView, event: events.StageLeft) -> RunView:
     stage = view.stages[event.index]
     state = move(STAGE_MOVES, f"stage {stage.name!r}", stage.state, event.state)
     return _with_stage(view, event.index, replace(stage, state=state, seconds=stage.seconds + event.seconds))
+
+
+def _take_over(view: RunView, event: events.StageTakenOver) -> RunView:
+    if event.index is None:
+        return view
+    stage = view.stages[event.index]
+    state = move(STAGE_MOVES, f"stage {stage.name!r}", stage.state, StageState.DONE)
+    taken = replace(stage, state=state, from_run=event.run)
+    return replace(_with_stage(view, event.index, taken), current_stage=event.index, progress=None, status=None)
 
 
 def _finish(view: RunView, event: events.RunFinished, time: float) -> RunView:

@@ -1,100 +1,102 @@
-"""What is stored under a key: a value that is computed once, or the position of a loop."""
+"""Calls that are made once: what they returned is stored, and a resumed run gets it back without a call."""
 
 from collections.abc import Callable
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from stagerun import events
+from stagerun.authoring import retries, stored_values
+from stagerun.authoring.keys import Claim, Recorder
 from stagerun.errors import RecipeError
-from stagerun.text.masking import Masker
 
 
 _T = TypeVar("_T")
 
-Recalled: TypeAlias = events.CheckpointStored | events.PositionReached
-Recall: TypeAlias = Callable[[str], Recalled | None]
+
+class Once(NamedTuple):
+    """A call that is made once.
+
+    Attributes:
+        claim: its key.
+        call: the method of `p`.
+        kind: the type of its value, or None for what JSON restores exactly by itself.
+        attempts: how often it is tried.
+
+    """
+
+    claim: Claim
+    call: str
+    kind: Any = None
+    attempts: int = 1
+
+    @property
+    def what(self) -> str:
+        """`checkpoint 'rows'`."""
+        return f"{'command' if self.call == 'sh' else self.call} {self.claim.key!r}"
+
+    @property
+    def done_in(self) -> int | None:
+        """The run that stored the value, or None if the call has to be made."""
+        return self.claim.recalled[-1].run if self.claim.recalled else None
+
+    def recalled(self) -> Any:
+        """Return the stored value."""
+        stored = self.claim.recalled[-1].stored
+        assert isinstance(stored, events.CheckpointStored)
+        return stored.value if self.kind is None else stored_values.recalled(stored.value, self.kind, self.what)
 
 
 class Checkpoints:
-    """The keys of one run.
+    """Makes calls once.
 
     Args:
-        recall: returns what an earlier run stored under a key.
-        emit: emits an event; a fact is durable when it returns.
-        warn: writes a warning.
-        masker: the secrets, which no key and no value may contain.
+        recorder: what storing needs.
         check: raises if the run is to stop.
         sleep: waits the given seconds between two attempts.
 
     """
 
-    def __init__(
-        self,
-        recall: Recall,
-        *,
-        emit: Callable[[events.Event], None],
-        warn: Callable[[str], None],
-        masker: Masker,
-        check: Callable[[], None],
-        sleep: Callable[[float], None],
-    ) -> None:
-        self._recall = recall
-        self._emit = emit
-        self._warn = warn
-        self._masker = masker
+    def __init__(self, recorder: Recorder, *, check: Callable[[], None], sleep: Callable[[float], None]) -> None:
+        self._recorder = recorder
         self._check = check
         self._sleep = sleep
-        self._keys: set[str] = set()
 
-    def position(self, call: str, key: str) -> int:
-        """Claim `key` for a loop of `p.<call>`; return how many of its items earlier runs finished."""
-        recalled = self._claim(call, key)
-        if recalled is None:
-            return 0
-        if not isinstance(recalled, events.PositionReached):
-            raise RecipeError(f"the key {key!r} belongs to a checkpoint, not to a loop")
-        return recalled.position
-
-    def value(self, key: str, make: Callable[[], _T], *, kind: Any, attempts: int, stage: str | None) -> _T:
-        """Return what is stored under `key`; if nothing is, call `make`, store its value and return it."""
-        from stagerun.authoring import retries, stored_values
-
-        what = f"checkpoint {key!r}"
-        recalled = self._claim("checkpoint", key)
-        if recalled is not None:
-            if not isinstance(recalled, events.CheckpointStored):
-                raise RecipeError(f"the key {key!r} belongs to a loop, not to a checkpoint")
-            stored: _T = recalled.value if kind is None else stored_values.recalled(recalled.value, kind, what)
-            return stored
-        value = retries.attempt(
-            make,
-            attempts,
-            sleep=self._wait,
-            tell=lambda text: self._warn(f"{what}: {text}"),
-        )
+    def perform(self, once: Once, make: Callable[[], _T]) -> _T:
+        """Call `make`, store what it returns, and return that."""
+        with self._recorder.keys.inside(once.claim.key):
+            value = retries.attempt(
+                make, once.attempts, sleep=self._wait, tell=lambda text: self._recorder.warn(f"{once.what}: {text}")
+            )
         self._check()
+        self.store(once, value)
+        return value
+
+    def store(self, once: Once, value: object) -> None:
+        """Store the value; RecipeError if it would come back different, holds a secret, or is too large."""
+        what, kind = once.what, once.kind
         plain = stored_values.exact(value, what) if kind is None else stored_values.to_builtins(value, kind, what)
-        if self._masker.holds(plain):
+        if self._recorder.masker.holds(plain):
             raise RecipeError(
                 f"{what} contains a secret, which the journal must not store", "leave it out of the value"
             )
         stored_values.check_size(plain, what)
-        self._emit(events.CheckpointStored(key=key, stage=stage, value=plain))
-        return value
+        stage, inside, item = once.claim.place
+        stored = events.CheckpointStored(
+            key=once.claim.key, call=once.call, value=plain, stage=stage, inside=inside, item=item
+        )
+        self._recorder.emit(stored)
 
     def _wait(self, seconds: float) -> None:
         self._check()
         self._sleep(seconds)
         self._check()
 
-    def _claim(self, call: str, key: object) -> Recalled | None:
-        """Return what is stored under `key`; RecipeError if this run has used the key already."""
-        if not isinstance(key, str) or not key:
-            raise RecipeError(f"the key of p.{call} must be a non-empty string, not {key!r}")
-        if self._masker.holds(key):
-            raise RecipeError(
-                f"the key of p.{call} contains a secret, which the journal must not store", "choose another key"
-            )
-        if key in self._keys:
-            raise RecipeError(f"the key {key!r} is used twice in this run", f'in a loop, number it: f"{key}-{{n}}"')
-        self._keys.add(key)
-        return self._recall(key)
+
+def checked(call: str, fn: object, *, attempts: object) -> None:
+    """Raise RecipeError if `p.<call>` was not given a function, or not a number of attempts."""
+    if not callable(fn):
+        raise RecipeError(
+            f"p.{call}: pass the function, not its value: it got {stored_values.shown(fn)}",
+            f"p.{call}(name, fn, argument) instead of p.{call}(name, fn(argument))",
+        )
+    if type(attempts) is not int or attempts < 1:
+        raise RecipeError(f"p.{call}: attempts must be a whole number above 0, not {attempts!r}")

@@ -1,4 +1,4 @@
-"""Many items at once: a function mapped over them by the executors of `concurrent.futures`, a few ahead at a time."""
+"""What works on the items of a `p.map`: the executors of `concurrent.futures`, our own and those of a recipe."""
 
 import contextlib
 import contextvars
@@ -7,54 +7,46 @@ import os
 import pickle
 import signal
 import threading
-import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import AbstractContextManager
-from queue import Empty, SimpleQueue
 from typing import Any, Final, Generic, TypeVar
 
 from stagerun.authoring import pool_process
-from stagerun.errors import Interruption, RecipeError
+from stagerun.authoring.pool_process import Answer
+from stagerun.errors import RecipeError
 
 
 _T = TypeVar("_T")
-_R = TypeVar("_R")
-Write = Callable[[str, str, str | None], None]
 
-GRACE: Final = 5.0  # seconds that running items get to end by themselves after a cancel
 _AHEAD: Final = 2  # items in flight for each worker: none waits for its next item
-_WAITING: Final = 8  # finished items that may wait for an earlier one, for each in flight
 _LOOK: Final = 0.2
-_SHOWN: Final = 200
+_LEFT_OUT: Final = object()
 THREADS: Final = "stagerun-map"
 
 
-class Workers(Generic[_T, _R]):
-    """What calls the function of a `p.map`: each subclass decides how items are sent and results come back.
+class Workers(Generic[_T]):
+    """What calls the function of a `p.map`: each subclass decides how items are sent and how they come back.
 
     Attributes:
         ahead: how many items may be in flight.
 
     """
 
-    def __init__(self, fn: Callable[[_T], _R], executor: Executor, ahead: int) -> None:
+    def __init__(self, fn: Callable[[_T], Any], executor: Executor, ahead: int) -> None:
         self._fn = fn
         self._executor = executor
         self.ahead = ahead
 
-    def submit(self, item: _T) -> "Future[Any]":
+    def submit(self, item: _T, *, last_try: bool) -> "Future[Any]":
+        """Start an item; if it fails on its `last_try`, no more items start."""
         return self._executor.submit(self._fn, item)
 
-    def error_of(self, future: "Future[Any]") -> BaseException | None:
-        """Return what a finished item raised, or None."""
-        return future.exception()
-
-    def result_of(self, future: "Future[Any]") -> _R:
-        """Return the result of a finished item, or raise what it raised."""
-        result: _R = future.result()
-        return result
+    def answer(self, future: "Future[Any]") -> Answer:
+        """Return how a finished item went."""
+        if future.cancelled():
+            return Answer([], started=False)
+        error = future.exception()
+        return Answer([], error) if error is not None else Answer([], result=future.result())
 
     def stop(self, futures: Iterable["Future[Any]"]) -> None:
         """Start no more items."""
@@ -65,61 +57,48 @@ class Workers(Generic[_T, _R]):
         """Release the executor; wait for running items only if `patient`."""
 
 
-class Lent(Workers[_T, _R]):
+class Lent(Workers[_T]):
     """An executor that the recipe passed in: it is used, and never closed.
 
     The function is sent unchanged: the workers may be on another machine, without stagerun.
     """
 
-    def __init__(self, fn: Callable[[_T], _R], executor: Executor, count: int | None, write: Write) -> None:
+    def __init__(self, fn: Callable[[_T], Any], executor: Executor, count: int | None) -> None:
         # Python's executors keep their size in this attribute, and others copy them; no public name exists.
         super().__init__(fn, executor, count or _AHEAD * (getattr(executor, "_max_workers", None) or _default_count()))
 
 
-class _Telling(Workers[_T, _R]):
-    """Workers in other processes that have stagerun: their output comes back with the result, and is written then."""
+class _Telling(Workers[_T]):
+    """Workers in other processes that have stagerun: their output comes back with the result."""
 
-    _write: Write
+    def submit(self, item: _T, *, last_try: bool) -> "Future[Any]":
+        return self._executor.submit(pool_process.call, self._fn, item, last_try)
 
-    def submit(self, item: _T) -> "Future[Any]":
-        return self._executor.submit(pool_process.call, self._fn, item)
-
-    def error_of(self, future: "Future[Any]") -> BaseException | None:
-        if (error := future.exception()) is not None:
-            return error
-        answer: pool_process.Answer = future.result()
-        return answer.raised()
-
-    def result_of(self, future: "Future[Any]") -> _R:
-        answer: pool_process.Answer = future.result()
-        for line in answer.said:
-            self._write(*line)
-        if (error := self.error_of(future)) is not None:
-            raise error
-        result: _R = answer.result
-        return result
+    def answer(self, future: "Future[Any]") -> Answer:
+        answer = super().answer(future)
+        return answer.result if isinstance(answer.result, Answer) else answer
 
 
-class LentProcesses(_Telling[_T, _R], Lent[_T, _R]):
+class LentProcesses(_Telling[_T], Lent[_T]):
     """A ProcessPoolExecutor that the recipe passed in: its processes run the same Python."""
 
-    def __init__(self, fn: Callable[[_T], _R], executor: Executor, count: int | None, write: Write) -> None:
-        super().__init__(fn, executor, count, write)
-        self._write = write
 
-
-class Threads(Workers[_T, _R]):
+class Threads(Workers[_T]):
     """Threads of our own, each item in a copy of the caller's context."""
 
-    def __init__(self, fn: Callable[[_T], _R], count: int | None) -> None:
+    def __init__(self, fn: Callable[[_T], Any], count: int | None) -> None:
         count = count or _default_count()
         super().__init__(fn, ThreadPoolExecutor(count, thread_name_prefix=THREADS), _AHEAD * count)
         self._pid = os.getpid()
         self._context = contextvars.copy_context()
         self._stopped = threading.Event()
 
-    def submit(self, item: _T) -> "Future[Any]":
-        return self._executor.submit(self._call, item)
+    def submit(self, item: _T, *, last_try: bool) -> "Future[Any]":
+        return self._executor.submit(self._call, item, last_try)
+
+    def answer(self, future: "Future[Any]") -> Answer:
+        answer = super().answer(future)
+        return Answer([], started=False) if answer.result is _LEFT_OUT else answer
 
     def stop(self, futures: Iterable["Future[Any]"]) -> None:
         self._stopped.set()
@@ -128,23 +107,24 @@ class Threads(Workers[_T, _R]):
     def close(self, *, patient: bool) -> None:
         self._executor.shutdown(wait=patient, cancel_futures=True)
 
-    def _call(self, item: _T) -> _R | None:
+    def _call(self, item: _T, last_try: bool) -> Any:
         if self._stopped.is_set():
-            return None  # the result is no longer needed
+            return _LEFT_OUT
         try:
             return self._context.copy().run(self._fn, item)
         except BaseException:
-            self._stopped.set()  # at once: this thread would start its next item
+            if last_try:
+                self._stopped.set()  # at once: this thread would start its next item
             raise
         finally:
             if os.getpid() != self._pid:
                 os._exit(0)  # a fork that returned: the other items are not its own
 
 
-class Processes(_Telling[_T, _R]):
-    """New processes of our own; `write` gets their output, in the order of the items."""
+class Processes(_Telling[_T]):
+    """New processes of our own."""
 
-    def __init__(self, fn: Callable[[_T], _R], count: int | None, write: Write) -> None:
+    def __init__(self, fn: Callable[[_T], Any], count: int | None) -> None:
         try:
             pickle.dumps(fn)
         except Exception as error:
@@ -155,7 +135,6 @@ class Processes(_Telling[_T, _R]):
         # A fork of a process with threads may hang; a spawned process can't.
         context = multiprocessing.get_context("spawn")
         self._stopped = context.Event()
-        self._write = write
         count = count or os.cpu_count() or 1
         executor = ProcessPoolExecutor(
             count,
@@ -165,9 +144,9 @@ class Processes(_Telling[_T, _R]):
         )
         super().__init__(fn, executor, _AHEAD * count)
 
-    def submit(self, item: _T) -> "Future[Any]":
+    def submit(self, item: _T, *, last_try: bool) -> "Future[Any]":
         with _ctrl_c_held():  # a process that is still starting can't handle it
-            return super().submit(item)
+            return super().submit(item, last_try=last_try)
 
     def stop(self, futures: Iterable["Future[Any]"]) -> None:
         self._stopped.set()  # a cancelled future would break the pool when its process ends
@@ -186,151 +165,14 @@ class Processes(_Telling[_T, _R]):
 
 
 def workers_for(
-    fn: Callable[[_T], _R], count: int | None, *, processes: bool, executor: Executor | None, write: Write
-) -> Workers[_T, _R]:
+    fn: Callable[[_T], Any], count: int | None, *, processes: bool, executor: Executor | None
+) -> Workers[_T]:
     """Return the workers that call `fn`: `executor` if given, else `count` processes or threads of our own."""
     if executor is not None:
         # Only for this class is it known that the workers have stagerun.
         kind = LentProcesses if isinstance(executor, ProcessPoolExecutor) else Lent
-        return kind(fn, executor, count, write)
-    return Processes(fn, count, write) if processes else Threads(fn, count)
-
-
-def run(
-    workers: Workers[_T, _R],
-    items: Iterable[_T],
-    *,
-    guard: AbstractContextManager[object],
-    check: Callable[[], None],
-    finished: Callable[[int, int], None],
-) -> list[_R]:
-    """Return the results in the order of `items`; the first failure stops the rest and is raised with its item.
-
-    Args:
-        workers: do the work.
-        items: taken one by one, never far ahead.
-        guard: holds back an interruption, which could leave the locks of a future held.
-        check: raises if the run is to stop.
-        finished: called with how many are finished, and how many of these are finished without a gap from the first.
-
-    """
-    flight = _Flight(workers, iter(items), guard, finished)
-    patient = False
-    try:
-        while flight.goes_on():
-            check()
-            flight.take_off()
-            flight.land()
-        patient = True
-    except Interruption:
-        flight.stop(GRACE)
-        raise
-    except BaseException as error:
-        flight.stop(None)
-        patient = True
-        raise flight.first_failure() or error from None
-    finally:
-        workers.close(patient=patient)
-    return flight.results
-
-
-class _Flight(Generic[_T, _R]):
-    """The items that were taken, and whose results were not yet."""
-
-    def __init__(
-        self,
-        workers: Workers[_T, _R],
-        source: Iterator[_T],
-        guard: AbstractContextManager[object],
-        finished: Callable[[int, int], None],
-    ) -> None:
-        self.results: list[_R] = []
-        self._workers = workers
-        self._source = source
-        self._more = True
-        self._guard = guard
-        self._finished = finished
-        self._flying = deque[tuple[_T, Future[Any]]]()
-        self._landed = SimpleQueue[None]()
-
-    def goes_on(self) -> bool:
-        return self._more or bool(self._flying)
-
-    def take_off(self) -> None:
-        """Submit the next item, if there is room for one."""
-        if not self._has_room():
-            return
-        for item in self._source:
-            with self._guard:
-                future = self._workers.submit(item)
-                self._flying.append((item, future))
-                future.add_done_callback(lambda _: self._landed.put(None))
-            return
-        self._more = False
-
-    def land(self) -> None:
-        """Take the results that are ready; wait for one if no more items can be taken."""
-        if not self._has_room() and self._flying and not self._flying[0][1].done():
-            with contextlib.suppress(Empty):
-                self._landed.get(timeout=_LOOK)
-        with self._guard:
-            self._count()
-            if (error := self.first_failure()) is not None:
-                raise error
-            while self._flying and self._flying[0][1].done():
-                self.results.append(self._workers.result_of(self._flying.popleft()[1]))
-
-    def stop(self, grace: float | None) -> None:
-        """Start no more items, wait for the running ones, and write their output."""
-        with self._guard:
-            self._workers.stop(future for _, future in self._flying)
-        deadline = None if grace is None else time.monotonic() + grace
-        while self._undone() and (deadline is None or time.monotonic() < deadline):
-            with contextlib.suppress(Empty):
-                self._landed.get(timeout=_LOOK)
-        with self._guard:
-            self._count()
-            for _, future in self._flying:
-                if future.done() and not future.cancelled():
-                    with contextlib.suppress(BaseException):
-                        self._workers.result_of(future)
-
-    def first_failure(self) -> BaseException | None:
-        """Return the error of the first failed item in order, with the item in a note."""
-        for item, future in self._flying:
-            error = self._workers.error_of(future) if future.done() and not future.cancelled() else None
-            if error is not None:
-                note = f"in p.map, with the item {_shown(item)}"
-                with contextlib.suppress(Exception):  # an error may refuse notes
-                    if not isinstance(error, Interruption) and note not in getattr(error, "__notes__", ()):
-                        error.add_note(note)
-                return error
-        return None
-
-    def _has_room(self) -> bool:
-        ahead = self._workers.ahead
-        return self._more and self._undone() < ahead and len(self._flying) < ahead * _WAITING
-
-    def _undone(self) -> int:
-        with self._guard:
-            return sum(not future.done() for _, future in self._flying)
-
-    def _count(self) -> None:
-        succeeded = [self._has_succeeded(future) for _, future in self._flying]
-        in_order = succeeded.index(False) if False in succeeded else len(succeeded)
-        self._finished(len(self.results) + sum(succeeded), len(self.results) + in_order)
-
-    def _has_succeeded(self, future: "Future[Any]") -> bool:
-        return future.done() and not future.cancelled() and self._workers.error_of(future) is None
-
-
-def _shown(item: object) -> str:
-    try:
-        text = repr(item)
-    except Exception:
-        text = f"of {type(item).__name__} that can't be shown"
-    # Never cut it: a part of a secret would not be masked.
-    return text if len(text) <= _SHOWN else f"a long {type(item).__name__}"
+        return kind(fn, executor, count)
+    return Processes(fn, count) if processes else Threads(fn, count)
 
 
 def _default_count() -> int:

@@ -4,7 +4,7 @@ from collections.abc import Collection
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from stagerun.authoring.checkpoints import Recalled
+from stagerun import events
 
 
 class Host(Protocol):
@@ -22,8 +22,8 @@ class Host(Protocol):
     @property
     def hidden(self) -> Collection[str]: ...
 
-    def recall(self, key: str) -> Recalled | None:
-        """Return what the runs that this one resumes stored under `key`."""
+    def recall(self, key: str) -> list[events.Recalled]:
+        """Return what the runs that this one resumes stored under `key`, in order."""
 
     def accept(self, operation: object) -> None:
         """Note the operation to run next; RecipeError if it is not an operation, or not valid."""

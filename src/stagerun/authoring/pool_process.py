@@ -39,11 +39,20 @@ class _Odd(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """The output of an item in another process, and what it raised or returned."""
+    """How an item went.
+
+    Attributes:
+        said: its output, if it worked in another process.
+        error: what it raised, or None.
+        result: what it returned.
+        started: False if it was left out, because the others had to stop.
+
+    """
 
     said: Said
     error: BaseException | _Odd | None = None
     result: Any = None
+    started: bool = True
 
     def raised(self) -> BaseException | None:
         return self.error.made_again() if isinstance(self.error, _Odd) else self.error
@@ -75,16 +84,16 @@ def begin(module: str | None, recipes: dict[str, str], parent: int, stopped: "Ev
             importlib.import_module(module or "")
 
 
-def call(fn: Callable[[_T], object], item: _T) -> Answer:
-    """Call `fn`; return its output with its result or error."""
+def call(fn: Callable[[_T], object], item: _T, last_try: bool) -> Answer:
+    """Call `fn`; return its output with its result or error. If it fails on its `last_try`, no more items start."""
     said: Said = []
     if _STOPPED is not None and _STOPPED.is_set():
-        return Answer(said)  # the result is no longer needed
+        return Answer(said, started=False)
     with Capture(lambda *line: said.append(line), Masker()):
         try:
             result = fn(item)
         except BaseException as error:
-            if _STOPPED is not None:
+            if _STOPPED is not None and last_try:
                 _STOPPED.set()  # at once: this process would start its next item
             return Answer(said, _portable(error))
     return Answer(said, result=result)

@@ -52,6 +52,33 @@ class Progress:
         self._session.check()
         self._session.percent(max(0.0, min(100.0, float(n))) if n == n else 0.0)  # noqa: PLR0124 - NaN differs from itself
 
+    def step(
+        self,
+        name: str,
+        fn: Callable[..., _T],
+        /,
+        *args: Any,
+        type: Any = None,  # noqa: A002 - the name that authors expect
+        attempts: int = 1,
+        **kwargs: Any,
+    ) -> _T:
+        """Call `fn(*args, **kwargs)` as all the work of a stage, once: a resumed run gets its value without a call.
+
+        In a resumed run the stage is done without being entered. The value is durable before it is returned. Nothing is
+        stored when `fn` raises or the run is cancelled.
+
+        Args:
+            name: the stage, which is also the key: no other call of the run may use it.
+            fn: does the work; JSON must be able to restore what it returns exactly.
+            *args: for `fn`.
+            type: the value's type if JSON alone can't restore it: a dataclass, datetime, Path, Enum, a list of them.
+            attempts: how often to try; after an exception it waits 1 s, 2 s, 4 s, … plus a random part of a second.
+            **kwargs: for `fn`.
+
+        """
+        self._checked_call("step", fn, attempts)
+        return self._session.step(str(name), lambda: fn(*args, **kwargs), kind=type, attempts=attempts)
+
     def track(
         self,
         iterable: Iterable[_T],
@@ -59,6 +86,8 @@ class Progress:
         label: str | None = None,
         unit: str = "item",
         key: str | None = None,
+        *,
+        state: dict[str, Any] | None = None,
     ) -> Iterator[_T]:
         """Yield the items and count them; checks for a cancel at each item.
 
@@ -67,17 +96,42 @@ class Progress:
             total: how many there are; by default `len()`, else a length hint, else unknown.
             label: what is counted, shown beside the stage.
             unit: the name of one item, in the singular.
-            key: makes the loop resumable: a resumed run skips as many items as were finished before. The items
-                must come in the same order again.
+            key: makes the loop resumable: a resumed run skips as many items as were finished before. An item is
+                finished when the next one is asked for. The items must come in the same order again.
+            state: a dict that the loop changes, such as totals: a resumed run restores it, in place, as it was after
+                the items that are skipped. JSON must be able to restore it exactly. It needs a key.
 
         """
+        self._check_loop("track", key, state)
         session = self._session
-        session.check_thread("track")
-        skipped = 0 if key is None else session.checkpoints.position("track", key)
-        loop = session.loops.make(
-            iterable, total=total, label=label, unit=unit, key=key, stage=session.blocks.stage, skipped=skipped
-        )
-        return session.loops.count(iterable, loop)
+        counted = session.loop(iterable, key, state, total=total, label=label, unit=unit).count(iterable)
+        if key is not None:
+            session.loops.resumable.add(counted)
+        return counted
+
+    def batches(
+        self,
+        items: Iterable[_T],
+        size: int,
+        *,
+        total: int | None = None,
+        label: str | None = None,
+        unit: str = "item",
+        key: str | None = None,
+        state: dict[str, Any] | None = None,
+    ) -> Iterator[list[_T]]:
+        """Yield lists of `size` items, the last one shorter, and count the items.
+
+        A batch is finished when the next one is asked for. The other arguments are those of `track`.
+        """
+        if type(size) is not int or size < 1:
+            raise RecipeError(f"p.batches: size must be a whole number above 0, not {size!r}")
+        self._check_loop("batches", key, state)
+        session = self._session
+        counted = session.loop(items, key, state, total=total, label=label, unit=unit).batches(items, size)
+        if key is not None:
+            session.loops.resumable.add(counted)
+        return counted
 
     def map(
         self,
@@ -90,6 +144,9 @@ class Progress:
         label: str | None = None,
         unit: str = "item",
         key: str | None = None,
+        type: Any = None,  # noqa: A002 - the name that authors expect
+        attempts: int = 1,
+        keep_going: bool = False,
     ) -> list[_R]:
         """Return `[fn(item) for item in items]`, several at a time, and count them.
 
@@ -103,29 +160,44 @@ class Progress:
             executor: does the work instead; it is not closed.
             label: what is counted, shown beside the stage.
             unit: the name of one item, in the singular.
-            key: makes it resumable: a resumed run skips the items that were finished, and omits their results.
+            key: makes it resumable: each result is stored, and a resumed run calls `fn` only for the items whose result
+                is missing. JSON must be able to restore a result exactly. The items must come in the same order again.
+            type: with a key, the type of a result if JSON alone can't restore it.
+            attempts: how often to try an item, with waits between as for `checkpoint`.
+            keep_going: True to try all items; ItemsFailed, which holds the results too, is raised at the end.
 
         """
-        from stagerun.authoring import fanout
+        from stagerun.authoring import fanout, flight
 
         session = self._session
-        if workers is not None and (type(workers) is not int or workers < 1):
+        session.check_thread("map")
+        self._checked_call("map", fn, attempts)
+        if workers is not None and (workers.__class__ is not int or workers < 1):
             raise RecipeError(f"p.map: workers must be a whole number above 0, not {workers!r}")
         if processes and executor is not None:
             raise RecipeError(
                 "p.map: processes=True can't be combined with an executor", "pass a ProcessPoolExecutor alone"
             )
-        session.check_thread("map")
-        skipped = 0 if key is None else session.checkpoints.position("map", key)
-        loop = session.loops.make(items, label=label, unit=unit, key=key, stage=session.blocks.stage, skipped=skipped)
-        loop.finished(0, 0)
+        if type is not None and key is None:
+            raise RecipeError("p.map: type= is the type of stored results, and only a key stores them", "give a key")
+        if isinstance(items, Iterator) and items in session.loops.resumable:
+            raise RecipeError(
+                "p.map over p.track(key=...): items would count as finished when they are taken",
+                "give the items and the key to p.map alone",
+            )
+        stored = None if key is None else session.item_results(key, type)
+        loop = session.loop(items, None, None, label=label, unit=unit)
+        loop.skip(0 if stored is None else len(stored))
         session.loops.begin(loop)
         try:
             session.check()
-            pool = fanout.workers_for(fn, workers, processes=processes, executor=executor, write=session.lines.write)
-            return fanout.run(
-                pool, loop.rest(items), guard=session.guarded(), check=session.check, finished=loop.finished
-            )
+            if stored is not None:
+                stored.say()
+            pool = fanout.workers_for(fn, workers, processes=processes, executor=executor)
+            host = flight.Host(session.guarded(), session.check, loop.finish, session.lines.write, session.lines.warn)
+            rules = flight.Rules(attempts, keep_going)
+            with session.inside(key):
+                return flight.run(pool, items, total=loop.total, rules=rules, host=host, stored=stored)
         finally:
             session.loops.end(loop)
 
@@ -142,6 +214,7 @@ class Progress:
         pty: bool = False,
         interactive: bool = False,
         quiet: bool = False,
+        key: str | None = None,
     ) -> "Completed":
         """Run a program to its end; its output becomes log lines of the run. Raises ChildFailed if it does not succeed.
 
@@ -156,6 +229,8 @@ class Progress:
             pty: True to give it a pseudo-terminal for its output: it may then use colours and progress bars.
             interactive: True to give it the terminal itself, for an editor or a password prompt.
             quiet: True to log neither the command nor its output.
+            key: makes it resumable: how it ended and what was captured are stored, and a resumed run does not start it
+                again.
 
         """
         from stagerun.programs.request import Request
@@ -171,7 +246,7 @@ class Progress:
             stdin=stdin,
             pty=pty,
         )
-        return self._session.run_program(request, interactive=interactive, quiet=quiet)
+        return self._session.run_program(request, interactive=interactive, quiet=quiet, key=key)
 
     def checkpoint(
         self,
@@ -196,12 +271,17 @@ class Progress:
             **kwargs: for `fn`.
 
         """
-        session = self._session
-        session.check_thread("checkpoint")
-        session.check()
-        return session.checkpoints.value(
-            key, lambda: fn(*args, **kwargs), kind=type, attempts=attempts, stage=session.blocks.stage
-        )
+        self._session.check_thread("checkpoint")
+        self._checked_call("checkpoint", fn, attempts)
+        return self._session.checkpoint(key, lambda: fn(*args, **kwargs), kind=type, attempts=attempts)
+
+    def token(self, key: str) -> str:
+        """Return a text that is the same in all attempts of this work, and nowhere else: an idempotency key.
+
+        Hand it to a service, which then does the same request only once.
+        """
+        self._session.check()
+        return self._session.token(key)
 
     def log(self, line: object, level: str = "info") -> None:
         """Write a line to the journal and to the output; text with newlines becomes several lines."""
@@ -233,6 +313,17 @@ class Progress:
         self._session.check_thread("chain_to")
         self._session.check()
         self._session.chain_to(next_operation)
+
+    def _checked_call(self, call: str, fn: object, attempts: object) -> None:
+        from stagerun.authoring import checkpoints
+
+        self._session.check()
+        checkpoints.checked(call, fn, attempts=attempts)
+
+    def _check_loop(self, call: str, key: str | None, state: object) -> None:
+        self._session.check_thread(call)
+        if state is not None and key is None:
+            raise RecipeError(f"p.{call}: state= is stored under a key", "give a key")
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("p can't be pickled: another process has no run to report to; return values instead")

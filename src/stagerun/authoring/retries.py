@@ -1,9 +1,10 @@
 """Retries: tenacity with waits that are logged, and that a cancel interrupts."""
 
+import random
 from collections.abc import Callable
 from typing import TypeVar
 
-from stagerun.errors import StagerunError
+from stagerun.errors import ChildFailed, StagerunError
 
 
 _T = TypeVar("_T")
@@ -14,8 +15,7 @@ def attempt(
 ) -> _T:
     """Call `call` up to `attempts` times and return its result.
 
-    After an exception it waits 1 s, 2 s, 4 s, … up to a minute, each plus a random part of a second. A mistake in
-    the use of stagerun is not retried, nor is a cancel, which is not an Exception.
+    After an exception it waits as `pause` says, if that exception `is_worth_it`.
 
     Args:
         call: what to try.
@@ -31,15 +31,28 @@ def attempt(
     def report(state: tenacity.RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
         wait = state.next_action.sleep if state.next_action else 0.0
-        number = f"attempt {state.attempt_number} of {attempts}"
-        tell(f"{number} failed ({type(error).__name__}: {error}), trying again in {wait:.1f}s")
+        tell(next_try(error, state.attempt_number, attempts, wait))
 
     retrying = tenacity.Retrying(
         stop=tenacity.stop_after_attempt(attempts),
-        wait=tenacity.wait_exponential_jitter(initial=1, exp_base=2, max=60, jitter=1),
-        retry=tenacity.retry_if_exception_type(Exception) & tenacity.retry_if_not_exception_type(StagerunError),
+        wait=lambda state: pause(state.attempt_number),
+        retry=tenacity.retry_if_exception(is_worth_it),
         sleep=sleep,
         before_sleep=report,
         reraise=True,
     )
     return retrying(call)
+
+
+def is_worth_it(error: BaseException) -> bool:
+    """Return False for a mistake in the use of stagerun, and for a cancel."""
+    return isinstance(error, Exception) and (isinstance(error, ChildFailed) or not isinstance(error, StagerunError))
+
+
+def pause(attempt: int) -> float:
+    """Return the seconds to wait after that attempt: 1, 2, 4, … up to 60, plus a random part of a second."""
+    return min(2.0 ** (attempt - 1), 60.0) + random.random()  # noqa: S311 - not for security
+
+
+def next_try(error: BaseException | None, attempt: int, attempts: int, wait: float) -> str:
+    return f"attempt {attempt} of {attempts} failed ({type(error).__name__}: {error}), trying again in {wait:.1f}s"

@@ -6,15 +6,15 @@ events, and asks its host for the few things that only the host can do.
 
 import os
 import threading
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from stagerun import events
 from stagerun.authoring.log_lines import LogLines
 from stagerun.authoring.stages import Blocks
-from stagerun.authoring.tracking import Loops
+from stagerun.authoring.tracking import Loop, Loops
 from stagerun.errors import RecipeError
 from stagerun.machine.clock import Clock
 from stagerun.machine.interrupts import Interrupts
@@ -26,8 +26,12 @@ from stagerun.view import RunView
 if TYPE_CHECKING:
     from stagerun.authoring.checkpoints import Checkpoints
     from stagerun.authoring.host import Host
+    from stagerun.authoring.item_results import ItemResults
+    from stagerun.authoring.keys import Recorder
     from stagerun.programs.children import Children
     from stagerun.programs.request import Completed, Request
+
+_T = TypeVar("_T")
 
 
 class Session:
@@ -60,9 +64,11 @@ class Session:
         self._masker = masker
         self._host = host
         self._run = view.id
+        self._work = view.plan.work
         self._thread = threading.get_ident()
         self._pid = os.getpid()
         self._programs: Children | None = None
+        self._recorder: Recorder | None = None
         self._percent: tuple[int, float] | None = None
         self._over = False
         self.lines = LogLines(self.emit, masker)
@@ -78,19 +84,61 @@ class Session:
             loops=self.loops,
         )
 
+    @property
+    def recorder(self) -> "Recorder":
+        """What stores something under a key, loaded on first use, by any thread."""
+        from stagerun.authoring.keys import Keys, Recorder
+
+        with self._host.lock:
+            if self._recorder is None:
+                keys = Keys(self._host.recall, stage=lambda: self.blocks.last, masker=self._masker)
+                self._recorder = Recorder(keys, self.emit, self.lines.write, self.lines.warn, self._masker)
+            return self._recorder
+
     @cached_property
     def checkpoints(self) -> "Checkpoints":
-        """The checkpoints, loaded on first use."""
+        """The calls that are made once, loaded on first use."""
         from stagerun.authoring.checkpoints import Checkpoints
 
-        return Checkpoints(
-            self._host.recall,
-            emit=self.emit,
-            warn=self.lines.warn,
-            masker=self._masker,
-            check=self.check,
-            sleep=self._clock.sleep,
-        )
+        return Checkpoints(self.recorder, check=self.check, sleep=self._clock.sleep)
+
+    def loop(self, items: Iterable[Any], key: str | None, state: dict[str, Any] | None, **about: Any) -> Loop:
+        """Return a loop over `items` that has not begun; `about` is its total, label and unit."""
+        if key is None:
+            return Loop(self.loops, items, **about)
+        from stagerun.authoring.resumable_loop import ResumableLoop
+
+        claim = self.recorder.keys.claim("track", key)
+        return ResumableLoop(self.loops, items, claim, self.recorder, state=state, **about)
+
+    def item_results(self, key: str, kind: Any) -> "ItemResults":
+        """Return the stored results of a map with that key."""
+        from stagerun.authoring.item_results import ItemResults
+
+        return ItemResults(self.recorder.keys.claim("map", key), kind, self.recorder, self._clock.monotonic)
+
+    def step(self, name: str, make: Callable[[], _T], *, kind: Any, attempts: int) -> _T:
+        """Make a call that is all the work of a stage, unless an earlier run has made it."""
+        from stagerun.authoring.checkpoints import Once
+
+        self.blocks.check_step(name)
+        stage = self.blocks.make(name, None, self.mask)
+        once = Once(self.recorder.keys.claim("step", name), "step", kind, attempts)
+        if once.done_in is not None:
+            value: _T = once.recalled()
+            self.blocks.take_over(stage, once.done_in)
+            return value
+        with stage:
+            claim = once.claim._replace(place=self.recorder.keys.place())  # now inside the stage
+            return self.checkpoints.perform(once._replace(claim=claim), make)
+
+    def checkpoint(self, key: str, make: Callable[[], _T], *, kind: Any, attempts: int) -> _T:
+        """Make a call, unless an earlier run has made it."""
+        from stagerun.authoring.checkpoints import Once
+
+        once = Once(self.recorder.keys.claim("checkpoint", key), "checkpoint", kind, attempts)
+        value: _T = self.checkpoints.perform(once, make) if once.done_in is None else once.recalled()
+        return value
 
     def emit(self, event: events.Event) -> None:
         """Emit an event; events of a thread or a generator after the end are dropped."""
@@ -124,6 +172,19 @@ class Session:
             seconds = self._clock.monotonic() - self.blocks.entered_on
             self.emit(events.ProgressMoved(percent=percent, seconds=seconds))
 
+    def inside(self, key: str | None) -> AbstractContextManager[None]:
+        """Return a context whose keys are part of the call with that key."""
+        return nullcontext() if key is None else self.recorder.keys.inside(key)
+
+    def token(self, key: str) -> str:
+        """Return an idempotency key: the same in all attempts, as the text of a UUID."""
+        from hashlib import sha256
+
+        if not key:
+            raise RecipeError("the key of p.token must not be empty")
+        text = sha256(f"{self._work}\n{key}".encode("utf-8", "backslashreplace")).hexdigest()
+        return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:32]))
+
     def guarded(self) -> AbstractContextManager[None]:
         """Return a context that holds signals back."""
         return self._interrupts
@@ -136,13 +197,33 @@ class Session:
         self._host.accept(operation)
         self.next = operation
 
-    def run_program(self, request: "Request", *, interactive: bool, quiet: bool) -> "Completed":
-        """Run a program to its end; unless `quiet`, log the command and its lines."""
+    def run_program(
+        self, request: "Request", *, interactive: bool = False, quiet: bool = False, key: str | None = None
+    ) -> "Completed":
+        """Run a program to its end, unless an earlier run has run it under that key.
+
+        Unless `quiet`, log the command and its lines.
+        """
         if self._over:
             raise RecipeError("p.sh was called after the run was over", "wait for your threads before run returns")
         request.argv()  # raises for a bad command, before it is announced
+        once = None
+        if key is not None:
+            from stagerun.authoring.checkpoints import Once
+
+            once = Once(self.recorder.keys.claim("sh", key), "sh")
+            if once.done_in is not None:
+                if not quiet:
+                    self.lines.write(f"$ {request.shown}\n(done in run {once.done_in}, not started again)")
+                return request.done_before(once.recalled(), once.what)
         if not quiet:
             self.lines.write(f"$ {request.shown}")
+        completed = self._run_program(request, interactive=interactive, quiet=quiet)
+        if once is not None:
+            self.checkpoints.store(once, completed.to_json(self.mask))
+        return completed
+
+    def _run_program(self, request: "Request", *, interactive: bool, quiet: bool) -> "Completed":
         programs = self._programs_of_run()
         if interactive:
             with self._host.terminal_lent():

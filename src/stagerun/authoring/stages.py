@@ -71,6 +71,7 @@ class Blocks:
     Attributes:
         broken: the error that last cut a block short, or None.
         broken_stage: the innermost block that `broken` cut short.
+        last: the declared stage that was entered last, or None before the first.
         entered: how many blocks were entered so far.
         entered_on: when the last one was entered, or the run began, by `monotonic`.
 
@@ -90,6 +91,7 @@ class Blocks:
     ) -> None:
         self.broken: BaseException | None = None
         self.broken_stage: str | None = None
+        self.last: str | None = None
         self.entered = 0
         self.entered_on = monotonic()
         self._declared = declared
@@ -101,6 +103,7 @@ class Blocks:
         self._monotonic = monotonic
         self._loops = loops
         self._visits: list[_Visit] = []
+        self._visited: set[str] = set()
         self._warned: set[str] = set()
 
     @property
@@ -120,12 +123,29 @@ class Blocks:
         done_before = name in self._done_before
         return Stage(self, name, self._declared.get(name), timeout=timeout, done_before=done_before)
 
+    def check_step(self, name: str) -> None:
+        """Raise RecipeError if a step of that name can't be made here."""
+        if name in self._visited:
+            raise RecipeError(
+                f"p.step({name!r}): the stage {name!r} was entered before in this run",
+                "a step is all the work of its stage; use p.checkpoint inside with p.stage(...)",
+            )
+
+    def take_over(self, stage: Stage, run: int) -> None:
+        """Record that a stage is done without being entered, because `run` had finished its work."""
+        self._check()
+        with self._interrupts:
+            self._allow(stage)
+            self.last = stage.name if stage.index is not None else self.last
+            self._emit(events.StageTakenOver(stage=stage.name, index=stage.index, run=run))
+
     def enter(self, stage: Stage, timeout: float | None) -> None:
         self._check()
         visit: _Visit | None = None
         try:
             with self._interrupts:
                 self._allow(stage)
+                self._record_entry(stage)
                 visit = _Visit(
                     stage=stage,
                     limit=self._interrupts.limit(timeout, f"stage {stage.name!r}"),
@@ -167,7 +187,7 @@ class Blocks:
             self._emit(events.StageLeft(stage=stage.name, index=stage.index, state=state, seconds=seconds))
 
     def _allow(self, stage: Stage) -> None:
-        """Record that a block is entered; RecipeError if it can't be entered here."""
+        """Raise RecipeError if a block can't be entered here."""
         around = self.stage
         if stage.index is not None and around is not None:
             raise RecipeError(
@@ -175,10 +195,15 @@ class Blocks:
             )
         if stage.index is None:
             self._warn_of_near_miss(stage.name)
+
+    def _record_entry(self, stage: Stage) -> None:
         try:
             self._emit(events.StageEntered(stage=stage.name, index=stage.index))
         except IllegalTransition as error:
             raise RecipeError(str(error), "it was cancelled: let the cancel through") from None
+        if stage.index is not None:
+            self.last = stage.name
+            self._visited.add(stage.name)
 
     def _warn_of_near_miss(self, name: str) -> None:
         from stagerun.text import suggestions

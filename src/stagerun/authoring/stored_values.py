@@ -84,7 +84,7 @@ def to_builtins(value: object, kind: Any, what: str) -> Any:
         raise RecipeError(f"{what} can't be stored as {_name(kind)}: {error}") from None
     if not _alike(same, value):
         raise RecipeError(
-            f"{what} would come back different from {_name(kind)}: {_shown(value)} as {_shown(same)}",
+            f"{what} would come back different from {_name(kind)}: {shown(value)} as {shown(same)}",
             "give its real type with type=...",
         )
     return exact(plain, what)
@@ -141,7 +141,7 @@ def _check_parts(value: object, path: str, depth: int) -> None:
     if isinstance(value, dict):
         for key, each in value.items():
             if type(key) is not str:
-                _refuse(path, f"the key {_shown(key)}, which would come back as text", "use str(key)")
+                _refuse(path, f"the key {shown(key)}, which would come back as text", "use str(key)")
             _check(key, f"{path}[{key!r}]", depth + 1)
             _check(each, f"{path}[{key!r}]", depth + 1)
 
@@ -181,7 +181,7 @@ def _name(kind: Any) -> str:
     return getattr(kind, "__name__", str(kind))
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
     try:
         text = repr(value)
     except ValueError:

@@ -1,17 +1,16 @@
-"""Counted loops: their progress for the displays, and their position for a resumed run."""
+"""Counted loops and their progress for the displays."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from itertools import islice
 from operator import index, length_hint
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
+from weakref import WeakSet
 
 from stagerun import events
 from stagerun.machine.interrupts import Interrupts
 
-
-POSITION_SECONDS: Final = 0.4  # a SIGKILL costs a resumable loop at most this much work
 
 _T = TypeVar("_T")
 
@@ -21,55 +20,77 @@ class Loop:
 
     Attributes:
         total, label, unit, skipped, depth: as in `events.ProgressMoved`.
-        key: the name under which its position is stored, or None.
-        stage: the declared stage that it began in, or None.
         begun: when it began, by the monotonic clock.
         done: position of the current item, which is also the number of finished items; one less before the first.
         shown: `done` in the last event.
-        stored: the last stored position.
-        stored_on: when it was stored, by the monotonic clock.
-        in_order: how many items from the first on are finished without a gap if they end out of order; else None.
 
     """
 
     def __init__(
         self,
+        loops: "Loops",
+        items: Iterable[Any],
         *,
-        total: int | None,
-        label: str | None,
-        unit: str,
-        key: str | None,
-        stage: str | None,
-        skipped: int,
-        depth: int,
-        begun: float,
+        total: int | None = None,
+        label: str | None = None,
+        unit: str = "item",
     ) -> None:
-        self.total = total
-        self.label = label
-        self.unit = unit
-        self.key = key
-        self.stage = stage
-        self.skipped = skipped
-        self.depth = depth
-        self.begun = begun
-        self.done = skipped - 1
+        """Describe a loop over `items` that has not begun; unless given, its total is `len()` or a length hint."""
+        if total is None:
+            hint = length_hint(items, -1)
+            total = None if hint < 0 else hint
+        self.total = None if total is None else max(0, index(total))
+        self.label = None if label is None else str(label)
+        self.unit = str(unit)
+        self.depth = loops.depth
+        self.begun = loops.monotonic()
+        self.skipped = 0
+        self.done = -1
         self.shown = -1
-        self.stored = skipped
-        self.stored_on = begun
-        self.in_order: int | None = None
+        self._loops = loops
 
-    @property
-    def position(self) -> int:
-        """How many items a resumed run may skip."""
-        return max(self.done if self.in_order is None else self.in_order, self.skipped)
+    def count(self, items: Iterable[_T]) -> Iterator[_T]:
+        """Yield the items, and count them."""
+        loops = self._loops
+        interrupts = loops.interrupts
+        loops.begin(self)
+        try:
+            interrupts.check()
+            for self.done, item in enumerate(items):
+                if interrupts.stopping:
+                    interrupts.check()
+                yield item
+            self.done += 1
+        finally:
+            loops.end(self)
 
-    def rest(self, items: Iterable[_T]) -> Iterable[_T]:
-        """Return the items that no earlier run finished."""
-        return islice(items, self.skipped, None) if self.skipped else items
+    def batches(self, items: Iterable[_T], size: int) -> Iterator[list[_T]]:
+        """Yield lists of `size` items, and count the items."""
+        loops = self._loops
+        loops.begin(self)
+        try:
+            self.skip(0)
+            rest = iter(items)
+            while batch := list(islice(rest, size)):
+                loops.interrupts.check()
+                yield batch
+                self.done += len(batch)
+        finally:
+            loops.end(self)
 
-    def finished(self, done: int, in_order: int) -> None:
-        """Note that `done` of the rest are finished, and the first `in_order` of them without a gap."""
-        self.done, self.in_order = self.skipped + done, self.skipped + in_order
+    def skip(self, items: int) -> None:
+        """Note that an earlier run has finished so many items."""
+        self.skipped = self.done = items
+
+    def finish(self, items: int) -> None:
+        """Note that so many items are finished."""
+        self.done = items
+
+    def tick(self) -> None:
+        """Do what is due a few times a second, while it runs. Called by the ticker's thread."""
+
+    def leave(self) -> None:
+        """Do what is due when it ends."""
 
     def moved(self, now: float, *, ended: bool) -> events.ProgressMoved:
         """Return the event that reports how far the loop is."""
@@ -98,6 +119,9 @@ class Loops:
         interrupts: stops a loop at its next item.
         monotonic: the clock for durations, in seconds.
 
+    Attributes:
+        resumable: the iterators that count what is taken from them as finished.
+
     """
 
     def __init__(
@@ -108,10 +132,11 @@ class Loops:
         interrupts: Interrupts,
         monotonic: Callable[[], float],
     ) -> None:
+        self.interrupts = interrupts
+        self.monotonic = monotonic
+        self.resumable = WeakSet[Iterator[Any]]()
         self._emit = emit
         self._lock = lock
-        self._interrupts = interrupts
-        self._monotonic = monotonic
         self._loops: list[Loop] = []
         self._pid = os.getpid()
 
@@ -120,68 +145,18 @@ class Loops:
         """How many loops are running."""
         return len(self._loops)
 
-    def make(
-        self,
-        items: Iterable[Any],
-        *,
-        total: int | None = None,
-        label: str | None,
-        unit: str,
-        key: str | None,
-        stage: str | None,
-        skipped: int,
-    ) -> Loop:
-        """Return a loop over `items` that has not begun; unless given, its total is `len()` or a length hint."""
-        if total is None:
-            hint = length_hint(items, -1)
-            total = None if hint < 0 else hint
-        return Loop(
-            total=None if total is None else max(0, index(total)),
-            label=None if label is None else str(label),
-            unit=str(unit),
-            key=key,
-            stage=stage,
-            skipped=skipped,
-            depth=self.depth,
-            begun=self._monotonic(),
-        )
-
     def begin(self, loop: Loop) -> None:
         self._loops.append(loop)
-
-    def count(self, iterable: Iterable[_T], loop: Loop) -> Iterator[_T]:
-        """Yield the remaining items of `iterable`, and count them."""
-        interrupts = self._interrupts
-        self._loops.append(loop)
-        try:
-            interrupts.check()
-            rest = enumerate(loop.rest(iterable), loop.skipped)
-            if loop.key is None:
-                for loop.done, item in rest:
-                    if interrupts.stopping:
-                        interrupts.check()
-                    yield item
-                loop.done += 1
-            else:
-                # Counted after each item: if the source itself fails, the item before is finished.
-                loop.done = loop.skipped
-                for position, item in rest:
-                    if interrupts.stopping:
-                        interrupts.check()
-                    yield item
-                    loop.done = position + 1
-        finally:
-            self.end(loop)
 
     def end(self, loop: Loop) -> None:
         """Emit the end of a loop; ending it twice does no harm."""
         if os.getpid() != self._pid:
             return  # a fork of the recipe: the lock may be held for ever there
-        with self._interrupts, self._lock:
+        with self.interrupts, self._lock:
             if loop in self._loops:
                 self._loops.remove(loop)
-                self._store(loop)
-                self._emit(loop.moved(self._monotonic(), ended=True))
+                loop.leave()
+                self._emit(loop.moved(self.monotonic(), ended=True))
 
     def end_inside(self, depth: int) -> None:
         """End the loops that are inside `depth` others."""
@@ -189,16 +164,9 @@ class Loops:
             self.end(loop)
 
     def sample(self) -> None:
-        """Report how far the innermost loop is, if it moved, and store positions. May be called from any thread."""
+        """Report how far the innermost loop is, if it moved. May be called from any thread."""
         with self._lock:
             if self._loops and self._loops[-1].done != self._loops[-1].shown:
-                self._emit(self._loops[-1].moved(self._monotonic(), ended=False))
+                self._emit(self._loops[-1].moved(self.monotonic(), ended=False))
             for loop in self._loops:
-                if loop.key is not None and self._monotonic() - loop.stored_on >= POSITION_SECONDS:
-                    self._store(loop)
-
-    def _store(self, loop: Loop) -> None:
-        position = loop.position
-        if loop.key is not None and position != loop.stored:
-            loop.stored, loop.stored_on = position, self._monotonic()
-            self._emit(events.PositionReached(key=loop.key, stage=loop.stage, position=position))
+                loop.tick()

@@ -22,12 +22,13 @@ from stagerun.engine.runner import Runner
 from stagerun.errors import UsageError
 from stagerun.journal import opening
 from stagerun.journal.reading import Records
-from stagerun.journal.rules import Resumption
 from stagerun.journal.writing import Journal
 from stagerun.machine import ci
+from stagerun.machine import settings as project_settings
 from stagerun.machine.clock import Clock
 from stagerun.machine.interrupts import Interrupts, is_limit
 from stagerun.render.output import Output
+from stagerun.resumption import Resumption
 from stagerun.text.masking import Masker
 
 
@@ -92,7 +93,14 @@ def execute(
         )
     clock = Clock()
     emitter = Emitter(Journal(store), [display], clock, interrupts, masker)
-    runner = Runner(outlet=emitter, memory=Records(store), interrupts=interrupts, masker=masker, clock=clock)
+    runner = Runner(
+        outlet=emitter,
+        memory=Records(store),
+        interrupts=interrupts,
+        masker=masker,
+        clock=clock,
+        origin=project_settings.origin(here.project, Path.cwd()),
+    )
     if here.system in ci.SIGNALS_THE_SHELL:
         from stagerun.machine.parents import die_with_parent
 

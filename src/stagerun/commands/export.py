@@ -45,5 +45,6 @@ def command(here: Surroundings, *, ref: str, kind: str, operation: str | None) -
     else:
         from stagerun.reports.trace import document
 
-        kinds = (events.StageEntered.kind, events.StageLeft.kind, events.CheckpointStored.kind)
+        shown = (events.StageEntered, events.StageLeft, events.StageTakenOver, events.CheckpointStored)
+        kinds = [event.kind for event in shown]
         print_json(document(((view, records.entries(view.id, kinds=kinds)) for view in views), now))

@@ -14,6 +14,7 @@ from stagerun.journal import opening
 from stagerun.reports import documents
 from stagerun.reports.report import Report
 from stagerun.states import RunState
+from stagerun.view import RunView
 
 
 @click.command("history", epilog=ENVIRONMENT)
@@ -37,12 +38,13 @@ def command(
     as_json: bool,
 ) -> None:
     """Show past runs, newest first."""
-    views = []
+    views, resumed_as = list[RunView](), dict[int, int]()
     if opening.has_runs(here.journal):
         records = open_records(here)
         views = records.history(limit=limit, state=state, operation=operation, owner=owner, since=since)
+        resumed_as = records.resumed_as([view.id for view in views]) if as_json else {}
     if as_json:
-        print_json([documents.run(view) for view in views])
+        print_json([documents.run(view, resumed_as.get(view.id)) for view in views])
     elif views:
         print_lines(here, Report(now=time.time(), paint=paint(here)).history(views))
     else:

@@ -91,12 +91,12 @@ def command(
     found: finding.Found = ctx.meta[_LOADED]
     operation = found.make(owner=owner, **_given(found.operation, given))
     if dry_run:
-        _print_dry_run(here, found, operation)
+        print_dry_run(here, found, operation)
         return 0
     return execute(here, found, operation, settings)
 
 
-def _print_dry_run(here: Surroundings, found: finding.Found, operation: LiveOperation) -> None:
+def print_dry_run(here: Surroundings, found: finding.Found, operation: LiveOperation) -> None:
     from stagerun.commands.records import usual_seconds
     from stagerun.reports import operations
 

@@ -33,11 +33,11 @@ def command(here: Surroundings, *, ref: str, operation: str | None, as_json: boo
     records = open_records(here)
     view = records.find(ref, operation)
     if as_json:
-        print_json(documents.run(view))
+        print_json(documents.run(view, records.resumed_as([view.id]).get(view.id)))
         return
     report = Report(now=time.time(), paint=paint(here))
     for link in records.chain(view):
-        print_lines(here, report.run(link, _last_line(records, link)))
+        print_lines(here, report.run(link, _last_line(records, link), records.successor(link)))
 
 
 def _last_line(records: Records, view: RunView) -> str | None:

@@ -15,12 +15,12 @@ from stagerun.states import RunState
 
 
 class File(click.ParamType[Path]):
-    """The path of a file. Unlike the type of click it asks for no translations, which takes longer than a stage."""
+    """A file's absolute path. Unlike the type of click it asks for no translations, which takes longer than a stage."""
 
     name = "path"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
-        return Path(value)
+        return Path(value).absolute()  # a recipe, or a resume, changes the current folder
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
         from click.shell_completion import CompletionItem

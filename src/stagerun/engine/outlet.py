@@ -70,8 +70,8 @@ class Memory(Protocol):
     def expected(self, target: str) -> dict[str, float]:
         """Return the usual seconds of each stage of a target, stage -> seconds."""
 
-    def checkpoint(self, run: int, key: str) -> events.CheckpointStored | events.PositionReached | None:
-        """Return what is stored for `run` under `key`, in that run or in one that it resumes."""
+    def recall(self, run: int, key: str) -> list[events.Recalled]:
+        """Return what is stored for `run` under `key`, by that run or by those that it resumes, in order."""
 
     def unrecorded_crashes(self) -> list[RunView]:
         """Return the dead runs that are not recorded as crashed yet."""

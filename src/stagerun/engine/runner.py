@@ -22,10 +22,11 @@ from stagerun.authoring.session import Session
 from stagerun.authoring.stages import state_after
 from stagerun.engine.endings import ending, exit_code
 from stagerun.errors import HeldError, JournalError, RecipeError
-from stagerun.journal.rules import Resumption
 from stagerun.machine import identity
 from stagerun.machine.clock import Clock
 from stagerun.machine.interrupts import Interrupts
+from stagerun.machine.settings import Origin
+from stagerun.resumption import Resumption
 from stagerun.states import RunState
 from stagerun.text import wording
 from stagerun.text.masking import SHORTEST, Masker
@@ -33,11 +34,12 @@ from stagerun.view import RunView
 
 
 if TYPE_CHECKING:
-    from stagerun.authoring.checkpoints import Recalled
     from stagerun.engine.cleanup import CleanUp
     from stagerun.engine.outlet import Memory, Outlet
 
 _SLOW_IMPORT: Final = 0.5  # seconds; a shorter import needs no explanation
+
+_UNKNOWN: Final = Origin("", "")
 
 _Link = tuple[finding.Found, LiveOperation]
 
@@ -51,17 +53,26 @@ class Runner:
         interrupts: the signals and time limits that stop the run.
         masker: masks secrets; the runner adds those of each operation.
         clock: the source of time.
+        origin: where the process was started.
 
     """
 
     def __init__(
-        self, *, outlet: "Outlet", memory: "Memory", interrupts: Interrupts, masker: Masker, clock: Clock | None = None
+        self,
+        *,
+        outlet: "Outlet",
+        memory: "Memory",
+        interrupts: Interrupts,
+        masker: Masker,
+        clock: Clock | None = None,
+        origin: Origin = _UNKNOWN,
     ) -> None:
         self._outlet = outlet
         self._memory = memory
         self._interrupts = interrupts
         self._masker = masker
         self._clock = clock or Clock()
+        self._origin = origin
         self._session: Session | None = None
         self._clean_up: CleanUp | None = None
         self._pid = os.getpid()
@@ -244,6 +255,9 @@ class Runner:
             expected=self._memory.expected(found.target),
             done_before=resumption.done_before if resumption else (),
             inherited=resumption.inherited if resumption else {},
+            project=events.encodable(self._origin.project),
+            folder=before.plan.folder if before else events.encodable(self._origin.folder),
+            work=(before.plan.work if before else "") or os.urandom(16).hex(),
         )
 
     def _reflect(self, operation: LiveOperation) -> None:
@@ -308,12 +322,12 @@ class _Host:
         self._memory = memory
         self._masker = masker
 
-    def recall(self, key: str) -> "Recalled | None":
+    def recall(self, key: str) -> list[events.Recalled]:
         view = self._outlet.view
         if view is None or view.plan.resumed_from is None:
-            return None
+            return []
         with self.lock:
-            return self._memory.checkpoint(view.id, key)
+            return self._memory.recall(view.id, key)
 
     def accept(self, operation: object) -> None:
         if not isinstance(operation, LiveOperation):

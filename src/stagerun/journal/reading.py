@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from stagerun import events
 from stagerun.errors import UsageError
 from stagerun.journal import rows, rules
-from stagerun.journal.rules import Resumption
+from stagerun.resumption import Resumption, resumption
 from stagerun.states import RESUMABLE, TERMINAL, RunState
 from stagerun.view import RunView
 
@@ -116,7 +116,7 @@ class Records:
     def expected(self, target: str) -> dict[str, float]:
         """Return stage -> median seconds over the newest successful runs of `target`; {} if there are none."""
         sql = f"""
-            SELECT name, seconds FROM stages WHERE state = 'done' AND run_id IN (
+            SELECT name, seconds FROM stages WHERE state = 'done' AND from_run IS NULL AND run_id IN (
                 SELECT id FROM runs WHERE target = ? AND state = 'succeeded'
                 ORDER BY id DESC LIMIT {_SAMPLE}) ORDER BY position"""  # noqa: S608 - a constant
         durations: dict[str, list[float]] = {}
@@ -124,16 +124,18 @@ class Records:
             durations.setdefault(row["name"], []).append(row["seconds"])
         return {name: _median(values) for name, values in durations.items()}
 
-    def checkpoint(self, run: int, key: str) -> events.CheckpointStored | events.PositionReached | None:
-        """Return the event stored for `run` under `key`, by that run or by one that it continues, or None."""
+    def recall(self, run: int, key: str) -> list[events.Recalled]:
+        """Return what is stored for `run` under `key`, by that run or by those that it continues, in order."""
         sql = """
-            SELECT kind, data FROM checkpoints JOIN events ON events.run_id = event_run_id AND seq = event_seq
-            WHERE checkpoints.run_id = ? AND key = ?"""
+            SELECT event_run_id, kind, data FROM checkpoints
+            JOIN events ON events.run_id = event_run_id AND seq = event_seq
+            WHERE checkpoints.run_id = ? AND key = ? ORDER BY part"""
+        found = list[events.Recalled]()
         for row in self._rows(sql, (run, events.encodable(key))):
             stored = rows.to_event(row)
-            assert isinstance(stored, events.CheckpointStored | events.PositionReached)
-            return stored
-        return None
+            assert isinstance(stored, events.CheckpointStored | events.PositionReached | events.ResultsStored)
+            found.append(events.Recalled(row["event_run_id"], stored))
+        return found
 
     def unrecorded_crashes(self) -> list[RunView]:
         """Return the runs that are dead but not yet recorded as crashed."""
@@ -151,6 +153,16 @@ class Records:
     def successor(self, view: RunView) -> RunView | None:
         """Return the run that resumes `view`, or None."""
         return next(iter(self._views("WHERE resumed_from = ?", (view.id,))), None)
+
+    def resumed_as(self, runs: Sequence[int]) -> dict[int, int]:
+        """Return run -> the run that resumes it, for those of `runs` that were resumed."""
+        found: dict[int, int] = {}
+        for start in range(0, len(runs), _PAGE):
+            some = runs[start : start + _PAGE]
+            marks = ", ".join("?" * len(some))
+            sql = f"SELECT id, resumed_from FROM runs WHERE resumed_from IN ({marks})"  # noqa: S608 - only marks
+            found |= {row["resumed_from"]: row["id"] for row in self._rows(sql, some)}
+        return found
 
     def place_to_resume(self, view: RunView, *, along_chain: bool) -> RunView:
         """Return the run to resume: the newest attempt of `view`, or of the run that its chain stopped at."""
@@ -172,9 +184,9 @@ class Records:
         return rules.prunable(runs, kept, before=before, state=state)
 
     def resumption(self, view: RunView, from_stage: str | None = None) -> Resumption:
-        """Return what a run that resumes `view` takes over: see `rules.resumption`."""
+        """Return what a run that resumes `view` takes over: see `resumption`."""
         sql = "SELECT * FROM checkpoints WHERE run_id = ? ORDER BY event_run_id, event_seq"
-        return rules.resumption(view, self._rows(sql, (view.id,)), from_stage)
+        return resumption(view, map(rows.to_kept, self._rows(sql, (view.id,))), from_stage)
 
     def version(self) -> int:
         """Return a number that changes when another process has written. It is cheap to ask for."""
@@ -251,7 +263,7 @@ class Records:
         return rules.is_dead(rows.to_process(row), row["seen_on"], self._store.now())
 
     def _view(self, row: "Row") -> RunView:
-        sql = "SELECT name, state, seconds, entered_on, visits FROM stages WHERE run_id = ? ORDER BY position"
+        sql = "SELECT name, state, seconds, entered_on, visits, from_run FROM stages WHERE run_id = ? ORDER BY position"
         return rows.to_view(row, self._rows(sql, (row["id"],)))
 
     def _rows(self, sql: str, values: "Values" = ()) -> "Sequence[Row]":

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from stagerun import events
 from stagerun.machine.identity import Process
+from stagerun.resumption import Kept
 from stagerun.states import TERMINAL, RunState, StageState
 from stagerun.view import RunView, StageView
 
@@ -47,6 +48,9 @@ def of_plan(view: RunView) -> dict[str, object]:
         "pid_namespace": plan.pid_namespace,
         "pid": plan.pid,
         "process_started": plan.process_started,
+        "project": events.encodable(plan.project),
+        "folder": events.encodable(plan.folder),
+        "work": plan.work,
     }
 
 
@@ -84,6 +88,7 @@ def of_stage(run: int, position: int, stage: StageView) -> dict[str, object]:
         "seconds": stage.seconds,
         "entered_on": stage.entered_on,
         "visits": stage.visits,
+        "from_run": stage.from_run,
     }
 
 
@@ -94,16 +99,37 @@ def of_event(entry: events.Entry) -> tuple[int, int, float, str, str]:
 
 
 def of_stored(entry: events.Entry) -> dict[str, object]:
-    """Return the row of `checkpoints` that points to `entry`, the event with the value."""
+    """Return the row of `checkpoints` that points to `entry`, an event with something stored."""
     stored = entry.event
-    assert isinstance(stored, events.CheckpointStored | events.PositionReached)
+    assert isinstance(stored, events.Stored)
     return {
         "run_id": entry.run,
         "key": events.encodable(stored.key),
         "stage": stored.stage and events.encodable(stored.stage),
+        "inside": stored.inside and events.encodable(stored.inside),
+        "item": stored.item,
         "event_run_id": entry.run,
         "event_seq": entry.seq,
+        **_kind_of_stored(stored),
     }
+
+
+def to_kept(row: "Row") -> Kept:
+    """Return what a row of `checkpoints` tells of the value it points to."""
+    names = ("key", "call", "stage", "inside", "item", "done", "total")
+    return Kept(**{name: row[name] for name in names}, run=row["event_run_id"], seq=row["event_seq"])
+
+
+def _kind_of_stored(stored: events.Stored) -> dict[str, object]:
+    match stored:
+        case events.PositionReached():
+            return {"part": 0, "call": "track", "done": stored.position, "total": stored.total}
+        case events.ResultsStored():
+            return {"part": stored.part, "call": "map", "done": len(stored.items), "total": stored.total}
+        case events.CheckpointStored():
+            return {"part": 0, "call": stored.call, "done": None, "total": None}
+        case _:
+            raise AssertionError(stored)
 
 
 def to_view(row: "Row", stages: "Iterable[Row]") -> RunView:
@@ -161,7 +187,7 @@ def to_event(row: "Row") -> events.Event:
 # Columns that hold a field of the plan, or of the end, as it is.
 _PLAIN: Final = (
     *("target", "recipe", "operation", "source", "source_hash", "owner", "chained_from", "resumed_from", "attempt"),
-    *("host", "boot_id", "pid_namespace", "pid", "process_started"),
+    *("host", "boot_id", "pid_namespace", "pid", "process_started", "project", "folder", "work"),
 )
 _END: Final = ("seconds", "exit_code", "signal", "chained_to")
 
@@ -173,6 +199,7 @@ def _to_stage(row: "Row") -> StageView:
         seconds=row["seconds"],
         entered_on=row["entered_on"],
         visits=row["visits"],
+        from_run=row["from_run"],
     )
 
 

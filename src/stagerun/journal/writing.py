@@ -30,21 +30,22 @@ _BARE_WEIGHT: Final = 128  # characters that an event counts for, besides its te
 _AT_ONCE: Final = 0.01  # seconds; log lines that arrive within it share a row and its time
 _INSERT_EVENT: Final = "INSERT INTO events (run_id, seq, time, kind, data) VALUES (?, ?, ?, ?, ?)"
 _INSERT_STAGE: Final = (
-    "INSERT INTO stages (run_id, position, name, state, seconds, entered_on, visits) "
-    "VALUES (:run_id, :position, :name, :state, :seconds, :entered_on, :visits)"
+    "INSERT INTO stages (run_id, position, name, state, seconds, entered_on, visits, from_run) "
+    "VALUES (:run_id, :position, :name, :state, :seconds, :entered_on, :visits, :from_run)"
 )
 _UPDATE_STAGE: Final = (
-    "UPDATE stages SET state = :state, seconds = :seconds, entered_on = :entered_on, visits = :visits "
-    "WHERE run_id = :run_id AND position = :position"
+    "UPDATE stages SET state = :state, seconds = :seconds, entered_on = :entered_on, visits = :visits, "
+    "from_run = :from_run WHERE run_id = :run_id AND position = :position"
 )
+_KEPT: Final = "stage", "inside", "item", "done", "total", "event_run_id", "event_seq"
 _STORE: Final = (
-    "INSERT INTO checkpoints (run_id, key, stage, event_run_id, event_seq) "
-    "VALUES (:run_id, :key, :stage, :event_run_id, :event_seq) ON CONFLICT (run_id, key) DO UPDATE SET "
-    "stage = excluded.stage, event_run_id = excluded.event_run_id, event_seq = excluded.event_seq"
+    f"INSERT INTO checkpoints (run_id, key, part, call, {', '.join(_KEPT)}) "  # noqa: S608 - names of columns
+    f"VALUES (:run_id, :key, :part, :call, {', '.join(f':{name}' for name in _KEPT)}) "
+    f"ON CONFLICT (run_id, key, part) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in _KEPT)}"
 )
 _INHERIT: Final = (
-    "INSERT INTO checkpoints (run_id, key, stage, event_run_id, event_seq) "
-    "SELECT ?, key, stage, event_run_id, event_seq FROM checkpoints WHERE run_id = ? AND key = ?"
+    f"INSERT INTO checkpoints (run_id, key, part, call, {', '.join(_KEPT)}) "  # noqa: S608 - names of columns
+    f"SELECT ?, key, part, call, {', '.join(_KEPT)} FROM checkpoints WHERE run_id = ? AND key = ?"
 )
 _REQUEST_CANCEL: Final = (
     "INSERT INTO cancel_requests (run_id, requested_on, requested_by) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
@@ -144,9 +145,13 @@ class Journal:
         for entry in entries:
             self._store.change(_INSERT_EVENT, rows.of_event(entry))
             match entry.event:
-                case events.StageEntered(index=int(position)) | events.StageLeft(index=int(position)):
+                case (
+                    events.StageEntered(index=int(position))
+                    | events.StageLeft(index=int(position))
+                    | events.StageTakenOver(index=int(position))
+                ):
                     positions.add(position)
-                case events.CheckpointStored() | events.PositionReached():
+                case events.Stored():
                     self._store.change(_STORE, rows.of_stored(entry))
                 case events.RunFinished(state=RunState.CRASHED):
                     positions.update(range(len(view.stages)))

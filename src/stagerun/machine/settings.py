@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from msgspec import Struct
 
@@ -39,6 +39,19 @@ class Project(Struct, frozen=True, kw_only=True):
     journal: Path
     durable: bool
     settings: Mapping[str, Any]
+
+
+class Origin(NamedTuple):
+    """Where a run was started: the project's root, and the folder, relative to the root if it is inside."""
+
+    project: str
+    folder: str
+
+
+def origin(project: Project, folder: Path) -> Origin:
+    """Return where a run is started in that folder."""
+    inside = folder.is_relative_to(project.root)
+    return Origin(str(project.root), str(folder.relative_to(project.root) if inside else folder))
 
 
 def find(start: Path) -> Project:

@@ -4,11 +4,11 @@ import os
 import shlex
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from typing import IO, Any
 
-from stagerun.errors import RecipeError
+from stagerun.errors import ChildFailed, RecipeError
 from stagerun.text.secrets import Secret
 
 
@@ -29,6 +29,10 @@ class Completed:
     seconds: float
     stdout: str | None = None
     stderr: str | None = None
+
+    def to_json(self, mask: Callable[[str], str]) -> dict[str, Any]:
+        """Return it as a JSON object; `mask` removes the secrets of the command, which is only for people."""
+        return {**{each.name: getattr(self, each.name) for each in fields(self)}, "command": mask(self.command)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +60,18 @@ class Request:
         if not isinstance(self.command, list | tuple) or not self.command:
             raise RecipeError(f"p.sh needs a string, or a list of arguments, not {self.command!r}")
         return [_argument(each) for each in self.command]
+
+    def done_before(self, stored: Mapping[str, Any], what: str) -> Completed:
+        """Return what an earlier run stored of this command.
+
+        Raises RecipeError if that lacks the output that is asked for now, ChildFailed if it has failed and must not.
+        """
+        completed = Completed(**stored)
+        if self.capture and completed.stdout is None:
+            raise RecipeError(f"{what} was stored without its output", "to run it again: --from STAGE")
+        if self.check and completed.returncode != 0:
+            raise ChildFailed(self.shown, completed.returncode, how_it_ended(completed.returncode), ())
+        return completed
 
 
 def input_of(stdin: object) -> tuple[Any, bytes | None]:

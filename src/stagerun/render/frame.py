@@ -81,6 +81,8 @@ def _row(steps: list[Text]) -> Text:
 def _step(stage: StageView, now: float, *, unicode: bool) -> Text:
     style = _STYLES[stage.state]
     step = Text(f"{_symbol(stage, unicode=unicode)} {neutralise(stage.name)}", style)
+    if stage.from_run is not None:
+        return step.append(f" from run {stage.from_run}", "dim")
     return step.append(f" {wording.duration(stage.elapsed(now))}", "dim") if stage.visits else step
 
 

@@ -61,6 +61,8 @@ class Live(Sink):
                 self._above.append(self._dialect.guard(sentences.header(sentences.tag(view, event.stage, None))))
             case events.StageLeft(index=None) as event:
                 self._above.append(self._dialect.guard(sentences.footer(sentences.outcome(view, event))))
+            case events.StageTakenOver(index=None) as event:
+                self._above.append(self._dialect.guard(sentences.footer(sentences.taken_over(view, event))))
             case events.RunFinished():
                 self._finish(view)
             case _:

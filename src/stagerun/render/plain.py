@@ -7,6 +7,7 @@ from stagerun import events
 from stagerun.render.dialect import Command, Dialect
 from stagerun.render.output import Output
 from stagerun.sinks import Sink
+from stagerun.states import StageState
 from stagerun.text import sentences, wording
 from stagerun.text.masking import Masker
 from stagerun.text.paint import Paint
@@ -100,6 +101,8 @@ class Plain(Sink):
                 self._enter(event, view)
             case events.StageLeft():
                 self._leave(event, view)
+            case events.StageTakenOver():
+                self._take_over(event, view)
             case events.RunFinished():
                 self._end(view)
             case _:
@@ -138,6 +141,10 @@ class Plain(Sink):
             self._fold(self._dialect.left(view, event, outcome, self._now))
         else:
             self._write(self._dialect.left_inside(outcome))
+
+    def _take_over(self, event: events.StageTakenOver, view: RunView) -> None:
+        outcome = self._paint(sentences.taken_over(view, event), wording.COLOURS[StageState.DONE])
+        self._write([*self._dialect.left_inside(outcome), *self._dialect.moved(view)])
 
     def _move(self, event: events.ProgressMoved, view: RunView) -> None:
         if self._pace is None:

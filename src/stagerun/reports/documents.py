@@ -8,7 +8,8 @@ from stagerun.text import wording
 from stagerun.view import RunView
 
 
-def run(view: RunView) -> dict[str, Any]:
+def run(view: RunView, resumed_as: int | None) -> dict[str, Any]:
+    """Return a run; `resumed_as` is the run that goes on from it."""
     error = view.error
     return {
         "id": view.id,
@@ -21,6 +22,7 @@ def run(view: RunView) -> dict[str, Any]:
         "stages": [stage.name for stage in view.stages],
         "current_stage": view.current_stage,
         "stage_states": view.stage_states,
+        "taken_over": {stage.name: stage.from_run for stage in view.stages if stage.from_run is not None},
         "stage_seconds": {stage.name: round(stage.seconds, 6) for stage in view.stages if stage.visits},
         "percent": view.percent,
         "status_text": view.status.text if view.status else None,
@@ -42,8 +44,11 @@ def run(view: RunView) -> dict[str, Any]:
         "chained_from": view.plan.chained_from,
         "chained_to": view.chained_to,
         "resumed_from": view.plan.resumed_from,
+        "resumed_as": resumed_as,
         "root": view.root,
         "attempt": view.plan.attempt,
+        "project": view.plan.project,
+        "folder": view.plan.folder,
         "host": view.process.host,
         "pid": view.process.pid,
     }

@@ -58,6 +58,8 @@ def _case(view: RunView, stage: StageView, now: float) -> ET.Element:
         case StageState.CANCELLED | StageState.FAILED:
             caught = _element("failure", message=str(stage.state), type=str(stage.state))
             case.append(_ended(view) if stage.name == sentences.ended_in(view) else caught)
+        case StageState.DONE if stage.from_run is not None:
+            ET.SubElement(case, "system-out").text = f"from run {stage.from_run}"
         case StageState.DONE:
             pass
     return case

@@ -68,6 +68,8 @@ def _table(views: Sequence[RunView], now: float) -> Iterator[str]:
     yield from ("| run | stage | state | took |", "|--:|---|---|--:|")
     for view, stage in rows:
         took = wording.duration(stage.elapsed(now)) if stage.visits else ""
+        if stage.from_run is not None:
+            took = f"from run {stage.from_run}"
         yield f"| {view.id} | {_code(stage.name)} | {wording.SYMBOLS[stage.state]} {stage.state} | {took} |"
     yield ""
 

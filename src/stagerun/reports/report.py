@@ -27,8 +27,8 @@ class Report:
         self._now = now
         self._paint = paint
 
-    def run(self, view: RunView, last_line: str | None = None) -> Iterator[str]:
-        """Yield one run: its headline, its stages, how it ended, how to resume it."""
+    def run(self, view: RunView, last_line: str | None = None, resumed_as: RunView | None = None) -> Iterator[str]:
+        """Yield one run: its headline, its stages, how it ended, how to resume it or by which run it was resumed."""
         yield self._headline(view)
         width = max((len(neutralise(stage.name)) for stage in view.stages), default=0)
         for stage in view.stages:
@@ -42,7 +42,9 @@ class Report:
             yield _GAP + line
         if last_line is not None:
             yield f"{_GAP}last line: {neutralise(last_line)}"
-        if hint := sentences.resume_hint(view):
+        if resumed_as is not None:
+            yield sentences.resumed_as(resumed_as)
+        elif hint := sentences.resume_hint(view):
             yield self._paint(hint, "bold")
 
     def history(self, views: Sequence[RunView]) -> Iterator[str]:
@@ -90,7 +92,9 @@ class Report:
     def _stage(self, view: RunView, stage: StageView, width: int) -> str:
         symbol = self._paint(self._paint.symbols[stage.state], wording.COLOURS[stage.state])
         text = f"{_GAP}{symbol} {neutralise(stage.name):{width}}"
-        if stage.visits:
+        if stage.from_run is not None:
+            text += f"  from run {stage.from_run}"
+        elif stage.visits:
             text += f"  {wording.duration(stage.elapsed(self._now))}"
         if view.error and view.error.stage == stage.name:
             text += "  " + self._paint(_first_line(wording.error_line(view.error)), "red")

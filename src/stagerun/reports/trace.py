@@ -34,6 +34,8 @@ def _run(view: RunView, entries: Iterable[events.Entry], now: float) -> Iterator
                 entered = next(each for each in reversed(opened) if each[0] == name)
                 opened.remove(entered)
                 yield _bar(name, "stage", entered[1], seconds, {"state": state}) | track
+            case events.StageTakenOver(stage=name, run=run):
+                yield _bar(name, "stage", entry.time, 0.0, {"state": "done", "from_run": run}) | track
             case events.CheckpointStored(key=key):
                 what = {"ph": "i", "s": "t", "name": f"checkpoint {key}", "cat": "checkpoint"}
                 yield what | {"ts": _micro(entry.time)} | track

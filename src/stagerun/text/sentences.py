@@ -38,6 +38,11 @@ def outcome(view: RunView, event: events.StageLeft) -> str:
     return f"{tag(view, event.stage, event.index)}: {event.state} {join} {wording.duration(event.seconds)}"
 
 
+def taken_over(view: RunView, event: events.StageTakenOver) -> str:
+    """`[1/3] Load: done, from run 12`."""
+    return f"{tag(view, event.stage, event.index)}: {StageState.DONE}, from run {event.run}"
+
+
 def logged(event: events.Log, *, keep_colour: bool = False) -> list[str]:
     level = "" if event.level in ("debug", "info") else f"{event.level}: "
     return [level + neutralise(line, keep_colour=keep_colour) for line in event.lines]
@@ -127,6 +132,12 @@ def ended_in(view: RunView) -> str | None:
     if view.state is RunState.CANCELLED:
         return next((stage.name for stage in view.stages if stage.state is StageState.CANCELLED), None)
     return None
+
+
+def resumed_as(view: RunView) -> str:
+    """`resumed as run 50, which succeeded`."""
+    auxiliary = "is " if view.state in (RunState.PENDING, RunState.RUNNING) else ""
+    return f"resumed as run {view.id}, which {auxiliary}{wording.state_word(view.state)}"
 
 
 def resume_hint(view: RunView) -> str | None:

@@ -118,6 +118,38 @@ _FIRST: Final = (
     """,
 )
 
+# A run knows where it was started; a key has several parts, and what a plan says of them; a stage can be taken over.
+_SECOND: Final = (
+    "ALTER TABLE runs ADD COLUMN project TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE runs ADD COLUMN folder TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE runs ADD COLUMN work TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE stages ADD COLUMN from_run INTEGER",
+    "ALTER TABLE checkpoints RENAME TO old_checkpoints",
+    """
+    CREATE TABLE checkpoints (
+        run_id INTEGER NOT NULL,
+        key TEXT NOT NULL,
+        part INTEGER NOT NULL,        -- a map stores its results in parts; every other call has part 0
+        call TEXT NOT NULL,           -- checkpoint, step, sh, track, map
+        stage TEXT,
+        inside TEXT,                  -- the key of the call or loop around it
+        item INTEGER,                 -- the position in the loop around it
+        done INTEGER,                 -- finished items: of a loop from its first on, of a map in this part
+        total INTEGER,
+        event_run_id INTEGER NOT NULL, -- the event that holds the value, of this run or of one before it
+        event_seq INTEGER NOT NULL,
+        PRIMARY KEY (run_id, key, part)
+    ) STRICT, WITHOUT ROWID
+    """,
+    """
+    INSERT INTO checkpoints (run_id, key, part, call, stage, done, event_run_id, event_seq)
+    SELECT old.run_id, key, 0, CASE kind WHEN 'position_reached' THEN 'track' ELSE 'checkpoint' END, stage,
+        json_extract(data, '$.position'), event_run_id, event_seq
+    FROM old_checkpoints AS old JOIN events ON events.run_id = event_run_id AND events.seq = event_seq
+    """,
+    "DROP TABLE old_checkpoints",
+)
+
 
 def first(db: "Database") -> None:
     """Create the tables of the first release."""
@@ -125,7 +157,13 @@ def first(db: "Database") -> None:
         db.execute(statement)
 
 
-MIGRATIONS: Final[tuple[Callable[["Database"], None], ...]] = (first,)
+def second(db: "Database") -> None:
+    """Add what a resumed run needs to be right without thinking."""
+    for statement in _SECOND:
+        db.execute(statement)
+
+
+MIGRATIONS: Final[tuple[Callable[["Database"], None], ...]] = (first, second)
 VERSION: Final = len(MIGRATIONS)
 
 

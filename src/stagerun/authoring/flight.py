@@ -1,0 +1,305 @@
+"""The items of a `p.map` on their way: taken a few ahead, started, tried again, stored, and returned in order."""
+
+import contextlib
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
+
+from stagerun.authoring import retries
+from stagerun.authoring.fanout import Workers
+from stagerun.authoring.item_results import ItemResults
+from stagerun.authoring.pool_process import Answer
+from stagerun.errors import Interruption, ItemsFailed, RecipeError
+
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+_T = TypeVar("_T")
+
+GRACE: Final = 5.0  # seconds that running items get to end by themselves after a cancel
+_WAITING: Final = 8  # finished items that may wait for an earlier one, for each in flight
+_LOOK: Final = 0.2
+_SHOWN: Final = 200
+
+
+class Rules(NamedTuple):
+    """How a map treats its items.
+
+    Attributes:
+        attempts: how often an item is tried.
+        keep_going: True to try all items, and raise what failed at the end.
+
+    """
+
+    attempts: int = 1
+    keep_going: bool = False
+
+
+class Host(NamedTuple):
+    """What a map needs from its run.
+
+    Attributes:
+        guard: holds back an interruption, which could leave the locks of a future held.
+        check: raises if the run is to stop.
+        finished: called with how many items are finished.
+        write: writes a line that an item wrote in another process: text, level, stream.
+        warn: writes a warning.
+
+    """
+
+    guard: AbstractContextManager[object]
+    check: Callable[[], None]
+    finished: Callable[[int], None]
+    write: Callable[[str, str, str | None], None]
+    warn: Callable[[str], None]
+
+
+class _Item(Generic[_T]):
+    """One item.
+
+    Attributes:
+        position, value: the item.
+        mark: its fingerprint, if results are stored.
+        attempt: the number of the current try.
+        future: the current try, or None.
+        answer: how it went, or None while it is not finished.
+
+    """
+
+    __slots__ = ("answer", "attempt", "future", "mark", "position", "value")
+
+    def __init__(self, position: int, value: _T, mark: int | None) -> None:
+        self.position = position
+        self.value = value
+        self.mark = mark
+        self.attempt = 0
+        self.future: Future[Any] | None = None
+        self.answer: Answer | None = None
+
+
+def run(
+    workers: Workers[_T],
+    items: Iterable[_T],
+    *,
+    total: int | None,
+    rules: Rules,
+    host: Host,
+    stored: ItemResults | None,
+) -> list[Any]:
+    """Return the results in the order of `items`.
+
+    The first failure stops the rest and is raised with its item, unless the rules say to keep going: then all are
+    tried, and ItemsFailed is raised at the end.
+    """
+    flight = _Flight(workers, items, total=total, rules=rules, host=host, stored=stored)
+    patient = False
+    try:
+        while flight.goes_on():
+            host.check()
+            flight.take_off()
+            flight.land()
+        flight.finish()
+        patient = True
+    except Interruption:
+        flight.stop(GRACE)
+        raise
+    except BaseException as error:
+        flight.stop(None)
+        patient = True
+        raise flight.first_failure() or error from None
+    finally:
+        workers.close(patient=patient)
+    return flight.results
+
+
+class _Flight(Generic[_T]):
+    """The items that were taken, and whose results were not yet."""
+
+    def __init__(
+        self,
+        workers: Workers[_T],
+        items: Iterable[_T],
+        *,
+        total: int | None,
+        rules: Rules,
+        host: Host,
+        stored: ItemResults | None,
+    ) -> None:
+        self.results: list[Any] = []
+        self._workers = workers
+        self._source = enumerate(items)
+        self._total = total
+        self._rules = rules
+        self._host = host
+        self._stored = stored
+        self._more = True
+        self._taken = 0
+        self._finished = 0
+        self._in_air = 0
+        self._line = deque[_Item[_T]]()
+        self._landed = SimpleQueue[_Item[_T]]()
+        self._again: list[tuple[float, _Item[_T]]] = []
+        self._failed: dict[int, Exception] = {}
+        self._fatal = False
+
+    def goes_on(self) -> bool:
+        return self._more or bool(self._line)
+
+    def take_off(self) -> None:
+        """Take the next item, if there is room for one, and start what is to be tried again."""
+        now = time.monotonic()
+        for due in [each for each in self._again if each[0] <= now]:
+            self._again.remove(due)
+            self._start(due[1])
+        if not self._has_room():
+            return
+        for position, value in self._source:
+            self._taken = position + 1
+            item = _Item(position, value, self._stored.mark(value) if self._stored else None)
+            if self._stored is not None and self._stored.known(position, item.mark):
+                item.answer = Answer([], result=self._stored.recalled(position))
+                self._line.append(item)
+                self._count()
+            else:
+                self._start(item)
+            return
+        self._more = False
+
+    def land(self) -> None:
+        """Take what is finished; wait for it if no more items can be taken."""
+        if self._line and self._line[0].answer is None and not self._has_room():
+            self._wait(_LOOK)
+        with self._host.guard:
+            while not self._landed.empty():
+                self._take(self._landed.get_nowait())
+            if self._fatal and (error := self.first_failure()) is not None:
+                raise error
+            self._release()
+            if self._stored is not None:
+                self._stored.store_due(self._total if self._more else self._taken)
+
+    def finish(self) -> None:
+        """Store what is left; raise what has failed."""
+        with self._host.guard:
+            if self._stored is not None:
+                self._stored.finish(self._taken) if not self._failed else self._stored.store(self._taken)
+        if self._failed:
+            message = f"{len(self._failed):,} of {self._taken:,} items failed"
+            raise ItemsFailed(message, self._failed, self.results)
+
+    def stop(self, grace: float | None) -> None:
+        """Start no more items, wait for the running ones, store their results, and write their output."""
+        with self._host.guard:
+            self._workers.stop(item.future for item in self._line if item.future is not None)
+        self._again.clear()
+        deadline = None if grace is None else time.monotonic() + grace
+        while self._in_air and (deadline is None or time.monotonic() < deadline):
+            self._wait(_LOOK)
+            with self._host.guard, contextlib.suppress(RecipeError):  # the first error is the one to report
+                while not self._landed.empty():
+                    self._settle(self._landed.get_nowait())
+        with self._host.guard, contextlib.suppress(RecipeError):
+            for item in self._line:
+                self._write(item)
+            if self._stored is not None:
+                self._stored.store(self._total if self._more else self._taken)
+
+    def first_failure(self) -> BaseException | None:
+        """Return the error of the first failed item in order, with the item in a note."""
+        for item in self._line:
+            error = item.answer.raised() if item.answer else None
+            if error is not None:
+                return _with_note(error, item.value)
+        return None
+
+    def _start(self, item: _Item[_T]) -> None:
+        with self._host.guard:
+            item.attempt += 1
+            last = item.attempt >= self._rules.attempts and not self._rules.keep_going
+            item.future = self._workers.submit(item.value, last_try=last)
+            self._in_air += 1
+            if item.attempt == 1:
+                self._line.append(item)
+            item.future.add_done_callback(lambda _: self._landed.put(item))
+
+    def _take(self, item: _Item[_T]) -> None:
+        """Note how an item went, or that it has to be tried again."""
+        error = self._settle(item)
+        if error is None:
+            return
+        if item.attempt < self._rules.attempts and retries.is_worth_it(error):
+            self._write(item)
+            item.answer = item.future = None
+            wait = retries.pause(item.attempt)
+            self._again.append((time.monotonic() + wait, item))
+            told = retries.next_try(error, item.attempt, self._rules.attempts, wait)
+            self._host.warn(f"item {_shown(item.value)}: {told}")
+        elif self._rules.keep_going and isinstance(error, Exception):
+            self._count()
+        else:
+            self._fatal = True
+
+    def _settle(self, item: _Item[_T]) -> BaseException | None:
+        """Note how an item went, and return what it raised."""
+        assert item.future is not None
+        self._in_air -= 1
+        answer = self._workers.answer(item.future)
+        if not answer.started:
+            return None
+        item.answer, error = answer, answer.raised()
+        if error is None:
+            if self._stored is not None:
+                self._stored.add(item.position, item.mark, answer.result)
+            self._count()
+        return error
+
+    def _count(self) -> None:
+        self._finished += 1
+        self._host.finished(self._finished)
+
+    def _release(self) -> None:
+        """Move what is finished, in order, to the results."""
+        while self._line and (answer := self._line[0].answer) is not None:
+            item = self._line.popleft()
+            self._write(item)
+            error = answer.raised()
+            if isinstance(error, Exception):
+                self._failed[item.position] = error
+                _with_note(error, item.value)
+            self.results.append(answer.result)
+
+    def _write(self, item: _Item[_T]) -> None:
+        for line in item.answer.said if item.answer else ():
+            self._host.write(*line)
+
+    def _wait(self, seconds: float) -> None:
+        """Wait until an item is finished, or something is due."""
+        if self._again:
+            seconds = min(seconds, max(0.0, min(due for due, _ in self._again) - time.monotonic()))
+        with contextlib.suppress(Empty):
+            self._landed.put(self._landed.get(timeout=seconds))
+
+    def _has_room(self) -> bool:
+        ahead = self._workers.ahead
+        return self._more and self._in_air < ahead and len(self._line) < ahead * _WAITING
+
+
+def _with_note(error: BaseException, item: object) -> BaseException:
+    note = f"in p.map, with the item {_shown(item)}"
+    with contextlib.suppress(Exception):  # an error may refuse notes
+        if not isinstance(error, Interruption) and note not in getattr(error, "__notes__", ()):
+            error.add_note(note)
+    return error
+
+
+def _shown(item: object) -> str:
+    try:
+        text = repr(item)
+    except Exception:
+        text = f"of {type(item).__name__} that can't be shown"
+    # Never cut it: a part of a secret would not be masked.
+    return text if len(text) <= _SHOWN else f"a long {type(item).__name__}"

@@ -1,0 +1,146 @@
+"""The keys of one run: each is claimed once, is checked, and knows what earlier runs stored under it."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple, Protocol
+
+from stagerun import events
+from stagerun.errors import RecipeError
+from stagerun.text.masking import Masker
+
+
+class Around(Protocol):
+    """What a key can be inside of: a call, or a loop, which has a position."""
+
+    @property
+    def key(self) -> str | None: ...
+
+    @property
+    def item(self) -> int | None:
+        """The position of the item that is being worked on; None if it is not a loop."""
+
+
+class Call(NamedTuple):
+    """A call with a key that is running."""
+
+    key: str
+    item: None = None
+
+
+class Place(NamedTuple):
+    """Where something is stored: the fields of `events.Stored` besides the key."""
+
+    stage: str | None
+    inside: str | None
+    item: int | None
+
+
+class Claim(NamedTuple):
+    """A key that this run uses, what earlier runs stored under it, and the place of the call that uses it."""
+
+    key: str
+    recalled: list[events.Recalled]
+    place: Place
+
+
+class Recorder(NamedTuple):
+    """What storing something under a key needs from the run.
+
+    Attributes:
+        keys: the keys of the run.
+        emit: emits an event; a fact is durable when it returns.
+        tell: writes a log line.
+        warn: writes a warning.
+        masker: the secrets, which nothing stored may contain.
+
+    """
+
+    keys: "Keys"
+    emit: Callable[[events.Event], None]
+    tell: Callable[[str], None]
+    warn: Callable[[str], None]
+    masker: Masker
+
+
+class Keys:
+    """The keys of one run. `claim` may be called from any thread.
+
+    Args:
+        recall: returns what earlier runs stored under a key, in order.
+        stage: returns the declared stage that was entered last.
+        masker: the secrets, which no key may contain.
+
+    """
+
+    def __init__(
+        self, recall: Callable[[str], list[events.Recalled]], *, stage: Callable[[], str | None], masker: Masker
+    ) -> None:
+        self._recall = recall
+        self._stage = stage
+        self._masker = masker
+        self._lock = threading.Lock()
+        self._used: dict[str, str] = {}
+        self._around: list[Around] = []
+
+    def claim(self, call: str, key: object) -> Claim:
+        """Reserve `key` for `p.<call>`; RecipeError if it is not valid, used already, or stored by another call."""
+        if not isinstance(key, str) or not key:
+            raise RecipeError(f"the key of p.{call} must be a non-empty string, not {key!r}")
+        if self._masker.holds(key):
+            raise RecipeError(
+                f"the key of p.{call} contains a secret, which the journal must not store", "choose another key"
+            )
+        with self._lock:
+            used = self._used.get(key)
+            self._used.setdefault(key, call)
+        if used is not None:
+            raise _used_twice(key, used, call)
+        recalled = self._recall(key)
+        if recalled and (stored := _call_of(recalled[-1].stored)) != call:
+            raise RecipeError(
+                f"run {recalled[-1].run} stored the key {key!r} with p.{stored}, and now p.{call} uses it",
+                "choose another key",
+            )
+        return Claim(key, recalled, self.place())
+
+    def place(self) -> Place:
+        """Return where the recipe is now."""
+        around = self._around[-1] if self._around else None
+        return Place(self._stage(), around.key if around else None, around.item if around else None)
+
+    def enter(self, around: Around) -> None:
+        self._around.append(around)
+
+    def leave(self, around: Around) -> None:
+        if around in self._around:
+            self._around.remove(around)
+
+    @contextmanager
+    def inside(self, key: str) -> Iterator[None]:
+        """Note that what is claimed in this block is part of the call with that key."""
+        call = Call(key)
+        self.enter(call)
+        try:
+            yield
+        finally:
+            self.leave(call)
+
+
+def _call_of(stored: events.Stored) -> str:
+    match stored:
+        case events.CheckpointStored(call=call):
+            return call
+        case events.PositionReached():
+            return "track"
+        case _:
+            return "map"
+
+
+def _used_twice(key: str, used: str, call: str) -> RecipeError:
+    if used == call == "step":
+        hint = "in a loop: with p.stage(...) around p.checkpoint with a numbered key"
+        return RecipeError(f"p.step({key!r}) was called twice: a step is done once", hint)
+    if used != call and "step" in (used, call):
+        return RecipeError(f"the key {key!r} is the name of a step in this run", "choose another key")
+    return RecipeError(f"the key {key!r} is used twice in this run", f'in a loop, number it: f"{key}-{{n}}"')
