@@ -142,8 +142,8 @@ class LiveOperation:
     def pk(self) -> int | None:
         return self.id
 
-    def run(self, p: "Progress") -> None:
-        """Do the work; the recipe writes this."""
+    def run(self, p: "Progress") -> object:
+        """Do the work; the recipe writes this. A mapping that it returns is the run's result."""
         raise RecipeError(f"{type(self).__name__} has no run(self, p)", "write one: it does the work")
 
     def params(self) -> dict[str, Any]:
