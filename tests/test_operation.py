@@ -1,7 +1,7 @@
 """LiveOperation: what is checked when a class is made, and what every operation has."""
 
 from collections.abc import AsyncIterator, Callable, Iterator
-from functools import partialmethod, wraps
+from functools import cached_property, partialmethod, wraps
 from typing import Any, Final
 
 import pytest
@@ -225,6 +225,7 @@ class Called:
 
 
 TAKE_P = "write def run(self, p)"
+UNDECORATED = "write def run(self, p), without the decorator"
 TAKE_YIELD_OUT = "remove the yield: p.log, p.status and p.track report progress"
 NOT_YET = "write def run(self, p), and asyncio.run(...) in it"
 
@@ -232,15 +233,20 @@ NOT_YET = "write def run(self, p), and asyncio.run(...) in it"
 @pytest.mark.parametrize(
     ("run", "function", "what", "hint"),
     [
-        (bare, bare, "can't be called with p: too many positional arguments", TAKE_P),
-        (with_self, with_self, "can't be called with p: too many positional arguments", TAKE_P),
-        (with_more, with_more, "can't be called with p: missing a required argument: 'more'", TAKE_P),
-        (by_keyword, by_keyword, "can't be called with p: too many positional arguments", TAKE_P),
-        (classmethod(with_self), with_self, "can't be called with p: too many positional arguments", TAKE_P),
-        (staticmethod(bare), bare, "can't be called with p: too many positional arguments", TAKE_P),
+        (bare, bare, "does not take p", TAKE_P),
+        (with_self, with_self, "does not take p", TAKE_P),
+        (by_keyword, by_keyword, "does not take p", TAKE_P),
+        (with_more, with_more, "can't be called with p alone: missing a required argument: 'more'", TAKE_P),
+        (staticmethod(with_p), with_p, "is a static method, which has no self", UNDECORATED),
+        (classmethod(passed_on), passed_on, "is a class method, which has no self", UNDECORATED),
         (generating, generating, "is a generator, and calling it would do nothing", TAKE_YIELD_OUT),
+        (
+            waiting_and_generating,
+            waiting_and_generating,
+            "is an async generator, and calling it would do nothing",
+            TAKE_YIELD_OUT,
+        ),
         (waiting, waiting, "is async; stagerun can't run it yet", NOT_YET),
-        (waiting_and_generating, waiting_and_generating, "is async; stagerun can't run it yet", NOT_YET),
     ],
 )
 def test_a_run_that_can_not_work_is_refused_when_the_class_is_made(
@@ -252,29 +258,95 @@ def test_a_run_that_can_not_work_is_refused_when_the_class_is_made(
     assert (caught.value.message, caught.value.hint) == (f"Broken: run {_line(function)} {what}", hint)
 
 
-def test_a_run_that_is_no_method_is_refused_when_the_class_is_made() -> None:
+@pytest.mark.parametrize(("run", "kind"), [("all", "'all'"), (property(with_self), "a property")])
+def test_a_run_that_is_no_method_is_refused_when_the_class_is_made(run: object, kind: str) -> None:
     with pytest.raises(RecipeError) as caught:
-        type("Broken", (LiveOperation,), {"run": "all"})
+        type("Broken", (LiveOperation,), {"run": run})
 
-    assert (caught.value.message, caught.value.hint) == ("Broken: run is not a method, but 'all'", TAKE_P)
+    assert (caught.value.message, caught.value.hint) == (f"Broken: run is not a method, but {kind}", TAKE_P)
 
 
 @pytest.mark.parametrize(
     "run",
-    [
-        with_defaults,
-        passed_on,
-        staticmethod(with_p),
-        classmethod(passed_on),
-        partialmethod(with_more, more=1),
-        Called(),
-    ],
-    ids=["defaults", "anything", "static", "of the class", "partial", "callable"],
+    [with_defaults, passed_on, partialmethod(with_more, more=1), Called()],
+    ids=["defaults", "anything", "partial", "callable"],
 )
 def test_every_other_way_to_write_run_is_taken(bench: Bench, run: object) -> None:
     operation: type[LiveOperation] = type("Fine", (LiveOperation,), {"run": run})
 
     assert bench.run(operation()).state == "succeeded"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "place", "kind"),
+    [
+        ("state", with_self, with_self, "a method"),
+        ("owner", property(with_self), with_self, "a property"),
+        ("pk", cached_property(with_self), with_self, "a property"),
+        ("params", classmethod(passed_on), passed_on, "a class method"),
+        ("cancelled", staticmethod(bare), bare, "a static method"),
+        ("owner", "nightly", None, "'nightly'"),
+    ],
+)
+def test_an_attribute_that_hides_a_field_is_refused_when_the_class_is_made(
+    name: str, value: object, place: Callable[..., object] | None, kind: str
+) -> None:
+    with pytest.raises(RecipeError) as caught:
+        type("Broken", (LiveOperation,), {name: value})
+
+    line = _line(place) if place else f"({__file__}, line {caught.tb.tb_lineno})"
+    assert (caught.value.message, caught.value.hint) == (
+        f"Broken: {name!r} {line} is {kind}, but every run has a field of that name",
+        "choose another name",
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "place", "kind", "hint"),
+    [
+        (property(with_self), with_self, "a property", "choose another name"),
+        (with_self, with_self, "a method", "choose another name"),
+        (5, None, "5", "for a new default write limit: TYPE = 5"),
+    ],
+)
+def test_an_attribute_that_hides_a_parameter_of_a_base_is_refused_when_the_class_is_made(
+    value: object, place: Callable[..., object] | None, kind: str, hint: str
+) -> None:
+    with pytest.raises(RecipeError) as caught:
+        type("Broken", (Import,), {"limit": value})
+
+    line = _line(place) if place else f"({__file__}, line {caught.tb.tb_lineno})"
+    assert (caught.value.message, caught.value.hint) == (
+        f"Broken: 'limit' {line} is {kind}, but a base has a parameter of that name",
+        hint,
+    )
+
+
+def test_a_mixin_that_hides_a_field_is_refused_with_the_class_that_uses_it() -> None:
+    class Mixin:
+        @property
+        def state(self) -> str:
+            return "fine"
+
+    with pytest.raises(RecipeError, match=r"^Broken: 'state' \(.*\) is a property, but every run has a field"):
+        type("Broken", (Mixin, LiveOperation), {})
+
+
+def test_a_new_default_of_a_parameter_of_a_base_is_taken_with_its_type() -> None:
+    class Quick(Import):
+        limit: int = 5
+
+    assert (Quick().limit, Import().limit) == (5, 1000)
+
+
+def test_a_parameter_that_is_a_method_too_is_refused() -> None:
+    with pytest.raises(RecipeError) as caught:
+        type("Broken", (LiveOperation,), {"__annotations__": {"limit": int}, "limit": with_self})
+
+    assert (caught.value.message, caught.value.hint) == (
+        "Broken: parameter 'limit' is also a method or a property of the class",
+        "choose another name for one of them",
+    )
 
 
 def test_a_generator_that_a_decorator_runs_is_taken(bench: Bench) -> None:

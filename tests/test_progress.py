@@ -4,10 +4,9 @@ import copy
 import gc
 import pickle
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -520,73 +519,7 @@ def test_a_line_is_cut_at_64_kib_and_says_so(bench: Bench, length: int, cut: str
     assert told(bench, lambda p: p.log("x" * length + "\nnext")) == [events.Log("x" * 65_536 + cut), events.Log("next")]
 
 
-# --- the result, the error, the next operation
-
-
-@pytest.mark.parametrize(
-    ("call", "result"),
-    [
-        (lambda p: p.result({"a": 1}), {"a": 1}),
-        (lambda p: p.result(a=1), {"a": 1}),
-        (lambda p: p.result({"a": 1, "b": 1}, b=2), {"a": 1, "b": 2}),
-        (lambda p: p.result(), {}),
-        (lambda p: p.result(MappingProxyType({"a": None})), {"a": None}),
-        (lambda p: p.result({"a": [1, 2.5, True, {"b": "\udc80"}]}), {"a": [1, 2.5, True, {"b": "\udc80"}]}),
-    ],
-)
-def test_a_result_is_a_json_object(bench: Bench, call: Body, result: Mapping[str, Any]) -> None:
-    assert told(bench, call) == [events.ResultSet(result=result)]
-    assert bench.records().find("1").result_context == result
-
-
-def _ring() -> dict[str, Any]:
-    ring: dict[str, Any] = {"a": []}
-    ring["a"].append(ring)
-    return ring
-
-
-@pytest.mark.parametrize(
-    ("context", "message"),
-    [
-        ({"a": {1, 2}}, "p.result: JSON can't hold result['a'], a set"),
-        ({"a": [1, {"b": b"x"}]}, "p.result: JSON can't hold result['a'][1]['b'], a bytes"),
-        ({"a": (0.5, float("nan"))}, "p.result: JSON can't hold result['a'][1], the number nan"),
-        ({"a": float("-inf")}, "p.result: JSON can't hold result['a'], the number -inf"),
-        ({"a": 10**5000}, "p.result: JSON can't hold result['a'], a int"),
-    ],
-)
-def test_a_result_that_json_can_not_hold_is_refused_with_the_path_of_the_part(
-    bench: Bench, context: Mapping[str, Any], message: str
-) -> None:
-    assert refused(bench, lambda p: p.result(context))[0] == message
-
-
-def test_a_key_that_json_can_not_hold_is_refused_with_its_path(bench: Bench) -> None:
-    message, _ = refused(bench, lambda p: p.result({"a": [{(1, 2): "x"}]}))
-
-    assert message.startswith("p.result: JSON can't hold result['a'][0]")
-
-
-def test_a_result_that_holds_itself_is_refused(bench: Bench) -> None:
-    assert refused(bench, lambda p: p.result(_ring()))[0].startswith("p.result: JSON can't hold result")
-
-
-@pytest.mark.parametrize(("context", "kind"), [([1], "list"), ("text", "str"), (3, "int")])
-def test_a_result_that_is_no_object_is_refused(bench: Bench, context: Any, kind: str) -> None:
-    assert refused(bench, lambda p: p.result(context)) == (f"p.result needs a dict, not {kind}", "p.result(value=...)")
-
-
-def test_a_result_stays_as_it_was_given_whatever_the_recipe_does_with_it_later(bench: Bench) -> None:
-    rows: list[object] = [1]
-
-    def body(p: Progress) -> None:
-        p.result({"rows": rows})
-        rows.append({2, 3})
-
-    view = bench.run(operation(body))
-
-    assert (view.state, view.result_context) == ("succeeded", {"rows": [1]})
-    assert bench.records().find("1").result_context == {"rows": [1]}
+# --- the error, the next operation
 
 
 def test_an_error_that_a_recipe_states_fails_the_run_whatever_run_returns(bench: Bench) -> None:

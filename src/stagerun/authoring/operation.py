@@ -2,6 +2,7 @@
 
 import dis
 import inspect
+import sys
 from collections.abc import Mapping
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Self, TypeVar
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 _STAGE_NAME_LIMIT: Final = 200
 _NO_PLAIN_CALL: Final = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
+_HOW_TO_RUN: Final = "write def run(self, p)"
 _HOW_TO_INIT: Final = "write def __init__(self, **given), and call super().__init__(**given) in it before anything else"
 
 # Fields of every operation that come from the journal.
@@ -59,6 +61,7 @@ _MEMBERS: Final = frozenset(
     {"pk", "objects", "parameters", "run", "cancel_requested", "params", "secret_values", "checked", "reflect"}
 )
 _RESERVED: Final = frozenset({*_FIELDS, *_OPTIONS, *_MEMBERS})
+_HIDDEN: Final = frozenset({*_FIELDS, *_MEMBERS}) - {"run"}
 
 _Operation = TypeVar("_Operation", bound="LiveOperation")
 
@@ -113,6 +116,7 @@ class LiveOperation:
         super().__init_subclass__(**kwargs)
         _check_stages(cls.__name__, cls.stages)
         _check_timeout(cls.__name__, cls.timeout)
+        _check_names(cls)
         cls._declared = params.declare(cls, _RESERVED, _SETTINGS)
         cls.parameters = {
             name: each for base in reversed(cls.__mro__) for name, each in base.__dict__.get("_declared", {}).items()
@@ -142,8 +146,8 @@ class LiveOperation:
     def pk(self) -> int | None:
         return self.id
 
-    def run(self, p: "Progress") -> None:
-        """Do the work; the recipe writes this."""
+    def run(self, p: "Progress") -> object:
+        """Do the work; the recipe writes this. A mapping that it returns is the run's result."""
         raise RecipeError(f"{type(self).__name__} has no run(self, p)", "write one: it does the work")
 
     def params(self) -> dict[str, Any]:
@@ -176,24 +180,52 @@ def _check_run(owner: type[LiveOperation]) -> None:
         return  # nearly always, and a look at the signature takes longer than a stage
     function = run.__func__ if isinstance(run, staticmethod | classmethod) else run
     if not isinstance(function, FunctionType):
-        if not callable(function) and not hasattr(function, "__get__"):
-            raise RecipeError(f"{owner.__name__}: run is not a method, but {function!r}", "write def run(self, p)")
+        if isinstance(run, property) or (not callable(function) and not hasattr(function, "__get__")):
+            raise RecipeError(f"{owner.__name__}: run is not a method, but {_kind(run)}", _HOW_TO_RUN)
         return
     where = f"{owner.__name__}: run{_place(function)}"
-    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+    if run is not function:
+        raise RecipeError(f"{where} is {_kind(run)}, which has no self", f"{_HOW_TO_RUN}, without the decorator")
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        kind = "a generator" if inspect.isgeneratorfunction(function) else "an async generator"
+        raise RecipeError(
+            f"{where} is {kind}, and calling it would do nothing",
+            "remove the yield: p.log, p.status and p.track report progress",
+        )
+    _refuse_coroutine(where, function)
+    try:
+        inspect.signature(function, follow_wrapped=False).bind("self", "p")
+    except TypeError as error:
+        told = str(error)
+        what = "does not take p" if told.startswith("too many") else f"can't be called with p alone: {told}"
+        raise RecipeError(f"{where} {what}", _HOW_TO_RUN) from None
+
+
+def _refuse_coroutine(where: str, function: FunctionType) -> None:
+    if inspect.iscoroutinefunction(function):
         raise RecipeError(
             f"{where} is async; stagerun can't run it yet", "write def run(self, p), and asyncio.run(...) in it"
         )
-    if inspect.isgeneratorfunction(function):
-        raise RecipeError(
-            f"{where} is a generator, and calling it would do nothing",
-            "remove the yield: p.log, p.status and p.track report progress",
-        )
-    given = ("p",) if isinstance(run, staticmethod) else ("self", "p")
-    try:
-        inspect.signature(function, follow_wrapped=False).bind(*given)
-    except TypeError as error:
-        raise RecipeError(f"{where} can't be called with p: {error}", "write def run(self, p)") from None
+
+
+def _check_names(owner: type[LiveOperation]) -> None:
+    """Refuse an attribute that hides a field or a parameter: a run would set it, or ignore it without a word."""
+    parameters = {name for each in owner.__mro__[1:] for name in each.__dict__.get("_declared", ())}
+    # A base that is an operation was looked at when it was made; a mixin was not.
+    for each in owner.__mro__:
+        if each is object or (each is not owner and issubclass(each, LiveOperation)):
+            continue
+        annotated = inspect.get_annotations(each)
+        for name, value in vars(each).items():
+            if name in annotated or not (name in _HIDDEN or name in parameters):
+                continue
+            whose = "every run has a field" if name in _HIDDEN else "a base has a parameter"
+            is_default = name not in _HIDDEN and not hasattr(type(value), "__get__")
+            raise RecipeError(
+                f"{owner.__name__}: {name!r}{_place(value) or _place_of_class()} is {_kind(value)}, "
+                f"but {whose} of that name",
+                f"for a new default write {name}: TYPE = {value!r}" if is_default else "choose another name",
+            )
 
 
 def made(kind: type[LiveOperation], /, **fields: Any) -> LiveOperation:
@@ -217,14 +249,30 @@ def _check_init(owner: type[LiveOperation]) -> None:
 
 
 def _broken_init(owner: type[LiveOperation], why: str) -> RecipeError:
-    place = _place(owner.__init__) if isinstance(owner.__init__, FunctionType) else ""
-    return RecipeError(f"{owner.__name__}: its own __init__{place} breaks it: {why}", _HOW_TO_INIT)
+    return RecipeError(f"{owner.__name__}: its own __init__{_place(owner.__init__)} breaks it: {why}", _HOW_TO_INIT)
 
 
-def _place(function: FunctionType) -> str:
-    code = function.__code__
-    made_up = code.co_filename.startswith("<")  # as in a dataclass
-    return "" if made_up else f" ({code.co_filename}, line {code.co_firstlineno})"
+def _kind(value: object) -> str:
+    """Return what an attribute of a class is, in words."""
+    kinds = {FunctionType: "a method", staticmethod: "a static method", classmethod: "a class method"}
+    return kinds.get(type(value)) or ("a property" if hasattr(type(value), "__get__") else repr(value))
+
+
+def _place(value: object) -> str:
+    """Return ` (file, line N)` of a function or of what wraps one, or "" if it has none."""
+    for name in ("__func__", "fget", "func"):
+        value = getattr(value, name, value)
+    if not isinstance(value, FunctionType) or value.__code__.co_filename.startswith("<"):  # made by a dataclass
+        return ""
+    return f" ({value.__code__.co_filename}, line {value.__code__.co_firstlineno})"
+
+
+def _place_of_class() -> str:
+    """Return ` (file, line N)` of the class statement that is being executed."""
+    frame = sys._getframe()  # noqa: SLF001 - the only way to know it before Python 3.13
+    while frame.f_back is not None and frame.f_code.co_filename == __file__:
+        frame = frame.f_back
+    return f" ({frame.f_code.co_filename}, line {frame.f_lineno})"
 
 
 def _check_secrets(owner: str, parameters: Mapping[str, params.Parameter]) -> None:

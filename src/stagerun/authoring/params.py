@@ -270,6 +270,8 @@ def _parameter(owner: type, name: str, hint: Any, default: Any) -> Parameter:
     )
     if default is MISSING:
         return parameter
+    if hasattr(type(default), "__get__"):
+        raise RecipeError(f"{where} is also a method or a property of the class", "choose another name for one of them")
     if not isinstance(default, _IMMUTABLE):
         raise RecipeError(
             f"{where} has a mutable default: {default!r}",

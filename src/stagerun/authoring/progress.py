@@ -4,7 +4,6 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import IO, TYPE_CHECKING, Any, NoReturn, TypeVar
 
-from stagerun import events
 from stagerun.authoring import log_lines
 from stagerun.authoring.session import Session
 from stagerun.authoring.stages import Stage
@@ -288,16 +287,12 @@ class Progress:
         self._session.check()
         self._session.lines.write(str(line), log_lines.checked(level))
 
-    def result(self, context: Mapping[str, Any] | None = None, **extra: Any) -> None:
-        """Set the run's result, a JSON object; RecipeError names the part that JSON can't hold."""
+    def result(self, context: object = None, **extra: Any) -> None:
+        """Set the run's result, a JSON object. What JSON can't hold is converted, or else recorded as its `repr`."""
         self._session.check()
-        if context is not None and not isinstance(context, Mapping):
-            raise RecipeError(f"p.result needs a dict, not {type(context).__name__}", "p.result(value=...)")
-        from stagerun.authoring import stored_values
+        from stagerun.authoring import results
 
-        # A copy: the recipe may change its own dict afterwards.
-        result = stored_values.through_json({**(context or {}), **extra}, "result")
-        self._session.emit(events.ResultSet(result=result))
+        results.record(self._session, context, extra)
 
     def error(self, message: object) -> None:
         """Make the run end `failed` with this message, whatever `run` returns."""

@@ -1,9 +1,7 @@
-"""Converting a recipe's values to JSON, exactly (checkpoints) or nearly (results), or saying why that fails."""
+"""Converting a recipe's values to JSON, exactly, or saying why that fails."""
 
 import math
 import re
-from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -33,46 +31,6 @@ def check_size(plain: object, what: str) -> None:
         raise RecipeError(
             f"{what} has {size:,} bytes; the limit is {LIMIT:,}", "store a file, and its path as the checkpoint"
         )
-
-
-def through_json(value: object, what: str) -> Any:
-    """Return `value` as it comes back from JSON; RecipeError names the part that JSON can't hold."""
-    with suppress(RecipeError):
-        return _copied(exact(value, what))  # most values are exact, and importing json takes longer than a stage
-    import json
-
-    try:
-        return json.loads(json.dumps(value, allow_nan=False))
-    except (TypeError, ValueError, RecursionError) as error:
-        raise RecipeError(f"p.{what}: JSON can't hold {_unjsonable(value, what, 0) or what}", str(error)) from None
-
-
-def _copied(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_copied(each) for each in value]
-    return {key: _copied(each) for key, each in value.items()} if isinstance(value, dict) else value
-
-
-def _unjsonable(value: object, path: str, depth: int) -> str | None:
-    """Return the path and type of the first part that JSON can't hold at all, or None."""
-    if depth > _DEEPEST:
-        return f"{path}, nested too deep"
-    if isinstance(value, Mapping):
-        for name in value:
-            if not isinstance(name, str | int | float | bool | None):
-                return f"{path}, with the key {name!r}"
-        parts = [(f"{path}[{name!r}]", each) for name, each in value.items()]
-    elif isinstance(value, list | tuple):
-        parts = [(f"{path}[{position}]", each) for position, each in enumerate(value)]
-    else:
-        import json
-
-        try:
-            json.dumps(value, allow_nan=False)
-        except (TypeError, ValueError):
-            return f"{path}, {'the number ' + repr(value) if isinstance(value, float) else 'a ' + type(value).__name__}"
-        return None
-    return next((found for name, each in parts if (found := _unjsonable(each, name, depth + 1))), None)
 
 
 def to_builtins(value: object, kind: Any, what: str) -> Any:

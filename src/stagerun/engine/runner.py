@@ -185,7 +185,11 @@ class Runner:
             with Capture(session.lines.write, self._masker), self._interrupts.limit(operation.timeout, "the run"):
                 try:
                     self._interrupts.expose()
-                    operation.run(Progress(session))
+                    returned = operation.run(Progress(session))
+                    if returned is not None:
+                        from stagerun.authoring import results
+
+                        results.record_returned(session, returned)
                 finally:
                     self._interrupts.cover()
         except BaseException as raised:
