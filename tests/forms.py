@@ -2,6 +2,7 @@
 
 import base64
 import json
+import shlex
 from collections.abc import Iterator
 from urllib.parse import quote, quote_plus
 
@@ -44,5 +45,6 @@ def _forms_of(text: str) -> Iterator[str]:
     yield from (text, repr(text)[1:-1], repr(data)[2:-1])
     yield from (json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1])
     yield from (quote(text), quote(text, safe=""), quote_plus(text))
+    yield from (shlex.quote(f"{text} ")[1:-2], text.replace("'", r"'\''"))
     yield from (base64.b64encode(data).decode(), base64.urlsafe_b64encode(data).decode())
     yield from (core(text, before, urlsafe=urlsafe) for before in range(3) for urlsafe in (False, True))

@@ -2,6 +2,8 @@
 
 import base64
 import json
+import re
+import shlex
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote, quote_plus
@@ -14,7 +16,7 @@ from msgspec.structs import replace
 from stagerun import events
 from stagerun.authoring.log_lines import LogLines
 from stagerun.states import RunState, StageState
-from stagerun.text.masking import MASK, SHORTEST, Masker
+from stagerun.text.masking import MASK, SHORTEST, Masker, _InUrl
 from tests.forms import core, forms, found, shards
 
 
@@ -97,6 +99,7 @@ def test_a_letter_in_another_case_or_a_part_of_a_secret_is_no_secret() -> None:
         repr(SECRET.encode())[2:-1],
         json.dumps(SECRET)[1:-1],
         json.dumps(SECRET, ensure_ascii=False)[1:-1],
+        shlex.quote(SECRET)[1:-1],
         quote(SECRET),
         quote(SECRET, safe=""),
         quote_plus(SECRET),
@@ -315,6 +318,40 @@ def test_the_quick_look_sees_a_secret_exactly_where_the_search_for_every_form_do
     assert masker.mask(text) == _masked_plainly(masker, text)
 
 
+@given(_SECRETS)
+def test_each_form_of_a_secret_is_seen_by_the_quick_look(secret: str) -> None:
+    masker = knowing(secret)
+
+    assert [form for form in masker._forms if not masker._is_in(f"<{form}>")] == []
+
+
+@given(st.lists(_SECRETS, min_size=1, max_size=3), st.data())
+def test_among_very_many_secrets_one_is_seen_as_it_is_alone(secrets: list[str], data: st.DataObject) -> None:
+    others = [f"{number:08}-nobody-writes-this" for number in range(200)]
+    form = data.draw(st.sampled_from(_every_form(data.draw(st.sampled_from(secrets)))))
+    text = data.draw(_TEXTS) + form + data.draw(_TEXTS)
+
+    assert knowing(*others, *secrets).mask(text) == knowing(*secrets).mask(text)
+
+
+@given(_SECRETS, st.data())
+def test_a_secret_in_a_url_is_found_exactly_where_a_pattern_of_all_ways_to_write_it_finds_it(
+    secret: str, data: st.DataObject
+) -> None:
+    pieces = _TEXTS | _in_url(secret) | st.sampled_from(["%", "%4", "%25", "+", secret[:2], secret[-2:]])
+    text = "".join(data.draw(st.lists(pieces, max_size=5)))
+    pattern = "".join(
+        "(?:" + "".join(f"%(?i:{byte:02x})" for byte in each.encode()) + f"|{re.escape(each)}{'|[+]' * (each == ' ')})"
+        for each in secret
+    )
+    form = _InUrl(secret)
+
+    found = sorted(set(form.places(text)))
+    assert found == [match.span(1) for match in re.finditer(f"(?=({pattern}))", text)]
+    written = [text[start:stop] for start, stop in found if text[start:stop] != secret]
+    assert [each for each in written if knowing(secret).mask(each) != MASK] == []
+
+
 def _masked_plainly(masker: Masker, text: str) -> str:
     """Mask by the search for every form alone."""
     while places := list(masker._places(text)):
@@ -365,10 +402,17 @@ def test_a_secret_with_an_apostrophe_is_found_in_a_longer_text_that_python_quote
     assert "secret" not in knowing("it's-a-secret").mask(quoted)
 
 
-@pytest.mark.parametrize("inner", [json.dumps, repr])
+@pytest.mark.parametrize("quoted", [shlex.quote("it's 'so' secret"), r"'it'\''s '\''so'\'' secret'"])
+def test_a_secret_with_apostrophes_is_found_as_shells_quote_it(quoted: str) -> None:
+    assert knowing("it's 'so' secret").mask(f"$ curl -u {quoted} -v") == "$ curl -u '***' -v"
+
+
+@pytest.mark.parametrize("inner", [json.dumps, repr, shlex.quote])
 @pytest.mark.parametrize("outer", [json.dumps, repr])
 def test_a_secret_that_is_quoted_twice_is_found(outer: Quote, inner: Quote) -> None:
-    assert shards(SECRET, knowing(SECRET).mask(outer([inner({"token": SECRET})]))) == []
+    for secret in (SECRET, 'it\'s a "secret" for you'):
+        token = secret if inner is shlex.quote else {"token": secret}
+        assert shards(secret, knowing(secret).mask(outer([inner(token)]))) == []
 
 
 @pytest.mark.parametrize("quoted", ["p%40ss%2fw!rd", "p%40ss%2Fw!rd", "p%40ss/w!rd", "p@ss%2Fw!rd", "%70%40ss/w%21rd"])

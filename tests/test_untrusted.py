@@ -1,6 +1,7 @@
 """Text that is not ours: nothing in it may act, and nothing of it may be lost."""
 
 import json
+import unicodedata
 
 import pytest
 
@@ -8,24 +9,35 @@ from stagerun import events
 from stagerun.text.untrusted import neutralise, neutralise_json
 
 
-INVISIBLE = [
-    *range(0x200B, 0x2010),  # zero width and direction marks
-    0x2028,
-    0x2029,
-    *range(0x202A, 0x202F),  # bidirectional embedding and override
-    *range(0x2060, 0x2065),
-    *range(0x2066, 0x206A),  # bidirectional isolates
-    0xFEFF,
-    *range(0xE0000, 0xE0080),  # tag characters
-]
+# What Python's tables call a format character, without those that stand for something that is seen.
+SEEN = {*range(0x600, 0x606), 0x6DD, 0x70F, 0x890, 0x891, 0x8E2, 0x110BD, 0x110CD, *range(0x13430, 0x13440)}
+FORMATS = {code for code in range(0x110000) if unicodedata.category(chr(code)) == "Cf"} - SEEN
+# The others that Unicode calls ignorable by default: fillers, selectors, and places that are kept free for more.
+IGNORABLE = {
+    *(0x34F, 0x115F, 0x1160, 0x17B4, 0x17B5, *range(0x180B, 0x1810), 0x2065, 0x3164, 0xFFA0),
+    *(*range(0xFE00, 0xFE10), *range(0xFFF0, 0xFFF9), *range(0xE0000, 0xE1000)),
+}
+INVISIBLE = [0x2028, 0x2029, *sorted(FORMATS | IGNORABLE)]
 SURROGATES = [0xD800, 0xDBFF, 0xDC00, 0xDC80, 0xDFFF]
 HARMLESS_BYTES = {0x09, *range(0x20, 0x7F), *range(0xA0, 0x100)} - {0xAD}
-ACTIVE = [*(code for code in range(0x100) if code not in HARMLESS_BYTES), *INVISIBLE, *SURROGATES]
-HARMLESS = [*sorted(HARMLESS_BYTES), 0x3A9, 0x4FDD, 0x1F600, 0x2713, 0x2501]
+ACTIVE = [*(code for code in range(0x100) if code not in HARMLESS_BYTES | {0xAD}), *INVISIBLE, *SURROGATES]
+HARMLESS = [
+    *sorted(HARMLESS_BYTES),
+    *sorted(SEEN),
+    0x301,
+    0x3A9,
+    0x4FDD,
+    0x1F600,
+    0x1F3FD,
+    0x2713,
+    0x2501,
+    0xFFFC,
+    0xFFFD,
+]
 
 
 def _repr(text: str) -> str:
-    return repr(text)[1:-1]
+    return ascii(text)[1:-1]
 
 
 @pytest.mark.parametrize("keep_colour", [False, True])
@@ -43,6 +55,74 @@ def test_every_other_character_stays(keep_colour: bool) -> None:
     shown = {code: neutralise(f"<{chr(code)}>\t", keep_colour=keep_colour) for code in HARMLESS}
 
     assert shown == {code: f"<{chr(code)}>\t" for code in HARMLESS}
+
+
+EMOJI = [
+    "\u2764\ufe0f",  # a heart in colour
+    "\u2764\ufe0e",  # and one in black
+    "\u00a9\ufe0f",
+    "#\ufe0f\u20e3",  # a key
+    "7\ufe0f\u20e3",
+    "\U0001f44d\U0001f3fd",  # with the colour of a skin
+    "\U0001f1e9\U0001f1ea",  # the flag of Germany
+    "\U0001f3f4\U000e0067\U000e0062\U000e0073\U000e0063\U000e0074\U000e007f",  # and that of Scotland
+    "\U0001f3f3\ufe0f\u200d\U0001f308",  # a rainbow flag
+    "\U0001f3f4\u200d\u2620\ufe0f",  # and that of pirates
+    "\U0001f469\U0001f3fd\u200d\U0001f52c",  # a scientist
+    "\U0001f468\u200d\U0001f469\u200d\U0001f467\u200d\U0001f466",  # a family
+    "\U0001f9d1\U0001f3fb\u200d\u2764\ufe0f\u200d\U0001f48b\u200d\U0001f9d1\U0001f3ff",  # a kiss
+    "\U0001f441\ufe0f\u200d\U0001f5e8\ufe0f",
+]
+
+
+@pytest.mark.parametrize("keep_colour", [False, True])
+def test_an_emoji_of_several_characters_stays_whole_wherever_it_stands(keep_colour: bool) -> None:
+    texts = [*EMOJI, *(f"a{each}b" for each in EMOJI), "".join(EMOJI)]
+
+    assert [neutralise(text, keep_colour=keep_colour) for text in texts] == texts
+
+
+def test_what_is_inside_an_emoji_is_escaped_everywhere_else() -> None:
+    assert {
+        text: neutralise(text)
+        for text in (
+            "a\ufe0f",
+            "7\ufe0f",
+            "7\ufe0e\u20e3",
+            "\u2764\ufe0f\ufe0f",
+            "\u2764\ufe00",
+            "\u2764\U000e0100",
+            "\u2764\ufe0f\x1b[0m",
+            "\U0001f469\u200d",
+            "\U0001f469\u200da",
+            "a\u200d\U0001f52c",
+            "a\ufe0f\u200d\U0001f52c",
+            "\U0001f469\u200d\u200d\U0001f52c",
+            "\U0001f3fd\ufe0f",
+            "a\U000e0067\U000e0062\U000e0073\U000e0063\U000e0074\U000e007f",
+            "\U0001f3f4\U000e0067\U000e0062\U000e007f",
+            "\U0001f3f4\U000e0068\U000e0069\U000e007f",
+        )
+    } == {
+        "a\ufe0f": "a\\ufe0f",
+        "7\ufe0f": "7\\ufe0f",
+        "7\ufe0e\u20e3": "7\\ufe0e\u20e3",
+        "\u2764\ufe0f\ufe0f": "\u2764\ufe0f\\ufe0f",
+        "\u2764\ufe00": "\u2764\\ufe00",
+        "\u2764\U000e0100": "\u2764\\U000e0100",
+        "\u2764\ufe0f\x1b[0m": "\u2764\ufe0f\\x1b[0m",
+        "\U0001f469\u200d": "\U0001f469\\u200d",
+        "\U0001f469\u200da": "\U0001f469\\u200da",
+        "a\u200d\U0001f52c": "a\\u200d\U0001f52c",
+        "a\ufe0f\u200d\U0001f52c": "a\\ufe0f\\u200d\U0001f52c",
+        "\U0001f469\u200d\u200d\U0001f52c": "\U0001f469\\u200d\\u200d\U0001f52c",
+        "\U0001f3fd\ufe0f": "\U0001f3fd\\ufe0f",
+        "a\U000e0067\U000e0062\U000e0073\U000e0063\U000e0074\U000e007f": (
+            "a\\U000e0067\\U000e0062\\U000e0073\\U000e0063\\U000e0074\\U000e007f"
+        ),
+        "\U0001f3f4\U000e0067\U000e0062\U000e007f": "\U0001f3f4\\U000e0067\\U000e0062\\U000e007f",
+        "\U0001f3f4\U000e0068\U000e0069\U000e007f": "\U0001f3f4\\U000e0068\\U000e0069\\U000e007f",
+    }
 
 
 def test_json_means_the_same_after_it_was_made_safe() -> None:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache
 from typing import Any, Final, TypeVar, cast
 
 from msgspec.structs import replace
@@ -12,14 +13,18 @@ from stagerun import events
 MASK: Final = "***"
 SHORTEST: Final = 4  # masking shorter ones would blank out half of every line
 
+_SEARCHES: Final = 5  # plain searches that take as long as a look-up at one place of a text
+_MANY: Final = 2000  # and as long as a look-up at each place of a long text
+_TELLING: Final = 8  # characters that hardly any text has by chance
+
 _Event = TypeVar("_Event", bound=events.Event)
 
 
 class Masker:
     """Replaces the secrets that it has learned with `***`.
 
-    A secret is found verbatim, line by line, in base64 (at any offset, in both alphabets), URL-encoded, and as JSON and
-    Python quote it, once or twice. A secret shorter than SHORTEST is ignored.
+    A secret is found verbatim, line by line, in base64 (at any offset, in both alphabets), URL-encoded, and as JSON,
+    Python and shells quote it, once or twice. A secret shorter than SHORTEST is ignored.
 
     Attributes:
         values: the secrets to find, in the order in which they were learned.
@@ -30,24 +35,31 @@ class Masker:
         self.values: list[str] = []
         self._longest = 0
         self._forms: list[str] = []
-        self._shortest_forms: list[str] = []
-        self._in_urls: list[re.Pattern[str]] = []
-        self._in_any_url: re.Pattern[str] | None = None
+        self._signs: dict[str, list[str]] = {}
+        self._beginnings = set[str]()
+        self._in_urls: list[_InUrl] = []
+        self._texts = set[str]()
 
     def learn(self, secrets: Iterable[str]) -> None:
-        new = [each for each in dict.fromkeys(secrets) if len(each) >= SHORTEST and each not in self.values]
-        if not new:
-            return
-        self.values += new
-        texts = dict.fromkeys(text for value in self.values for text in _parts(value) if len(text) >= SHORTEST)
-        forms = {form for text in texts for form in _forms(text) if len(form) >= SHORTEST}
-        self._forms = sorted(forms)
-        self._shortest_forms = list(_without_longer(self._forms))
-        # URLs don't encode letters and digits, so a search for the text finds them.
-        in_urls = [_in_url(text) for text in texts if not (text.isascii() and text.isalnum())]
-        self._in_urls = [re.compile(f"(?=({pattern}))") for pattern in in_urls]
-        self._in_any_url = re.compile("|".join(in_urls)) if in_urls else None
-        self._longest = max(*map(len, forms), *(3 * len(_bytes(text)) for text in texts))
+        """Mask these, too."""
+        for value in secrets:
+            if len(value) >= SHORTEST and value not in self.values:
+                self.values.append(value)
+                for text in _parts(value):
+                    if len(text) >= SHORTEST and text not in self._texts:
+                        self._texts.add(text)
+                        self._learn(text)
+
+    def _learn(self, text: str) -> None:
+        signs = _signs(text)
+        forms = [form for forms in signs.values() for form in forms]
+        self._longest = max(self._longest, *map(len, forms), 3 * len(_bytes(text)))
+        self._forms += forms
+        if not (text.isascii() and text.isalnum()):  # URLs don't encode those, so a search for the text finds them
+            self._in_urls.append(_InUrl(text))
+        for sign, forms in signs.items():
+            self._beginnings.add(sign[:SHORTEST])
+            self._signs[sign] = [*self._signs.get(sign, ()), *forms]
 
     def mask(self, text: str) -> str:
         """Return `text` with the secrets masked; of two that overlap, both are masked."""
@@ -122,18 +134,34 @@ class Masker:
 
     def _is_in(self, text: str) -> bool:
         """Return True if `text` contains a secret. Hardly any text does, so this check is the cost of masking."""
+        signs = self._signs
+        many = len(signs) > _MANY or len(signs) > _SEARCHES * len(text)
+        if many and self._beginnings.isdisjoint(
+            [text[place : place + SHORTEST] for place in range(len(text) - SHORTEST + 1)]
+        ):
+            signs = {}
         # A loop over plain searches: one pattern of all forms takes two to sixty times as long.
-        for form in self._shortest_forms:
-            if form in text:
-                return True
-        if self._in_any_url is None or ("%" not in text and "+" not in text):
+        for sign in signs:
+            if sign in text:
+                for form in signs[sign]:
+                    if form in text:
+                        return True
+        if not self._in_urls or ("%" not in text and "+" not in text):
             return False  # nothing in it is URL-encoded
-        return self._in_any_url.search(text) is not None
+        return any(each.is_in(text) for each in self._encoded_in(text))
+
+    def _encoded_in(self, text: str) -> "list[_InUrl]":
+        """Return the secrets of which some characters may be percent-encoded in `text`."""
+        if not self._in_urls or not _encoded().search(text):
+            return []
+        byte_of = _byte_of()
+        decoded = _without_plus(_encoded_byte().sub(lambda match: byte_of[match[0]], _bytes(text)))
+        return [each for each in self._in_urls if each.core in decoded]
 
     def _places(self, text: str) -> Iterator[tuple[int, int]]:
         """Yield the start and stop of each secret, in order; overlapping ones are merged."""
         found = [place for form in self._forms for place in _finds(form, text)]
-        found += [match.span(1) for pattern in self._in_urls for match in pattern.finditer(text)]
+        found += [place for each in self._encoded_in(text) for place in each.places(text)]
         begun: tuple[int, int] | None = None
         for start, stop in sorted(found):
             if begun is not None and start >= begun[1]:
@@ -144,13 +172,70 @@ class Masker:
             yield begun
 
 
-def _without_longer(forms: Iterable[str]) -> Iterator[str]:
-    """Yield the forms that contain no other form: a text without these contains no form at all."""
-    shortest = list[str]()
-    for form in sorted(forms, key=len):
-        if not any(shorter in form for shorter in shortest):
-            shortest.append(form)
-            yield form
+@cache
+def _encoded() -> re.Pattern[str]:
+    return re.compile(r"%[0-9A-Fa-f]{2}|\+")
+
+
+@cache
+def _encoded_byte() -> re.Pattern[bytes]:
+    return re.compile(rb"%[0-9A-Fa-f]{2}")
+
+
+@cache
+def _byte_of() -> Mapping[bytes, bytes]:
+    """Return a table: a byte as a URL encodes it -> that byte."""
+    digits = "0123456789abcdefABCDEF"
+    return {f"%{high}{low}".encode(): bytes((int(high + low, 16),)) for high in digits for low in digits}
+
+
+class _InUrl:
+    """A text in URLs, where any of its characters may be percent-encoded.
+
+    Attributes:
+        core: bytes that every such URL has once it is decoded. A `%` of the text itself and hexadecimal digits are not
+            among them: decoding may take those for parts of an encoded byte.
+
+    """
+
+    def __init__(self, text: str) -> None:
+        self.core = _without_plus(max(re.split(rb"[%0-9A-Fa-f]+", _bytes(text)), key=len))
+        self._text = text
+
+    def is_in(self, text: str) -> bool:
+        return next(self.places(text), None) is not None
+
+    def places(self, text: str) -> Iterator[tuple[int, int]]:
+        for beginning in {self._text[0], "%", "+"}:
+            for start, _ in _finds(beginning, text):
+                stop = self._stop(text, start)
+                if stop is not None:
+                    yield start, stop
+
+    def _stop(self, text: str, start: int) -> int | None:
+        """Return where the secret ends that begins at `start`, or None if none begins there."""
+        stops = {start}
+        for character in self._text:
+            code = _percent(character)
+            following = set[int]()
+            for stop in stops:  # several only behind a `%` that may stand for itself
+                if text.startswith(character, stop) or (character == " " and text.startswith("+", stop)):
+                    following.add(stop + 1)
+                encoded = text[stop : stop + len(code)]
+                if encoded.isascii() and encoded.upper() == code:
+                    following.add(stop + len(code))
+            if not following:
+                return None
+            stops = following
+        return max(stops)
+
+
+def _percent(character: str) -> str:
+    return "".join(f"%{byte:02X}" for byte in _bytes(character))
+
+
+def _without_plus(data: bytes) -> bytes:
+    return data.replace(b"+", b" ")  # either may stand for a space
 
 
 def _parts(value: str) -> Iterator[str]:
@@ -158,18 +243,23 @@ def _parts(value: str) -> Iterator[str]:
     yield from (line.strip() for line in value.splitlines())
 
 
-def _forms(text: str) -> Iterator[str]:
-    """Yield `text` verbatim, as a bytes literal, in base64, and quoted once and twice."""
+def _signs(text: str) -> dict[str, list[str]]:
+    """Return the forms of `text` as a dictionary: a short text -> the forms that contain it."""
     import base64
 
-    yield text
     data = _bytes(text)
-    yield repr(data)[2:-1]
+    quoted = {text, repr(data)[2:-1]}
+    for once in {*_quoted(text)} - {text}:
+        quoted |= {once, *_quoted(once)}
+    for apart in _in_shell(text):
+        quoted |= {apart, *_quoted(apart)}
+    plain = max(re.split(r"""[^ -~]|["'\\]""", text), key=len)  # quoting leaves this as it is
+    signs = {plain: sorted(quoted)} if len(plain) >= _TELLING else {each: [each] for each in quoted}
     for encode in (base64.b64encode, base64.urlsafe_b64encode):
-        yield from _in_base64(data, encode)
-    for once in _quoted(text):
-        yield once
-        yield from _quoted(once)
+        whole, *parts = _in_base64(data, encode)
+        signs |= {each: [each] for each in parts if len(each) >= SHORTEST}
+        signs[parts[0]] = [parts[0], whole]
+    return signs
 
 
 def _quoted(text: str) -> Iterator[str]:
@@ -179,15 +269,10 @@ def _quoted(text: str) -> Iterator[str]:
     yield from (repr(text)[1:-1], repr(f'"{text}')[2:-1])  # within double quotes, and within single ones
 
 
-def _in_url(text: str) -> str:
-    """Return a pattern for `text` in a URL, where any character may be percent-encoded."""
-    return "".join(map(_in_url_one, text))
-
-
-def _in_url_one(character: str) -> str:
-    encoded = "".join(f"%(?i:{byte:02x})" for byte in _bytes(character))
-    plus = r"|\+" if character == " " else ""
-    return f"(?:{encoded}|{re.escape(character)}{plus})"
+def _in_shell(text: str) -> Iterator[str]:
+    """Yield `text` as `shlex.quote` and as `set -x` write it, within single quotes."""
+    if "'" in text:
+        yield from (text.replace("'", """'"'"'"""), text.replace("'", r"'\''"))
 
 
 def _bytes(text: str) -> bytes:

@@ -2,20 +2,16 @@
 
 import re
 from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import Final
 
 
 # Patterns are compiled on first use: most runs show nothing that needs them.
-# Control bytes, C1, Unicode characters that hide or reorder text, and lone surrogates, which can't be encoded.
-_ACTIVE: Final = (
-    r"\x00-\x08\x0a-\x1f\x7f-\x9f"
-    r"\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff"
-    r"\U000e0000-\U000e007f"
-)
-_UNSAFE: Final = f"[{_ACTIVE}]"
-_UNSAFE_OR_COLOUR: Final = rf"(\x1b\[[0-9;:]{{0,40}}m)|[{_ACTIVE}]"
-_NOT_PLAIN_JSON: Final = r"[^\x20-\x7e]|#(?=#)"
+_SGR: Final = r"\x1b\[[0-9;:]*m"
 _RESET: Final = "\x1b[0m"
+_FLAGS: Final = ("gbeng", "gbsct", "gbwls")  # the flags that are written with tags: England, Scotland, Wales
+_STARTS: Final = "\ufe0e\ufe0f\u200d\U000e0067"  # of what may be invisible inside an emoji
+_NOT_PLAIN_JSON: Final = r"[^\x20-\x7e]|#(?=#)"
 
 # Commands to CI systems: anywhere in a line (GitHub, Azure, TeamCity), or at its start (GitHub, Buildkite, Gitea).
 _ANYWHERE: Final = r"(?i)##(?=\[|vso|teamcity)"
@@ -24,7 +20,6 @@ _AT_START: Final = (
     r"|(?=.{4}-..-..T..:.{12}Z)"  # GitLab takes it for its own timestamp and hides it
 )
 # CI systems ignore colours; those in .NET also ignore characters without weight in culture-sensitive comparison.
-_SGR: Final = r"\x1b\[[0-9;:]*m"
 _WEIGHTLESS: Final = frozenset({"Cc", "Cf", "Cn", "Mc", "Me", "Mn"})
 _WEIGHTLESS_TOO: Final = frozenset("\u0640\u07fa\u180a\u1cd3\ufe73")
 
@@ -34,16 +29,46 @@ _COMMAND_IN_XML: Final = r"\n(?!\s*(?:<|\Z))|(?<!&)#"
 
 
 def neutralise(text: str, *, keep_colour: bool = False) -> str:
-    """Return the line `text` with everything that could control a terminal as Python escapes.
+    """Return the line `text` with everything that could control a terminal, or that can't be seen, as Python escapes.
 
-    TAB stays. With `keep_colour`, colour sequences (SGR) stay too, closed by a reset.
+    TAB stays, and emoji made of several characters stay whole. With `keep_colour`, colour sequences (SGR) stay too,
+    closed by a reset.
     """
     if text.isascii() and text.isprintable():
         return text
     if not keep_colour:
-        return re.sub(_UNSAFE, _escape, text)
-    safe = re.sub(_UNSAFE_OR_COLOUR, lambda match: match[1] or _escape(match), text)
+        return _unsafe().sub(_escape_unless_emoji, text)
+    safe = _unsafe(keep_colour=True).sub(lambda match: match[1] or _escape_unless_emoji(match), text)
     return safe + _RESET if "\x1b" in safe else safe
+
+
+@cache
+def _unsafe(*, keep_colour: bool = False) -> re.Pattern[str]:
+    """Return the pattern of what is escaped; with `keep_colour` its first group is a colour sequence, which stays."""
+    from stagerun.text.unicode_ranges import DEFAULT_IGNORABLE
+
+    # Control bytes, C1, Unicode's line ends and annotations, surrogates (UTF-8 can't encode them), what can't be seen.
+    unsafe = rf"\x00-\x08\x0a-\x1a\x1c-\x1f\x7f-\x9f\u2028\u2029\ufff9-\ufffb\ud800-\udfff{DEFAULT_IGNORABLE}"
+    return re.compile(rf"(\x1b\[[0-9;:]{{0,40}}m)|\x1b|[{unsafe}]+" if keep_colour else rf"[\x1b{unsafe}]+")
+
+
+@cache
+def _inside_emoji() -> re.Pattern[str]:
+    """Return the pattern of the invisible characters that join or style an emoji's visible ones (Unicode, UTS 51)."""
+    from stagerun.text.unicode_ranges import PICTOGRAPHIC
+
+    base, skin = f"[{PICTOGRAPHIC}]", r"[\U0001f3fb-\U0001f3ff]"
+    regions = "|".join("".join(chr(0xE0000 + ord(each)) for each in region) for region in _FLAGS)
+    return re.compile(
+        rf"(?<=\U0001f3f4)(?:{regions})\U000e007f"
+        rf"|(?<=[0-9#*])\ufe0f(?=\u20e3)"
+        rf"|(?:(?<={skin})|(?<={base})(?:\ufe0e|\ufe0f?))(?:(?<!\ufe0e)\u200d(?={base}))?"
+    )
+
+
+def _escape_unless_emoji(match: re.Match[str]) -> str:
+    emoji = _inside_emoji().match(match.string, match.start()) if match[0][0] in _STARTS else None
+    return _escaped(match[0]) if emoji is None else emoji[0] + _escaped(match[0][len(emoji[0]) :])
 
 
 def disarm(text: str) -> str:
@@ -101,7 +126,7 @@ def neutralise_json(text: str) -> str:
 
 def neutralise_xml(text: str) -> str:
     """Return `text` without what XML 1.0 forbids (w3.org/TR/xml, 2.2); the document then goes through `disarm_xml`."""
-    return "\n".join(re.sub(_NOT_XML, _escape, neutralise(line)) for line in text.split("\n"))
+    return "\n".join(re.sub(_NOT_XML, lambda match: _escaped(match[0]), neutralise(line)) for line in text.split("\n"))
 
 
 def disarm_xml(document: str) -> str:
@@ -114,5 +139,5 @@ def _utf16(character: str) -> tuple[int, ...]:
     return tuple(int.from_bytes(data[start : start + 2]) for start in range(0, len(data), 2))
 
 
-def _escape(match: re.Match[str]) -> str:
-    return match[0].encode("unicode_escape").decode("ascii")
+def _escaped(text: str) -> str:
+    return text.encode("unicode_escape").decode("ascii")
