@@ -1,4 +1,4 @@
-"""Runs an operation whose process dies at a chosen moment, then resumes it: `python -m tests.killing MODE FOLDER`.
+"""Runs an operation whose process dies at a chosen moment, then resumes it: `python -m tests.killing MODE PLACE`.
 
 Every life is a fork of this process, which has one thread. A life writes what it was told into `effects`, so that
 the test can compare that with the journal.
@@ -10,11 +10,13 @@ import os
 import random
 import signal
 import sqlite3
+import stat
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -24,12 +26,17 @@ import sqlite_utils  # noqa: F401 - so that no fork has to
 from stagerun import LiveOperation, Progress
 from stagerun.authoring import finding
 from stagerun.errors import JournalError
+from stagerun.journal import opening
 from stagerun.journal.reading import Records
+from stagerun.journal.sqlite import schema
 from stagerun.machine.clock import Clock
 from stagerun.states import RESUMABLE, RunState
 from stagerun.view import RunView
 from tests import rebuild
-from tests.journals import Opened, make, records_of
+from tests.journals import Opened, make, reading, records_of
+
+
+ON_NETWORK = "-on-network"  # after a mode: as on a network file system, where there is no write-ahead log
 
 
 class Effects:
@@ -177,27 +184,21 @@ def in_a_fork(act: Callable[[], None]) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def in_a_process(path: Path, told: Path, *, before: Sequence[str] = (), prepare_only: bool = False) -> int:
+def in_a_process(path: Path, told: Path, *, before: Sequence[str] = (), mode: str = "life") -> int:
     """Live in a process of its own, started through the command `before`; return its exit code."""
-    mode = "prepare" if prepare_only else "life"
     command = [*before, sys.executable, "-m", "tests.killing", mode, str(path), str(told)]
     return subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, check=False).returncode
 
 
 def violations(path: Path) -> list[str]:
     """Return what the journal says against itself or against what the recipe was told."""
-    found = []
-    with sqlite3.connect(path) as connection:
-        (integrity,) = connection.execute("PRAGMA integrity_check").fetchone()
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
-    connection.close()
-    if integrity != "ok":
-        found.append(f"integrity: {integrity}")
-    if version == 0:
-        return found
+    # The journal is read as a command reads it before anything else opens it, and mends it.
     records = records_of(path)
     runs = records.history(limit=1000)
     records.close()
+    with closing(sqlite3.connect(path)) as connection:
+        (integrity,) = connection.execute("PRAGMA integrity_check").fetchone()
+    found = [] if integrity == "ok" else [f"integrity: {integrity}"]
     found += [f"run {run.id} is shown {run.state}" for run in runs if run.state in (RunState.RUNNING, RunState.PENDING)]
     told = {line.split()[1] for line in effects.lines() if line.startswith("told ")}
     lost = told - {key for _, key in rebuild.checkpoint_rows(path)}
@@ -240,6 +241,32 @@ def after_resume(path: Path) -> list[str]:
 
 def _is_open(records: Records, run: RunView) -> bool:
     return run.state in RESUMABLE and records.successor(run) is None
+
+
+def after_making(folder: Path) -> list[str]:
+    """Return what is wrong after a process was killed while it made `folder/journal.db`."""
+    path, found = folder / "journal.db", list[str]()
+    try:
+        if opening.has_runs(path):
+            with reading(path) as records:
+                found += [f"there is a run: {view}" for view in records.history(limit=1)]
+    except JournalError as error:
+        if error.message != f"journal {path} has no runs yet":
+            found.append(f"it can't be read: {error}")
+    try:
+        make(path)
+    except JournalError as error:
+        return [*found, f"it can't be made: {error}"]
+    with closing(sqlite3.connect(path)) as connection:
+        (integrity,) = connection.execute("PRAGMA integrity_check").fetchone()
+    if integrity != "ok":
+        found.append(f"integrity: {integrity}")
+    modes = {each.name: stat.S_IMODE(each.stat().st_mode) for each in folder.iterdir()}
+    ignored = (folder / ".gitignore").read_text()
+    modes.pop("journal.db-journal", None)  # stays, empty, where there is no write-ahead log
+    if (modes.pop(".gitignore", None), modes, ignored) != (0o644, {"journal.db": 0o600}, "*\n"):
+        found.append(f"the folder holds {modes}, and Git is told {ignored!r}")
+    return found
 
 
 def at_points(fixture: str, folder: Path, step: int, seed: int) -> tuple[int, list[str]]:
@@ -311,7 +338,11 @@ def _short_life(operation: type[LiveOperation], path: Path, seconds: float) -> N
 
 def main(mode: str, place: str, *more: str) -> int:
     global effects  # noqa: PLW0603 - one process lives one life
+    if mode.endswith(ON_NETWORK):
+        mode = mode.removesuffix(ON_NETWORK)
+        schema.is_on_network = lambda path: True
     if mode == "prepare":
+        os.umask(0o022)
         make(Path(place))
     elif mode == "life":
         effects = Effects(Path(more[0]))

@@ -288,9 +288,9 @@ def _unprivileged() -> list[str]:
     return dropping
 
 
-def _run_unprivileged(project: Project) -> "subprocess.CompletedProcess[str]":
+def _run_unprivileged(project: Project, *command: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        [*_unprivileged(), sys.executable, "-m", "stagerun", "run", "go"],
+        [*_unprivileged(), sys.executable, "-m", "stagerun", *(command or ("run", "go"))],
         cwd=project.root,
         env=project.environ,
         stdin=subprocess.DEVNULL,
@@ -336,6 +336,77 @@ def test_a_journal_that_can_only_be_read_is_refused_before_the_first_stage(proje
         for what in ("written", "opened")
     }
     assert len(project.records().history(limit=10)) == 1
+
+
+READ = ("status", "history", "logs")
+
+
+def _read_unprivileged(project: Project) -> set[tuple[int, str, str]]:
+    """Return how the commands that read end in a folder that can't be written, without what each of them shows."""
+    project.journal.parent.chmod(0o555)
+    try:
+        done = [_run_unprivileged(project, command) for command in READ]
+    finally:
+        project.journal.parent.chmod(0o755)
+    return {(each.returncode, each.stdout and "shown", each.stderr) for each in done}
+
+
+@pytest.mark.parametrize("mode", [0o444, 0o644], ids=oct)
+def test_a_journal_in_a_folder_that_can_not_be_written_can_be_read(project: Project, mode: int) -> None:
+    project.recipe("go", GO)
+    assert project.stagerun("run", "go").code == 0
+    project.journal.chmod(mode)
+
+    assert _read_unprivileged(project) == {(0, "shown", "")}
+    assert {each.name for each in project.journal.parent.iterdir()} == {"journal.db", ".gitignore"}
+
+
+DIE = """
+import os
+
+class Die(LiveOperation):
+    def run(self, p: Progress) -> None:
+        p.checkpoint("one", lambda: 1)
+        os._exit(9)
+"""
+
+
+def test_a_write_ahead_log_that_can_not_be_read_where_it_is_is_never_passed_over(project: Project) -> None:
+    project.recipe("die", DIE)
+    assert project.stagerun("run", "die").code == 9
+    assert _read_unprivileged(project) == {(0, "shown", ""), (0, "", "")}  # it has no lines
+
+    project.journal.with_name("journal.db-shm").unlink()
+
+    told = (
+        f"stagerun: journal {project.journal}: a killed process left its newest changes in journal.db-wal, which can't "
+        "be read in a folder that can't be written\n"
+        "  copy both files into a folder of yours, and name the copy with --journal\n"
+    )
+    assert _read_unprivileged(project) == {(3, "", told)}
+
+
+@pytest.mark.parametrize("mode", [0o444, 0o644], ids=oct)
+def test_a_change_that_is_half_written_and_can_not_be_undone_is_never_passed_over(
+    project: Project, mode: int, tmp_path: Path
+) -> None:
+    project.recipe("go", GO)
+    assert project.stagerun("run", "go").code == 0
+    with closing(sqlite3.connect(project.journal, isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode = TRUNCATE")
+        connection.execute("PRAGMA cache_size = 1")
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("UPDATE runs SET params = zeroblob(40000) || ''")
+        shutil.copytree(project.journal.parent, tmp_path / "copy")
+    shutil.rmtree(project.journal.parent)
+    shutil.copytree(tmp_path / "copy", project.journal.parent)
+    project.journal.chmod(mode)
+
+    told = (
+        f"stagerun: journal {project.journal}: a killed process left a change half written, and without permission to "
+        "write it can't be undone\n  read it once as a user who may write the file and its folder\n"
+    )
+    assert _read_unprivileged(project) == {(3, "", told)}
 
 
 def _mounts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, table: bytes) -> None:

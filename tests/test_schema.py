@@ -15,6 +15,7 @@ from sqlite_utils import Database
 from stagerun.errors import JournalError
 from stagerun.journal.sqlite import schema
 from tests.conftest import Done, Project
+from tests.journals import reading
 
 
 ONE: Final = """
@@ -242,6 +243,30 @@ os._exit(0)
     subprocess.run([sys.executable, "-c", code, path], check=True)
 
 
+def _foreign_half_written(path: Path) -> None:
+    """A database whose program was killed in the middle of a transaction that it had begun to write."""
+    _half_written(path, "CREATE TABLE orders (text)", "INSERT INTO orders VALUES (zeroblob(4000))")
+
+
+def _half_written(path: Path, *statements: str) -> None:
+    """Leave a rollback journal beside the file: the first statements are committed, the last is being written."""
+    code = """
+import os, sqlite3, sys
+path, *statements, last = sys.argv[1:]
+connection = sqlite3.connect(path, isolation_level=None)
+connection.execute("PRAGMA journal_mode = TRUNCATE")
+for statement in statements:
+    connection.execute(statement)
+connection.execute("PRAGMA cache_size = 1")
+connection.execute("BEGIN IMMEDIATE")
+for number in range(500):
+    connection.execute(last)
+os._exit(0)
+"""
+    subprocess.run([sys.executable, "-c", code, path, *statements], check=True)
+    assert path.with_name(f"{path.name}-journal").stat().st_size > 0
+
+
 def _newer(path: Path) -> None:
     connection = sqlite3.connect(_journal(path))
     connection.execute("PRAGMA user_version = 2")
@@ -271,6 +296,7 @@ REFUSED = [
     (_foreign_with_its_own_id, NOT_OURS),
     (_foreign_with_our_version, NOT_OURS),
     (_foreign_left_open, NOT_OURS),
+    (_foreign_half_written, NOT_OURS),
     (_newer, "was made by a newer stagerun (version 2, this one knows 1)"),
     (_cut_in_the_header, DAMAGED),
     (_cut_after_a_page, DAMAGED),
@@ -341,6 +367,39 @@ def test_a_damaged_page_is_journal_trouble_and_never_a_traceback(project: Projec
     assert traces == []
     assert set().union(*codes.values()) == {0, 3}
     assert codes[0] == {3}
+
+
+WRITE: Final = "INSERT INTO events VALUES (1, random(), 0.0, 'log', hex(zeroblob(2000)))"
+
+
+@pytest.mark.parametrize("command", [("status",), ("history",), ("logs",), ("run", "recipe:One")], ids=" ".join)
+def test_what_a_killed_process_left_half_written_is_undone_by_whoever_opens_the_journal_next(
+    project: Project, command: tuple[str, ...]
+) -> None:
+    project.recipe("recipe", ONE)
+    assert project.stagerun("run", "recipe:One").code == 0
+    whole = project.stagerun("logs", "1", "--json")
+    _half_written(project.journal, WRITE)
+
+    done = project.stagerun(*command)
+
+    assert (done.code, done.err) == (0, "")
+    assert project.stagerun("logs", "1", "--json") == whole
+    assert {file.name for file in project.journal.parent.iterdir()} <= {
+        *("journal.db", "journal.db-wal", "journal.db-shm", "journal.db-journal", ".gitignore")
+    }
+
+
+def test_a_reader_that_is_open_survives_the_death_of_a_writer_without_a_write_ahead_log(tmp_path: Path) -> None:
+    path = _journal(tmp_path / "journal.db")
+    _half_written(path, WRITE)
+    with reading(path) as records:
+        before = records.version()
+        _half_written(path, "DELETE FROM events", WRITE)
+
+        assert records.history(limit=1) == []
+        assert records.version() != before
+        assert list(records.entries(0)) == []
 
 
 _CREATOR: Final = """

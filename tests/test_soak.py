@@ -31,19 +31,22 @@ def test_a_thousand_deaths_at_random_moments_lose_nothing(tmp_path: Path) -> Non
 
 
 @pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+@pytest.mark.parametrize("place", ["", killing.ON_NETWORK], ids=["local", "network"])
 @pytest.mark.parametrize("then", ["", "+"], ids=["once", "from then on"])
 @pytest.mark.parametrize(
     "fault", ["pwrite64:error=ENOSPC", "pwrite64:error=EIO", "fdatasync:error=EIO", "pwrite64:signal=SIGKILL"]
 )
-def test_a_fault_of_the_disk_at_any_write_is_reported_and_loses_nothing(fault: str, then: str, tmp_path: Path) -> None:
+def test_a_fault_of_the_disk_at_any_write_is_reported_and_loses_nothing(
+    fault: str, then: str, place: str, tmp_path: Path
+) -> None:
     fired, moment = 0, 0
     while True:
         moment += 1
-        place = tmp_path / str(moment)
-        place.mkdir()
-        path, effects = place / "journal.db", place / "effects"
-        killing.in_a_process(path, effects, prepare_only=True)
-        trace = place / "trace"
+        folder = tmp_path / str(moment)
+        folder.mkdir()
+        path, effects = folder / "journal.db", folder / "effects"
+        killing.in_a_process(path, effects, mode=f"prepare{place}")
+        trace = folder / "trace"
         code = killing.in_a_process(
             path,
             effects,
@@ -51,6 +54,7 @@ def test_a_fault_of_the_disk_at_any_write_is_reported_and_loses_nothing(fault: s
                 *("strace", "-f", "-qq", "-o", str(trace), "-e", "trace=pwrite64,fdatasync"),
                 *("-e", f"inject={fault}:when={moment}{then}"),
             ],
+            mode=f"life{place}",
         )
         if "INJECTED" not in trace.read_text() and "SIGKILL" not in trace.read_text():
             assert code == 0
@@ -60,7 +64,7 @@ def test_a_fault_of_the_disk_at_any_write_is_reported_and_loses_nothing(fault: s
         assert code in (0, 3, -9, 137), f"{fault} at {moment}: exit {code}"
         killing.effects = killing.Effects(effects)
         assert killing.violations(path) == [], f"{fault} at {moment}"
-        assert killing.in_a_process(path, effects) == 0
+        assert killing.in_a_process(path, effects, mode=f"life{place}") == 0
         assert killing.after_resume(path) == [], f"{fault} at {moment}, resumed"
-        shutil.rmtree(place)
+        shutil.rmtree(folder)
     assert fired > 5

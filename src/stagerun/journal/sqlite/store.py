@@ -75,7 +75,7 @@ class SqliteStore:
             return cursor.fetchall()
 
         try:
-            return database.patiently(read, lambda: self._patience(wait=True))
+            return database.read(read, self._path, lambda: self._patience(wait=True))
         except sqlite3.Error as error:
             raise database.explained(error, self._path) from None
 
