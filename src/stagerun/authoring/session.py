@@ -19,6 +19,7 @@ from stagerun.errors import RecipeError
 from stagerun.machine.clock import Clock
 from stagerun.machine.interrupts import Interrupts
 from stagerun.states import StageState
+from stagerun.text import wording
 from stagerun.text.masking import Masker
 from stagerun.view import RunView
 
@@ -142,7 +143,8 @@ class Session:
             raise RecipeError("p.sh was called after the run was over", "wait for your threads before run returns")
         request.argv()  # raises for a bad command, before it is announced
         if not quiet:
-            self.lines.write(f"$ {request.shown}")
+            # Masked as it is: the parts of a secret of several lines would not be found between the marks.
+            self.lines.write("\n".join(wording.announced(self.mask(request.shown))))
         programs = self._programs_of_run()
         if interactive:
             with self._host.terminal_lent():

@@ -6,6 +6,7 @@ from typing import Final
 from stagerun import events
 from stagerun.render.dialect import Command, Dialect
 from stagerun.render.output import Output
+from stagerun.render.recent import Recent
 from stagerun.sinks import Sink
 from stagerun.text import sentences, wording
 from stagerun.text.masking import Masker
@@ -75,6 +76,7 @@ class Plain(Sink):
         self._now = 0.0
         self._told_on = 0.0
         self._blocks = 0
+        self._recent = Recent()
         self._view: RunView | None = None
         self._pace: _Pace | None = None
         self._status: events.StatusChanged | None = None
@@ -88,6 +90,7 @@ class Plain(Sink):
         self._view = view
         match event:
             case events.Log():
+                self._recent.add(event)
                 self._say(sentences.logged(event, keep_colour=self._colour))
             case events.ProgressMoved():
                 self._move(event, view)
@@ -136,6 +139,8 @@ class Plain(Sink):
         self._blocks -= 1
         if self._blocks == 0:
             self._fold(self._dialect.left(view, event, outcome, self._now))
+            if self._dialect.hides:
+                self._recent.clear()
         else:
             self._write(self._dialect.left_inside(outcome))
 
@@ -173,7 +178,8 @@ class Plain(Sink):
     def _end(self, view: RunView) -> None:
         self._blocks = 0
         ending = self._paint(sentences.ending(view), wording.COLOURS[view.state])
-        self._fold(self._dialect.ended(view, (*sentences.error(view), *sentences.result(view)), ending))
+        error = sentences.error(view, above=self._recent.lines)
+        self._fold(self._dialect.ended(view, (*error, *sentences.result(view)), ending))
         if hint := sentences.resume_hint(view):
             self._write([self._dialect.own(hint)])
 

@@ -80,7 +80,7 @@ def _ended(view: RunView) -> ET.Element:
     type_ = (view.error.type if view.error else "") or view.state
     told = _element(kind, message=message.partition("\n")[0], type=type_)
     if view.error:
-        told.text = neutralise_xml(view.error.traceback or view.error.message)
+        told.text = neutralise_xml("\n".join(sentences.error(view)).removeprefix("error: "))
     return told
 
 
