@@ -61,6 +61,7 @@ def ending(state: str, seconds: float, exit_code: int, **fields: Any) -> dict[st
         "signal": None,
         "error": None,
         "chained_to": None,
+        "not_entered": [],
     } | fields
 
 

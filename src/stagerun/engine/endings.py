@@ -67,6 +67,10 @@ def ending(
         why = failure(error)
     elif session is not None and session.failure is not None:
         code, why = exit_codes.FAILED, events.Failure(type="", message=session.failure)
+    elif blocks is not None and blocks.unentered:
+        forgotten = blocks.unentered[0]
+        file, line = forgotten.place
+        code, why = exit_codes.FAILED, events.Failure(type="", message=forgotten.message, file=file, line=line)
     state = RunState.FAILED if code else RunState.SUCCEEDED
     return events.RunFinished(state=state, seconds=seconds, exit_code=code, error=why)
 

@@ -140,7 +140,7 @@ class Buildkite(_Folding):
         yield disarm_line(outcome)  # the other dialects' `---` would begin a group
 
     def ended(self, view: RunView, told: Iterable[str], text: str) -> Iterator[str]:
-        sign = "---" if view.state is RunState.SUCCEEDED else "+++"
+        sign = "---" if view.state is RunState.SUCCEEDED and not view.not_entered else "+++"
         yield Command(f"{sign} {disarm(text)}")
         yield from map(self.recipe, told)
 

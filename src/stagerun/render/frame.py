@@ -44,6 +44,8 @@ def finished(view: RunView, width: int, *, unicode: bool, above: Sequence[str] =
     told += [Text(line, style="red") for line in sentences.error(view, above)]
     told += [Text(line) for line in sentences.result(view)]
     told.append(Text(sentences.ending(view), style=wording.COLOURS[view.state]))
+    if left_out := sentences.not_entered(view):
+        told.append(Text(left_out, style="yellow"))
     if hint := sentences.resume_hint(view):
         told.append(Text(hint, style="bold"))
     return told

@@ -180,6 +180,8 @@ class Plain(Sink):
         ending = self._paint(sentences.ending(view), wording.COLOURS[view.state])
         error = sentences.error(view, above=self._recent.lines)
         self._fold(self._dialect.ended(view, (*error, *sentences.result(view)), ending))
+        if left_out := sentences.not_entered(view):
+            self._write([self._paint(self._dialect.own(left_out), "yellow")])
         if hint := sentences.resume_hint(view):
             self._write([self._dialect.own(hint)])
 

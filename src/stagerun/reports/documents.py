@@ -22,6 +22,7 @@ def run(view: RunView) -> dict[str, Any]:
         "current_stage": view.current_stage,
         "stage_states": view.stage_states,
         "stage_seconds": {stage.name: round(stage.seconds, 6) for stage in view.stages if stage.visits},
+        "not_entered": view.not_entered,
         "percent": view.percent,
         "status_text": view.status.text if view.status else None,
         "result_context": view.result_context,

@@ -52,7 +52,8 @@ def _case(view: RunView, stage: StageView, now: float) -> ET.Element:
     case = _element("testcase", classname=view.plan.target, name=stage.name, time=f"{stage.elapsed(now):.3f}")
     match stage.state:
         case StageState.PENDING:
-            case.append(_element("skipped", message="not reached"))
+            left_out = stage.name in view.not_entered
+            case.append(_element("skipped", message="never entered" if left_out else "not reached"))
         case StageState.ACTIVE:
             case.append(_element("skipped", message="going on"))
         case StageState.CANCELLED | StageState.FAILED:

@@ -68,7 +68,8 @@ def _table(views: Sequence[RunView], now: float) -> Iterator[str]:
     yield from ("| run | stage | state | took |", "|--:|---|---|--:|")
     for view, stage in rows:
         took = wording.duration(stage.elapsed(now)) if stage.visits else ""
-        yield f"| {view.id} | {_code(stage.name)} | {wording.SYMBOLS[stage.state]} {stage.state} | {took} |"
+        state = "never entered" if stage.name in view.not_entered else stage.state
+        yield f"| {view.id} | {_code(stage.name)} | {wording.SYMBOLS[stage.state]} {state} | {took} |"
     yield ""
 
 

@@ -122,6 +122,12 @@ def result(view: RunView) -> Iterator[str]:
         yield neutralise(line)
 
 
+def not_entered(view: RunView) -> str | None:
+    """`never entered: [1/3] Load, [3/3] Save`, or None if a run that succeeded has left out none of its stages."""
+    tags = [tag(view, name, view.position(name)) for name in view.not_entered]
+    return f"never entered: {', '.join(tags)}" if tags else None
+
+
 def ending(view: RunView) -> str:
     """`run 42 succeeded in 21.0s`, `run 42 failed in [2/3] Process after 2.0s`."""
     took = wording.duration(view.seconds or 0.0)
