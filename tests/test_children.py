@@ -108,7 +108,7 @@ def from_stream(bench: Bench, stream: str) -> list[str]:
     [
         (["printf", r"%s\n", "$HOME *; ls"], [r"$ printf '%s\n' '$HOME *; ls'", "$HOME *; ls"]),
         ("x=1; echo $((x + 1)) | cat", ["$ x=1; echo $((x + 1)) | cat", "2"]),
-        ("echo one\necho two", ["$ echo one", "echo two", "one", "two"]),
+        ("echo one\necho two", ["$ echo one", "> echo two", "one", "two"]),
         ([Path("/bin/echo"), Path("/a file")], ["$ /bin/echo '/a file'", "/a file"]),
         (["echo", os.fsdecode(b"<\xff>")], ["$ echo '<\udcff>'", r"<\xff>"]),
     ],

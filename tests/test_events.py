@@ -16,6 +16,7 @@ FAILURE = events.Failure(
     traceback="Traceback (most recent call last):\nValueError: böse",
     file="recipes/orders.py",
     line=7,
+    program=events.Program(command="make\nmake test", outcome="ended with exit code 2", tail=("böse",), notes=("",)),
 )
 EVERY_EVENT: list[events.Event] = [
     events.RunCreated(target="orders:Import", recipe="orders", operation="Import", stages=(), owner="alice"),
@@ -130,6 +131,7 @@ def test_the_dict_of_an_end_holds_its_error_as_a_dict_and_no_kind() -> None:
             "traceback": None,
             "file": None,
             "line": None,
+            "program": None,
         },
         "chained_to": None,
     }

@@ -177,7 +177,7 @@ def _junit(project: Project, ref: str = "last") -> str:
 
 
 def _placeless(text: str, project: Project) -> str:
-    return re.sub(r"line \d+, in run", "line N, in run", text.replace(str(project.root), "ROOT"))
+    return re.sub(r"line \d+(, in run|\))", r"line N\1", text.replace(str(project.root), "ROOT"))
 
 
 def _check_counts(root: ET.Element) -> None:
@@ -355,12 +355,12 @@ ENDS = [
         "timed_out",
         {
             "Load": """<failure message="stage 'Load' took longer than 0.1s" type="timed_out">"""
-            "stage 'Load' took longer than 0.1s</failure>",
+            "stage 'Load' took longer than 0.1s (ROOT/recipes/demo.py, line N)</failure>",
             "Save": SKIPPED,
         },
         "⌛ **timed out** in <code>Load</code> after 0.0s",
         [NOT_LOADED, NOT_REACHED],
-        _failed(5, "error: stage 'Load' took longer than 0.0s"),
+        _failed(5, "error: stage 'Load' took longer than 0.0s (ROOT/recipes/demo.py, line N)"),
         ["Load failed"],
     ),
     End(
@@ -370,9 +370,11 @@ ENDS = [
         {
             "Load": "",
             "outside any stage": '<failure message="the run took longer than 0.1s" type="timed_out">'
-            "the run took longer than 0.1s</failure>",
+            "the run took longer than 0.1s (ROOT/recipes/demo.py, line N)</failure>",
         },
-        *("⌛ **timed out** after 0.0s", [LOADED], _failed(6, "error: the run took longer than 0.0s"), ["Load done"]),
+        *("⌛ **timed out** after 0.0s", [LOADED]),
+        _failed(6, "error: the run took longer than 0.0s (ROOT/recipes/demo.py, line N)"),
+        ["Load done"],
     ),
     End(7, "Bare", "succeeded", {}, "✅ **succeeded** in 0.0s", [], "", []),
     End(8, "Again", "succeeded", {"Load": ""}, "✅ **succeeded** in 0.0s", [LOADED], "", ["Load failed", "Load done"]),

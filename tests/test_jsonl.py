@@ -61,6 +61,7 @@ def ending(state: str, seconds: float, exit_code: int, **fields: Any) -> dict[st
         "signal": None,
         "error": None,
         "chained_to": None,
+        "not_entered": [],
     } | fields
 
 
@@ -158,6 +159,7 @@ def test_a_failure_ends_with_the_error_and_the_exit_code(bench: Bench) -> None:
         ),
         "file": __file__,
         "line": number,
+        "program": None,
     }
     assert lines == [
         at(1, "00.000", 1, opening("Import", stages=["Load"])),
@@ -199,7 +201,8 @@ def test_a_chain_is_one_stream_in_which_the_numbers_go_on(bench: Bench) -> None:
     lines = told(bench, Import(owner="alice"))
 
     source_hash = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
-    error = {"type": "", "message": "no room", "stage": None, "traceback": None, "file": None, "line": None}
+    nowhere = {"stage": None, "traceback": None, "file": None, "line": None, "program": None}
+    error = {"type": "", "message": "no room"} | nowhere
     assert lines == [
         at(1, "00.000", 1, opening("Import")),
         at(2, "00.000", 1, {"event": "run_started"}),

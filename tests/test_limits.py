@@ -25,12 +25,15 @@ class Slow(LiveOperation):
 """
 
 
-def _text(message: str) -> str:
+def _text(project: Project, message: str, struck: str) -> str:
+    """Return what a run is told of that a limit ended in the first line of the recipe with `struck`."""
+    recipe = project.root / "recipes" / "slow.py"
+    line = next(number for number, line in enumerate(recipe.read_text().splitlines(), 1) if struck in line)
     return (
         "run 1 · slow:Slow · started by alice\n"
         "=== [1/2] Load ===\n"
         "--- [1/2] Load: failed after 0.0s\n"
-        f"error: {message}\n"
+        f"error: {message} ({recipe}, line {line})\n"
         "run 1 timed out in [1/2] Load after 0.0s\n"
         "resume with: stagerun resume 1\n"
     )
@@ -71,7 +74,7 @@ def test_a_limit_wherever_it_is_set_ends_its_run_as_timed_out(
 
     done = project.stagerun("run", "slow", *options, environ=environ)
 
-    assert (done.code, timeless(done.out), done.err) == (124, _text(message), "")
+    assert (done.code, timeless(done.out), done.err) == (124, _text(project, message, source.splitlines()[-1]), "")
     _assert_timed_out(project, message)
 
 
@@ -122,7 +125,7 @@ class Slow(LiveOperation):
     assert (project.root / "swallowed").exists()
     assert not (project.root / "went on").exists()
     message = "stage 'Load' took longer than 0.25s"
-    assert (done.code, timeless(done.out), done.err) == (124, _text(message), "")
+    assert (done.code, timeless(done.out), done.err) == (124, _text(project, message, "went on"), "")
     _assert_timed_out(project, message)
 
 
@@ -196,7 +199,7 @@ def test_the_shorter_limit_ends_the_run_and_is_named(project: Project) -> None:
 
     done = project.stagerun("run", "slow", "--timeout", "50")
 
-    assert (done.code, timeless(done.out)) == (124, _text("stage 'Load' took longer than 0.25s"))
+    assert (done.code, timeless(done.out)) == (124, _text(project, STAGE_TOO_LONG, SLEEP))
 
 
 BAD_LIMITS = {

@@ -102,6 +102,7 @@ def test_an_untracked_stage_has_a_header_without_a_number(bench: Bench) -> None:
 
     assert bench.text == (
         "run 1 · demo:Import · started by alice\n=== Warm up ===\n--- Warm up: done in 2.0s\nrun 1 succeeded in 2.0s\n"
+        "never entered: [1/1] Load\n"
     )
 
 

@@ -19,7 +19,7 @@ from tests.processes import until
 # The contract: every run is told with these keys, in this order.
 KEYS = [
     *("id", "target", "recipe", "operation", "state", "owner", "params", "stages", "current_stage", "stage_states"),
-    *("stage_seconds", "percent", "status_text", "result_context", "error", "created_on"),
+    *("stage_seconds", "not_entered", "percent", "status_text", "result_context", "error", "created_on"),
     *("started_on", "finished_on", "finished_successfully", "seconds", "exit_code", "signal", "chained_from"),
     *("chained_to", "resumed_from", "root", "attempt", "host", "pid"),
 ]
@@ -31,6 +31,7 @@ PENDING: dict[str, Any] = {
     "owner": "alice",
     "params": {},
     "stages": ["Load", "Process", "Save"],
+    "not_entered": [],
     "percent": None,
     "status_text": None,
     "result_context": None,

@@ -612,6 +612,7 @@ def test_json_prints_every_event_with_its_place_and_its_fields(project: Project)
             "signal": None,
             "error": None,
             "chained_to": None,
+            "not_entered": [],
         },
     ]
 

@@ -49,14 +49,16 @@ class ChildFailed(StagerunError):
     Attributes:
         command: the command as it was shown.
         returncode: its exit code, negative for a signal; None if it took too long.
+        outcome: how it ended, in words: "ended with exit code 2".
         tail: the last lines of its output.
 
     """
 
-    def __init__(self, command: str, returncode: int | None, how: str, tail: Sequence[str] = ()) -> None:
-        super().__init__("\n".join([f"`{command}` {how}", *(f"  {line}" for line in tail)]))
+    def __init__(self, command: str, returncode: int | None, outcome: str, tail: Sequence[str] = ()) -> None:
+        super().__init__("\n".join([f"`{_on_one_line(command)}` {outcome}", *(f"  {line}" for line in tail)]))
         self.command = command
         self.returncode = returncode
+        self.outcome = outcome
         self.tail = tuple(tail)
 
 
@@ -124,3 +126,11 @@ class OperationCancelled(Interruption):
 
 class TimeLimitExceeded(Interruption):
     """A stage or the run took longer than it may."""
+
+
+def _on_one_line(command: str) -> str:
+    """Return a script as the first of its lines that tells it from others, and `...`."""
+    lines = [line.strip() for line in command.split("\n") if line.strip()]
+    if len(lines) < 2:
+        return command.strip() or command
+    return next((line for line in lines if not line.startswith(("#", "set "))), lines[0]) + " ..."

@@ -16,16 +16,34 @@ from stagerun.states import RunState, StageState
 LINE_LIMIT: Final = 64 * 1024  # characters of a log line; the rest is cut
 
 
+class Program(Struct, frozen=True, kw_only=True):
+    """The program that made a run fail.
+
+    Attributes:
+        command: the command as it was announced.
+        outcome: how it ended, in words: "ended with exit code 2".
+        tail: the last lines of its output.
+        notes: the notes of the exception: which item of a `p.map` it was, and what the recipe has added.
+
+    """
+
+    command: str
+    outcome: str
+    tail: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
 class Failure(Struct, frozen=True, kw_only=True):
     """Why a run did not succeed.
 
     Attributes:
-        type: the exception's class, or "" if the recipe only called `p.error`.
+        type: the exception's class, or "" if the message says it all: after `p.error`, or for a time limit.
         message: its message.
         stage: the stage it happened in, or None.
         traceback: the frames of the recipe as Python prints them, or None.
         file: the file of the recipe's innermost frame, or None.
         line: the line in `file`, or None.
+        program: the program that failed if it alone is the reason, else None.
 
     """
 
@@ -35,6 +53,7 @@ class Failure(Struct, frozen=True, kw_only=True):
     traceback: str | None = None
     file: str | None = None
     line: int | None = None
+    program: Program | None = None
 
 
 class Fact(Struct, frozen=True):

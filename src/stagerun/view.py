@@ -137,6 +137,13 @@ class RunView(Struct, frozen=True, kw_only=True):
         return self.progress.percent if self.progress else None
 
     @property
+    def not_entered(self) -> tuple[str, ...]:
+        """The declared stages that a run that succeeded left out; empty for any other run."""
+        if self.state is not RunState.SUCCEEDED:
+            return ()
+        return tuple(stage.name for stage in self.stages if stage.state is StageState.PENDING)
+
+    @property
     def active(self) -> StageView | None:
         """The declared stage that is open now."""
         return next((stage for stage in self.stages if stage.state is StageState.ACTIVE), None)

@@ -1,6 +1,7 @@
 """Progress: the `p` of a recipe. Each call is checked here and carried out by the session."""
 
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import IO, TYPE_CHECKING, Any, NoReturn, TypeVar
 
@@ -39,7 +40,9 @@ class Progress:
 
         """
         self._session.check_thread("stage")
-        return self._session.blocks.make(name, timeout, self._session.mask)
+        caller = sys._getframe(1)  # noqa: SLF001 - the only way to know the line of a call
+        place = caller.f_code.co_filename, caller.f_lineno
+        return self._session.blocks.make(name, timeout, self._session.mask, place)
 
     def status(self, text: object, level: str = "info") -> None:
         """Set the one-line status."""

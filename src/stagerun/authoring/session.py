@@ -19,6 +19,7 @@ from stagerun.errors import RecipeError
 from stagerun.machine.clock import Clock
 from stagerun.machine.interrupts import Interrupts
 from stagerun.states import StageState
+from stagerun.text import wording
 from stagerun.text.masking import Masker
 from stagerun.view import RunView
 
@@ -214,14 +215,18 @@ class Session:
             once = Once(self.recorder.keys.claim("sh", key), "sh")
             if once.done_in is not None:
                 if not quiet:
-                    self.lines.write(f"$ {request.shown}\n(done in run {once.done_in}, not started again)")
+                    self.lines.write(f"{self._announced(request)}\n(done in run {once.done_in}, not started again)")
                 return request.done_before(once.recalled(), once.what)
         if not quiet:
-            self.lines.write(f"$ {request.shown}")
+            self.lines.write(self._announced(request))
         completed = self._run_program(request, interactive=interactive, quiet=quiet)
         if once is not None:
             self.checkpoints.store(once, completed.to_json(self.mask))
         return completed
+
+    def _announced(self, request: "Request") -> str:
+        # Masked as it is: the parts of a secret of several lines would not be found between the marks.
+        return "\n".join(wording.announced(self.mask(request.shown)))
 
     def _run_program(self, request: "Request", *, interactive: bool, quiet: bool) -> "Completed":
         programs = self._programs_of_run()

@@ -1,5 +1,6 @@
 """Stages as a recipe uses them: which blocks are open, and how a block is entered and left."""
 
+import weakref
 from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
 from types import TracebackType
@@ -45,6 +46,22 @@ class Stage:
         self._blocks.leave(self, value)
 
 
+class Unentered:
+    """A stage that was made and not entered yet, or never.
+
+    Attributes:
+        stage: the stage, as long as anybody can still enter it.
+        message: what is wrong if nobody does.
+        place: the file and line of the recipe that made it.
+
+    """
+
+    def __init__(self, stage: Stage, place: tuple[str, int]) -> None:
+        self.stage = weakref.ref(stage)
+        self.message = f"stage {stage.name!r} was never entered: p.stage does nothing without `with`"
+        self.place = place
+
+
 class _Visit:
     """An open block."""
 
@@ -74,6 +91,7 @@ class Blocks:
         last: the declared stage that was entered last, or None before the first.
         entered: how many blocks were entered so far.
         entered_on: when the last one was entered, or the run began, by `monotonic`.
+        unentered: the stages that were made and not entered, in order.
 
     """
 
@@ -94,6 +112,7 @@ class Blocks:
         self.last: str | None = None
         self.entered = 0
         self.entered_on = monotonic()
+        self.unentered: list[Unentered] = []
         self._declared = declared
         self._done_before = done_before
         self._emit = emit
@@ -111,8 +130,22 @@ class Blocks:
         """The declared stage that is open, or None."""
         return next((visit.stage.name for visit in self._visits if visit.stage.index is not None), None)
 
-    def make(self, name: str, timeout: float | None, mask: Callable[[str], str]) -> Stage:
-        """Return a stage to enter; RecipeError for a bad name or timeout. `mask` removes secrets from the name."""
+    def make(
+        self, name: str, timeout: float | None, mask: Callable[[str], str], place: tuple[str, int] | None = None
+    ) -> Stage:
+        """Return a stage to enter; RecipeError for a bad argument, or if an earlier one can no longer be entered.
+
+        Args:
+            name: the stage.
+            timeout: the seconds it may take, None for no limit.
+            mask: removes secrets from the name.
+            place: the file and line of the recipe that calls; None if the caller is sure to enter the stage.
+
+        """
+        for earlier in self.unentered:
+            if earlier.stage() is None:
+                file, line = earlier.place
+                raise RecipeError(earlier.message, f"it was made in {file}, line {line}")
         if timeout is not None and not is_limit(timeout):
             raise RecipeError(f"p.stage: timeout must be a number of seconds above 0, not {timeout!r}")
         name = str(name)
@@ -121,7 +154,10 @@ class Blocks:
         if name not in self._declared:
             name = mask(name)
         done_before = name in self._done_before
-        return Stage(self, name, self._declared.get(name), timeout=timeout, done_before=done_before)
+        stage = Stage(self, name, self._declared.get(name), timeout=timeout, done_before=done_before)
+        if place is not None:
+            self.unentered.append(Unentered(stage, place))
+        return stage
 
     def check_step(self, name: str) -> None:
         """Raise RecipeError if a step of that name can't be made here."""
@@ -140,6 +176,7 @@ class Blocks:
             self._emit(events.StageTakenOver(stage=stage.name, index=stage.index, run=run))
 
     def enter(self, stage: Stage, timeout: float | None) -> None:
+        self.unentered = [each for each in self.unentered if each.stage() is not stage]
         self._check()
         visit: _Visit | None = None
         try:

@@ -2,9 +2,11 @@
 
 from collections.abc import Callable
 
+from msgspec.structs import replace
+
 from stagerun import events, exit_codes
 from stagerun.authoring.session import Session
-from stagerun.errors import Interruption, OperationCancelled
+from stagerun.errors import Interruption, OperationCancelled, TimeLimitExceeded
 from stagerun.machine.interrupts import Interrupts
 from stagerun.states import RunState
 
@@ -43,7 +45,7 @@ def ending(
             state=RunState.TIMED_OUT,
             seconds=seconds,
             exit_code=exit_codes.TIMED_OUT,
-            error=events.Failure(type="", message=interrupts.expired, stage=broken),
+            error=_limit(error, interrupts.expired, broken, source, mask),
         )
     if interrupts.stopping or isinstance(error, OperationCancelled | KeyboardInterrupt):
         signal = interrupts.signal or ("SIGINT" if isinstance(error, KeyboardInterrupt) else None)
@@ -65,8 +67,24 @@ def ending(
         why = failure(error)
     elif session is not None and session.failure is not None:
         code, why = exit_codes.FAILED, events.Failure(type="", message=session.failure)
+    elif blocks is not None and blocks.unentered:
+        forgotten = blocks.unentered[0]
+        file, line = forgotten.place
+        code, why = exit_codes.FAILED, events.Failure(type="", message=forgotten.message, file=file, line=line)
     state = RunState.FAILED if code else RunState.SUCCEEDED
     return events.RunFinished(state=state, seconds=seconds, exit_code=code, error=why)
+
+
+def _limit(
+    error: BaseException | None, told: str, stage: str | None, source: str | None, mask: Callable[[str], str]
+) -> events.Failure:
+    """Return why a run timed out, with the line at which the limit struck, unless the recipe swallowed it."""
+    if error is None:
+        return events.Failure(type="", message=told, stage=stage)
+    from stagerun.text import tracebacks
+
+    struck = tracebacks.interrupted(error, TimeLimitExceeded, source=source, mask=mask)
+    return replace(struck, type="", message=told, stage=stage)
 
 
 def exit_code(code: object) -> int:

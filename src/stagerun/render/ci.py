@@ -38,6 +38,8 @@ class _Folding(Other):
 
 
 class Github(_Folding):
+    hides = True
+
     def __init__(self, environ: Mapping[str, str], *, unicode: bool) -> None:
         super().__init__(environ, unicode=unicode)
         self._runs: list[RunView] = []
@@ -94,6 +96,8 @@ class Gitlab(_Folding):
 
 
 class Azure(_Folding):
+    hides = True
+
     def register(self, secrets: Iterable[str]) -> Iterator[str]:
         for secret in secrets:
             for line in secret.splitlines():
@@ -136,12 +140,14 @@ class Buildkite(_Folding):
         yield disarm_line(outcome)  # the other dialects' `---` would begin a group
 
     def ended(self, view: RunView, told: Iterable[str], text: str) -> Iterator[str]:
-        sign = "---" if view.state is RunState.SUCCEEDED else "+++"
+        sign = "---" if view.state is RunState.SUCCEEDED and not view.not_entered else "+++"
         yield Command(f"{sign} {disarm(text)}")
         yield from map(self.recipe, told)
 
 
 class Teamcity(_Folding):
+    hides = True
+
     def entered(self, view: RunView, title: str, now: float) -> Iterator[str]:
         title = disarm(title)
         yield Command(f"##teamcity[progressMessage {_quoted(title)}]")
@@ -176,6 +182,8 @@ def _cause(view: RunView) -> str:
 
 def _message(view: RunView) -> str:
     text = wording.error_line(view.error) if view.error else wording.state_word(view.state)
+    if view.error and view.error.program:
+        text = text.partition("\n")[0]  # its last lines stand right above
     if len(text) > _MESSAGE_LIMIT:
         text = text[: _MESSAGE_LIMIT - 1] + "…"
     return "\n".join(disarm(neutralise(line)) for line in text.split("\n"))

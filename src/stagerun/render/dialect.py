@@ -29,12 +29,14 @@ class Dialect:
     Attributes:
         heartbeat: True if a silent run must print a line now and then.
         coloured: True if lines may have colour.
+        hides: True if the lines of a stage are hidden once its fold is closed.
         fold_end: the line that closes the open fold, or "".
 
     """
 
     heartbeat = False
     coloured = False
+    hides = False
 
     def __init__(self) -> None:
         self.fold_end = ""

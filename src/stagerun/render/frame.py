@@ -1,5 +1,6 @@
 """What the live display draws: one frame, a pure function of a view, the time and the width."""
 
+from collections.abc import Sequence
 from typing import Final
 
 from rich.cells import cell_len, set_cell_size
@@ -33,16 +34,18 @@ def running(view: RunView, now: float, width: int, *, unicode: bool) -> list[Tex
     return [_fitted(line, width, unicode=unicode) for line in told if line.plain.strip()]
 
 
-def finished(view: RunView, width: int, *, unicode: bool) -> list[Text]:
-    """Return the last frame: the content of the plain text, in colour."""
+def finished(view: RunView, width: int, *, unicode: bool, above: Sequence[str] = ()) -> list[Text]:
+    """Return the last frame: the content of the plain text, in colour; `above` are the log lines right above it."""
     told = [Text(sentences.opening(view, "·" if unicode else "-"), "bold")]
     steps = [_step(stage, view.finished_on or 0.0, unicode=unicode) for stage in view.stages]
     if sum(cell_len(step.plain) + len(_GAP) for step in steps) < width:
         steps = [Text(_GAP).join(steps)] if steps else []
     told += steps
-    told += [Text(line, style="red") for line in sentences.error(view)]
+    told += [Text(line, style="red") for line in sentences.error(view, above)]
     told += [Text(line) for line in sentences.result(view)]
     told.append(Text(sentences.ending(view), style=wording.COLOURS[view.state]))
+    if left_out := sentences.not_entered(view):
+        told.append(Text(left_out, style="yellow"))
     if hint := sentences.resume_hint(view):
         told.append(Text(hint, style="bold"))
     return told

@@ -22,4 +22,6 @@ class JsonLines(Sink):
             told = [place | {"seq": seq, "line": line} | about for seq, line in enumerate(event.lines, entry.seq)]
         else:
             told = [place | events.to_dict(event)]
+            if isinstance(event, events.RunFinished):
+                told[0]["not_entered"] = view.not_entered
         self._output.write("".join(f"{neutralise_json(events.dumps(each))}\n" for each in told))

@@ -10,6 +10,7 @@ from stagerun import events
 from stagerun.render import frame
 from stagerun.render.dialect import Dialect
 from stagerun.render.output import Output
+from stagerun.render.recent import Recent
 from stagerun.sinks import Sink
 from stagerun.text import sentences
 from stagerun.view import RunView
@@ -45,6 +46,7 @@ class Live(Sink):
         self._view: RunView | None = None
         self._now = 0.0
         self._above: list[str] = []
+        self._recent = Recent()
         self._waiting = 0
         self._drawn = False
         self._suspended = False
@@ -53,6 +55,7 @@ class Live(Sink):
         self._view, self._now = view, entry.time
         match entry.event:
             case events.Log() as log:
+                self._recent.add(log)
                 self._above += map(self._dialect.guard, self._logged(log))
                 self._waiting += len(log.text)
                 if self._waiting > _MOST_ABOVE:
@@ -89,7 +92,8 @@ class Live(Sink):
         self._output.write(self._lifted() + self._shown())
 
     def _finish(self, view: RunView) -> None:
-        told = self._painted(frame.finished(view, self._output.width(), unicode=self._output.unicode))
+        last = frame.finished(view, self._output.width(), unicode=self._output.unicode, above=self._recent.lines)
+        told = self._painted(last)
         self._output.write(self._lifted() + self._shown() + "".join(line + "\n" for line in told))
 
     def _lifted(self) -> str:

@@ -6,6 +6,7 @@ from typing import Final
 from stagerun import events
 from stagerun.render.dialect import Command, Dialect
 from stagerun.render.output import Output
+from stagerun.render.recent import Recent
 from stagerun.sinks import Sink
 from stagerun.states import StageState
 from stagerun.text import sentences, wording
@@ -76,6 +77,7 @@ class Plain(Sink):
         self._now = 0.0
         self._told_on = 0.0
         self._blocks = 0
+        self._recent = Recent()
         self._view: RunView | None = None
         self._pace: _Pace | None = None
         self._status: events.StatusChanged | None = None
@@ -89,6 +91,7 @@ class Plain(Sink):
         self._view = view
         match event:
             case events.Log():
+                self._recent.add(event)
                 self._say(sentences.logged(event, keep_colour=self._colour))
             case events.ProgressMoved():
                 self._move(event, view)
@@ -139,6 +142,8 @@ class Plain(Sink):
         self._blocks -= 1
         if self._blocks == 0:
             self._fold(self._dialect.left(view, event, outcome, self._now))
+            if self._dialect.hides:
+                self._recent.clear()
         else:
             self._write(self._dialect.left_inside(outcome))
 
@@ -180,7 +185,10 @@ class Plain(Sink):
     def _end(self, view: RunView) -> None:
         self._blocks = 0
         ending = self._paint(sentences.ending(view), wording.COLOURS[view.state])
-        self._fold(self._dialect.ended(view, (*sentences.error(view), *sentences.result(view)), ending))
+        error = sentences.error(view, above=self._recent.lines)
+        self._fold(self._dialect.ended(view, (*error, *sentences.result(view)), ending))
+        if left_out := sentences.not_entered(view):
+            self._write([self._paint(self._dialect.own(left_out), "yellow")])
         if hint := sentences.resume_hint(view):
             self._write([self._dialect.own(hint)])
 

@@ -24,6 +24,7 @@ def run(view: RunView, resumed_as: int | None) -> dict[str, Any]:
         "stage_states": view.stage_states,
         "taken_over": {stage.name: stage.from_run for stage in view.stages if stage.from_run is not None},
         "stage_seconds": {stage.name: round(stage.seconds, 6) for stage in view.stages if stage.visits},
+        "not_entered": view.not_entered,
         "percent": view.percent,
         "status_text": view.status.text if view.status else None,
         "result_context": view.result_context,

@@ -52,7 +52,8 @@ def _case(view: RunView, stage: StageView, now: float) -> ET.Element:
     case = _element("testcase", classname=view.plan.target, name=stage.name, time=f"{stage.elapsed(now):.3f}")
     match stage.state:
         case StageState.PENDING:
-            case.append(_element("skipped", message="not reached"))
+            left_out = stage.name in view.not_entered
+            case.append(_element("skipped", message="never entered" if left_out else "not reached"))
         case StageState.ACTIVE:
             case.append(_element("skipped", message="going on"))
         case StageState.CANCELLED | StageState.FAILED:
@@ -82,7 +83,7 @@ def _ended(view: RunView) -> ET.Element:
     type_ = (view.error.type if view.error else "") or view.state
     told = _element(kind, message=message.partition("\n")[0], type=type_)
     if view.error:
-        told.text = neutralise_xml(view.error.traceback or view.error.message)
+        told.text = neutralise_xml("\n".join(sentences.error(view)).removeprefix("error: "))
     return told
 
 

@@ -70,7 +70,8 @@ def _table(views: Sequence[RunView], now: float) -> Iterator[str]:
         took = wording.duration(stage.elapsed(now)) if stage.visits else ""
         if stage.from_run is not None:
             took = f"from run {stage.from_run}"
-        yield f"| {view.id} | {_code(stage.name)} | {wording.SYMBOLS[stage.state]} {stage.state} | {took} |"
+        state = "never entered" if stage.name in view.not_entered else stage.state
+        yield f"| {view.id} | {_code(stage.name)} | {wording.SYMBOLS[stage.state]} {state} | {took} |"
     yield ""
 
 

@@ -96,6 +96,8 @@ class Report:
             text += f"  from run {stage.from_run}"
         elif stage.visits:
             text += f"  {wording.duration(stage.elapsed(self._now))}"
+        if stage.name in view.not_entered:
+            text += "  " + self._paint("never entered", "yellow")
         if view.error and view.error.stage == stage.name:
             text += "  " + self._paint(_first_line(wording.error_line(view.error)), "red")
         return text.rstrip()

@@ -111,7 +111,13 @@ class Masker:
             message=self.mask(error.message),
             traceback=error.traceback and self.mask(error.traceback),
             file=error.file and self.mask(error.file),
+            program=error.program and self._program(error.program),
         )
+
+    def _program(self, program: events.Program) -> events.Program:
+        tail = self.mask("\n".join(program.tail)).split("\n") if program.tail else ()
+        notes = tuple(map(self.mask, program.notes))
+        return replace(program, command=self.mask(program.command), tail=tuple(tail), notes=notes)
 
     def _parameters(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """Mask a parameter as a whole: a partly masked value could be mistaken for the original."""

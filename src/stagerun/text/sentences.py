@@ -1,6 +1,6 @@
 """The lines of text that describe a run: pure functions of a view, shared by every text display."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from stagerun import events
 from stagerun.states import RESUMABLE, RunState, StageState
@@ -83,18 +83,54 @@ def progress(view: RunView, event: events.ProgressMoved) -> str:
     return f"{name}: {', '.join(parts)}"
 
 
-def error(view: RunView) -> Iterator[str]:
-    """Yield the traceback of the error that ended the run, or its message if there is no traceback."""
-    if view.error is None:
+def error(view: RunView, above: Sequence[str] = ()) -> Iterator[str]:
+    """Yield why the run did not succeed: a traceback only if the message and its line in the recipe don't say it all.
+
+    Args:
+        view: the run.
+        above: the log lines that stand right above; what they say of a program is not said again.
+
+    """
+    error = view.error
+    if error is None:
         return
-    text = view.error.traceback or f"error: {wording.error_line(view.error)}"
-    for line in text.split("\n"):
+    if error.program is not None:
+        told = _program(error, error.program, above)
+    elif error.type and error.traceback:
+        told = error.traceback.split("\n")
+    else:
+        first, *rest = wording.error_line(error).split("\n")
+        told = [f"error: {first}{_place(error)}", *rest]
+    for line in told:
         yield neutralise(line)
+
+
+def _program(error: events.Failure, program: events.Program, above: Sequence[str]) -> list[str]:
+    tail = list(program.tail)
+    named = _ends_with(above, [*wording.announced(program.command), *tail])
+    message = f"the program {program.outcome}" if named else error.message.partition("\n")[0]
+    rest = [] if _ends_with(above, tail) else [f"  {line}" for line in tail]
+    notes = [line for note in program.notes for line in note.split("\n")]
+    return [f"error: {message}{_place(error)}", *notes, *rest]
+
+
+def _ends_with(lines: Sequence[str], last: Sequence[str]) -> bool:
+    return not last or list(lines[-len(last) :]) == last
+
+
+def _place(error: events.Failure) -> str:
+    return f" ({error.file}, line {error.line})" if error.file and error.line else ""
 
 
 def result(view: RunView) -> Iterator[str]:
     for line in wording.result_lines(view.result_context or {}):
         yield neutralise(line)
+
+
+def not_entered(view: RunView) -> str | None:
+    """`never entered: [1/3] Load, [3/3] Save`, or None if a run that succeeded has left out none of its stages."""
+    tags = [tag(view, name, view.position(name)) for name in view.not_entered]
+    return f"never entered: {', '.join(tags)}" if tags else None
 
 
 def ending(view: RunView) -> str:

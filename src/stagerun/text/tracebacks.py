@@ -3,11 +3,14 @@
 import importlib
 import os
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
-from stagerun.events import Failure
+from msgspec.structs import replace
+
+from stagerun.errors import ChildFailed
+from stagerun.events import Failure, Program
 
 
 TEXT_LIMIT: Final = 64 * 1024
@@ -45,7 +48,18 @@ def failure(
         traceback=_bounded(mask(text)),
         file=innermost.filename if innermost else getattr(printed, "filename", None),
         line=innermost.lineno if innermost else _line(printed),
+        program=_program(error, mask),
     )
+
+
+def interrupted(
+    error: BaseException, by: type[BaseException], *, source: str | None, mask: Callable[[str], str]
+) -> Failure:
+    """Return the failure of `error`, with the file and line at which an interruption of type `by` led to it."""
+    whole = failure(error, source=source, mask=mask)
+    first = [each for each in _story(error) if isinstance(each, by)][-1:]  # the recipe may have swallowed one before
+    struck = failure(first[0], source=source, mask=mask) if first else whole
+    return replace(whole, file=struck.file, line=struck.line)
 
 
 def places(error: BaseException) -> list[tuple[str, int]]:
@@ -53,6 +67,24 @@ def places(error: BaseException) -> list[tuple[str, int]]:
     frames = traceback.walk_tb(error.__traceback__)
     passed = [(frame.f_code.co_filename, line) for frame, line in frames]
     return [(file, line) for file, line in passed if not _is_machinery(file)]
+
+
+def _program(error: BaseException, mask: Callable[[str], str]) -> Program | None:
+    """Return the program that failed; None if the error has another story than that."""
+    if not isinstance(error, ChildFailed) or len(list(_story(error))) > 1:
+        return None
+    tail = mask("\n".join(error.tail)).split("\n") if error.tail else ()
+    notes = tuple(mask(note) for note in getattr(error, "__notes__", ()) if isinstance(note, str))
+    return Program(command=mask(error.command), outcome=error.outcome, tail=tuple(tail), notes=notes)
+
+
+def _story(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield the error, then the one that it followed from or interrupted, and so on, as Python prints them."""
+    seen = set[int]()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
 
 
 def _keep_recipe_frames(printed: traceback.TracebackException) -> None:

@@ -171,5 +171,17 @@ def result_lines(result: Mapping[str, Any]) -> list[str]:
 
 
 def error_line(error: events.Failure) -> str:
-    """`ValueError: boom`, the way Python ends a traceback."""
+    """`ValueError: boom`, the way Python ends a traceback; of a program that failed only the message."""
+    if error.program is not None:
+        return error.message
     return f"{error.type}: {error.message}" if error.type and error.message else error.type or error.message
+
+
+def announced(command: str) -> list[str]:
+    """Return a command as a shell shows it: `$ make`, and `> ` before each further line, without common indentation."""
+    if "\n" not in command:
+        return [f"$ {command}"]
+    from textwrap import dedent
+
+    first, *rest = dedent(command).strip("\n").rstrip().split("\n")
+    return [f"$ {first}", *(f"> {line}".rstrip() for line in rest)]
