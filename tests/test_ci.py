@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from stagerun import LiveOperation, Progress, events
 from stagerun.authoring.finding import load
-from stagerun.machine import ci
+from stagerun.machine import ci, settings
 from stagerun.render import choose, dialect_of
 from stagerun.render.output import Output
 from stagerun.render.plain import Plain
@@ -84,7 +84,7 @@ def _logged(bench: Bench, system: str, operation: LiveOperation, **environ: str)
 def test_a_log_is_as_it_is_kept(bench: Bench, system: str, end: str, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = bench.folder / "orders.py"
     recipe.write_text(ORDERS)
-    found = load(str(recipe), bench.folder)
+    found = load(str(recipe), settings.find(bench.folder))
     monkeypatch.setattr(found.operation, "hooks", (bench.clock.move, bench.interrupts.request), raising=False)
 
     told = _logged(
@@ -228,7 +228,7 @@ def told(hostile: Project, tmp_path_factory: pytest.TempPathFactory) -> Mapping[
             choose(mode, output, dialect=dialect, live=False, colour=colour != "", timestamps=False, masker=masker)
         )
     with contextlib.chdir(hostile.root):
-        operation = load("recipes/hostile.py", hostile.root).operation
+        operation = load("recipes/hostile.py", settings.find(hostile.root)).operation
         assert Bench(folder).run(operation(name=LINES[1], owner=LINES[0]), *displays).exit_code == 1
     return {file.name: file.read_bytes().decode() for file in folder.iterdir() if " " in file.name}
 

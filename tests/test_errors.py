@@ -210,8 +210,8 @@ def test_a_package_that_does_not_import_is_told_with_its_own_line(project: Proje
 @pytest.mark.parametrize(
     ("source", "missing", "looked"),
     [
-        ("import shopapp\n", "shopapp", "looked in {folders}, and in the packages of {python}"),
-        ("from shopapp.db import orders\n", "shopapp", "looked in {folders}, and in the packages of {python}"),
+        ("import pandas\n", "pandas", "looked in {folders}, and in the packages of {python}"),
+        ("from pandas.db import orders\n", "pandas", "looked in {folders}, and in the packages of {python}"),
         ("from shop.db import orders\n", "shop.db", "looked in {root}/recipes/shop, where 'shop' was found"),
         ("import helper.db\n", "helper.db", "'helper' is not a package: it was found as {root}/recipes/helper.py"),
         ("import sys.db\n", "sys.db", "'sys' is not a package: it was found as part of Python"),
@@ -227,7 +227,8 @@ def test_a_module_that_is_not_there_is_told_with_the_place_of_its_import_and_whe
 
     told = [project.stagerun(command, "orders:Import") for command in ("run", "show")]
 
-    where = looked.format(root=project.root, folders=file.parent, python=sys.executable)
+    folders = f"{project.root}, {file.parent}"
+    where = looked.format(root=project.root, folders=folders, python=sys.executable)
     line = f"stagerun: recipe orders can't be imported: there is no module '{missing}' ({file}, line 2)\n  {where}\n"
     assert [(done.code, done.out, done.err) for done in told] == [(3, "", line)] * 2
 
@@ -238,7 +239,7 @@ def test_a_module_that_is_not_there_was_looked_for_on_the_path_of_python_too(pro
 
     done = project.stagerun("run", "orders:Import", environ={"PYTHONPATH": str(elsewhere)})
 
-    looked = f"looked in {elsewhere}, {file.parent}, and in the packages of {sys.executable}"
+    looked = f"looked in {project.root}, {elsewhere}, {file.parent}, and in the packages of {sys.executable}"
     assert (done.code, done.err.splitlines()[1:]) == (3, [f"  {looked}"])
 
 

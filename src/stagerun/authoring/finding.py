@@ -3,11 +3,11 @@
 import ast
 import contextlib
 import importlib
-import importlib.util
 import os
+import re
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -15,9 +15,11 @@ from typing import Any, cast
 
 from msgspec import Struct
 
+from stagerun.authoring import importing
 from stagerun.authoring.operation import LiveOperation, made
 from stagerun.errors import RecipeError, StagerunError, UsageError
-from stagerun.machine.settings import PRIVATE
+from stagerun.machine import settings
+from stagerun.machine.settings import PRIVATE, Project
 
 
 class Found(Struct, frozen=True, kw_only=True):
@@ -90,17 +92,17 @@ def looks_like_target(text: str) -> bool:
 def is_there(target: str, folder: Path) -> bool:
     """Return True if `target` names a recipe file that exists; nothing is imported."""
     recipe = target.partition(":")[0]
-    file = Path(recipe) if recipe.endswith(".py") else folder / f"{recipe}.py"
+    file = Path(recipe) if recipe.endswith(".py") else _file_in(recipe, folder)
     try:
         return file.is_file()
     except OSError:
         return False
 
 
-def load(target: str, folder: Path) -> Found:
-    """Import the recipe that `target` names and return its operation.
+def load(target: str, project: Project, source: Path | None = None) -> Found:
+    """Import the recipe that `target` names, from the file `source` if it is given, and return its operation.
 
-    A target is `recipe:Operation` for a module in `folder`, `path/to/file.py:Operation`, or
+    A target is `recipe:Operation` for a module in the recipes folder of `project`, `path/to/file.py:Operation`, or
     `package.module:Operation`; the name may be left out if the recipe has one operation. Raises UsageError if the
     recipe or operation does not exist, RecipeError if the import fails.
     """
@@ -108,7 +110,7 @@ def load(target: str, folder: Path) -> Found:
     if not recipe:
         raise UsageError(f"{target!r} does not name a recipe", "name one as recipe:Operation; see 'stagerun list'")
     begun = time.monotonic()
-    module = _import_file(recipe) if recipe.endswith(".py") else _import_module(recipe, folder)
+    module = _imported(recipe, project) if source is None else _of_file(source, project, recipe)
     seconds = time.monotonic() - begun
     return _found(_choose(module, recipe, name), recipe, seconds)
 
@@ -121,9 +123,12 @@ def _split(target: str) -> tuple[str, str | None]:
 
 def locate(operation: type[LiveOperation], near: Found) -> Found:
     """Return where to find `operation`, a class that the recipe of `near` passed to `p.chain_to`."""
-    module = operation.__module__
-    recipe = near.recipe if module == near.operation.__module__ else module.removeprefix(PRIVATE)
-    return _found(operation, recipe)
+    module, other = operation.__module__, near.operation.__module__
+    if module == other:
+        return _found(operation, near.recipe)
+    # A recipes folder that is a package is a part of its modules' names, but not of a target.
+    package = other.removesuffix(near.recipe) if other.endswith(f".{near.recipe}") else PRIVATE
+    return _found(operation, module.removeprefix(package))
 
 
 def listing(folder: Path) -> list[Listed]:
@@ -146,128 +151,38 @@ def _found(operation: type[LiveOperation], recipe: str, import_seconds: float = 
     )
 
 
-def _import_file(recipe: str) -> ModuleType:
-    file = Path(recipe).resolve()
-    if not file.is_file():
-        raise UsageError(f"there is no recipe file {recipe}", "see 'stagerun list'")
-    return _execute(file, recipe)
-
-
-def _import_module(recipe: str, folder: Path) -> ModuleType:
+def _imported(recipe: str, project: Project) -> ModuleType:
+    if recipe.endswith(".py"):
+        file = Path(os.path.abspath(recipe))  # noqa: PTH100 - a link is not followed: Python imports by its name
+        if not file.is_file():
+            raise UsageError(f"there is no recipe file {recipe}", "see 'stagerun list'")
+        return _of_file(file, project, recipe)
     if not all(part.isidentifier() for part in recipe.split(".")):
         raise UsageError(
             f"{recipe!r} is not a module name",
             "name a module (orders, package.module) or a file that ends in .py",
         )
-    file = folder.joinpath(*recipe.split(".")).with_suffix(".py")
+    file = _file_in(recipe, project.recipes)
     if file.is_file():
-        if not _is_inside(file, folder):
-            raise UsageError(f"recipe {recipe} is outside {folder}", "name its file instead")
-        return _execute(file.resolve(), recipe)
-    _look_in(folder.parent)
-    with _loading(recipe):
-        try:
-            return importlib.import_module(recipe)
-        except ModuleNotFoundError as error:
-            if error.name is None or not f"{recipe}.".startswith(f"{error.name}."):
-                raise
-    raise _unknown(recipe, folder)
+        if not _is_inside(file, project.recipes):
+            raise UsageError(f"recipe {recipe} is outside {project.recipes}", "name its file instead")
+        return importing.import_file(file, project, recipe)
+    module = importing.import_module(recipe, project)
+    if module is None:
+        raise _unknown(recipe, project.recipes)
+    return module
+
+
+def _of_file(file: Path, current: Project, recipe: str) -> ModuleType:
+    return importing.import_file(file, settings.home(file, current), recipe)
+
+
+def _file_in(recipe: str, folder: Path) -> Path:
+    return folder.joinpath(*recipe.split(".")).with_suffix(".py")
 
 
 def _is_inside(file: Path, folder: Path) -> bool:
     return file.resolve().is_relative_to(folder.resolve())
-
-
-def _execute(file: Path, recipe: str) -> ModuleType:
-    """Import `file` under its own name if that name leads to it, else under a private name."""
-    _look_in(file.parent)
-    name = file.stem
-    with contextlib.suppress(ImportError, ValueError):
-        spec = importlib.util.find_spec(name)
-        if spec is not None and spec.origin is not None and Path(spec.origin).resolve() == file:
-            with _loading(recipe):
-                return importlib.import_module(name)
-    name = PRIVATE + file.stem
-    spec = importlib.util.spec_from_file_location(name, file)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    with _loading(recipe):
-        spec.loader.exec_module(module)
-    return module
-
-
-@contextlib.contextmanager
-def _loading(recipe: str) -> Iterator[None]:
-    """Turn anything that a recipe raises during import into a RecipeError; send its output to stderr."""
-    try:
-        with _stdout_on_stderr():
-            yield
-    except (RecipeError, UsageError):
-        raise
-    except (Exception, SystemExit) as error:
-        from stagerun.text import tracebacks
-
-        if isinstance(error, ModuleNotFoundError) and _is_of_an_import(error):
-            raise _missing_module(recipe, error, tracebacks.places(error)) from None
-        told = tracebacks.failure(error)
-        what = "calls sys.exit while it is imported" if isinstance(error, SystemExit) else "can't be imported"
-        raise RecipeError(f"recipe {recipe} {what}\n{told.traceback}") from None
-
-
-def _is_of_an_import(error: ModuleNotFoundError) -> bool:
-    """Return True if an import statement raised it; False if code did, whose own message says more."""
-    return error.name is not None and f"{error.msg};".startswith(f"No module named {error.name!r};")
-
-
-def _missing_module(recipe: str, error: ModuleNotFoundError, places: Sequence[tuple[str, int]]) -> RecipeError:
-    """Return the error that names the missing module, where it is imported, and where it was searched for."""
-    where = ", imported by ".join(f"{file}, line {line}" for file, line in dict.fromkeys([*places[-1:], *places[:1]]))
-    told = f"recipe {recipe} can't be imported: there is no module {error.name!r} ({where})"
-    name = (error.name or "").rpartition(".")[0]
-    if (parent := sys.modules.get(name)) is None:
-        return RecipeError(told, f"looked in {', '.join(_own_folders())}, and in the packages of {sys.executable}")
-    if (folders := getattr(parent, "__path__", None)) is not None:
-        return RecipeError(told, f"looked in {', '.join(folders)}, where {name!r} was found")
-    return RecipeError(
-        told, f"{name!r} is not a package: it was found as {getattr(parent, '__file__', 'part of Python')}"
-    )
-
-
-def _own_folders() -> Iterator[str]:
-    """Yield the folders on the import path, without those of Python and of installed packages."""
-    import sysconfig
-
-    library = sysconfig.get_path("stdlib")
-    of_the_command = {str(Path(sys.argv[0]).parent), str(Path(__file__).parents[2])}
-    names = ("site-packages", "dist-packages", f"python{sysconfig.get_python_version().replace('.', '')}.zip")
-    for folder in dict.fromkeys(sys.path):
-        if not folder.startswith(library) and folder not in of_the_command and Path(folder).name not in names:
-            yield folder or "."
-
-
-@contextlib.contextmanager
-def _stdout_on_stderr() -> Iterator[None]:
-    """Send to stderr what a recipe or its child processes print."""
-    with contextlib.redirect_stdout(sys.stderr):
-        try:
-            kept = os.dup(1)
-        except OSError:
-            yield
-            return
-        try:
-            os.dup2(2, 1)
-            yield
-        finally:
-            os.dup2(kept, 1)
-            os.close(kept)
-
-
-def _look_in(folder: Path) -> None:
-    # At the end: a file here must not shadow a module of Python or of stagerun.
-    if str(folder) not in sys.path:
-        sys.path.append(str(folder))
 
 
 def _choose(module: ModuleType, recipe: str, name: str | None) -> type[LiveOperation]:
@@ -279,13 +194,14 @@ def _choose(module: ModuleType, recipe: str, name: str | None) -> type[LiveOpera
         and value is not LiveOperation
         and not each.startswith("_")
     }
-    if name is not None and name in operations:
-        return operations[name]
     own = {
         value.__name__: value
         for value in operations.values()
         if value.__module__ == module.__name__ and value.run is not LiveOperation.run
     }
+    _refuse_twins(module, recipe, own if name is None else [name])
+    if name is not None and name in operations:
+        return operations[name]
     if name is not None:
         raise _not_there(f"recipe {recipe} has no operation {name!r}", name, list(own or operations))
     if len(own) != 1:
@@ -294,6 +210,35 @@ def _choose(module: ModuleType, recipe: str, name: str | None) -> type[LiveOpera
             raise UsageError(f"recipe {recipe} has no operation", "write a class that derives from LiveOperation")
         raise UsageError(f"recipe {recipe} has {len(own)} operations", f"name one: {names}")
     return next(iter(own.values()))
+
+
+def _refuse_twins(module: ModuleType, recipe: str, asked: Collection[str]) -> None:
+    """Raise RecipeError if two classes of the recipe have one of the names that are asked for."""
+    file = getattr(module, "__file__", None) or ""
+    names: list[bytes] = []
+    with contextlib.suppress(OSError):
+        source = Path(file).read_bytes() if file.endswith(".py") else b""
+        names = re.findall(rb"^class\s+(\w+)", source, re.MULTILINE)
+    if len(names) == len(set(names)):
+        return  # nearly always, and parsing takes longer than a stage
+    for name, lines in twins(ast.parse(source)).items():
+        if name in asked:
+            places = " and ".join(map(str, lines))
+            raise RecipeError(
+                f"recipe {recipe} has {len(lines)} classes named {name!r} ({file}, lines {places}), "
+                "and Python keeps only the last",
+                "give each a name of its own",
+            )
+
+
+def twins(tree: ast.Module) -> dict[str, list[int]]:
+    """Return the classes at the top of a module that have the same name, with their lines."""
+    lines: dict[str, list[int]] = {}
+    for node in tree.body:
+        # One that is derived from the one before it replaces it on purpose.
+        if isinstance(node, ast.ClassDef) and node.name not in map(_name, node.bases):
+            lines.setdefault(node.name, []).append(node.lineno)
+    return {name: each for name, each in lines.items() if len(each) > 1}
 
 
 def _unknown(recipe: str, folder: Path) -> UsageError:

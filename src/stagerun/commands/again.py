@@ -5,8 +5,6 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from msgspec.structs import replace
-
 from stagerun.authoring import finding
 from stagerun.authoring.operation import LiveOperation
 from stagerun.authoring.params import Parameter
@@ -48,20 +46,18 @@ def enter_folder(here: Surroundings, view: RunView) -> None:
     here.project = settings.find(Path.cwd())
 
 
-def find(view: RunView, recipes: Path) -> finding.Found:
+def find(view: RunView, project: settings.Project) -> finding.Found:
     """Load the operation of a run: by its target, or if that is gone from the file that it came from."""
     plan = view.plan
-    by_file = f"{plan.source}:{plan.operation}" if plan.source and Path(plan.source).is_file() else None
-    if by_file is not None and not plan.folder:
-        found = finding.load(by_file, recipes)  # in the current folder, the target may be another project's
-    else:
-        try:
-            found = finding.load(plan.target, recipes)
-        except UsageError:
-            if by_file is None:
-                raise
-            found = finding.load(by_file, recipes)
-    return replace(found, target=plan.target, recipe=plan.recipe)
+    source = Path(plan.source) if plan.source and Path(plan.source).is_file() else None
+    if source is not None and not plan.folder:
+        return finding.load(plan.target, project, source)  # in the current folder, the target may be another project's
+    try:
+        return finding.load(plan.target, project)
+    except UsageError:
+        if source is None:
+            raise
+        return finding.load(plan.target, project, source)
 
 
 def make(

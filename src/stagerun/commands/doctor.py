@@ -12,6 +12,7 @@ from typing import Literal
 import click
 
 from stagerun import __version__, exit_codes
+from stagerun.authoring import finding
 from stagerun.commands.help import help_option
 from stagerun.commands.options import ENVIRONMENT, journal_option, json_option
 from stagerun.commands.printing import paint, print_json, print_lines
@@ -71,7 +72,10 @@ def _recipes(folder: Path) -> Iterator[Finding]:
     yield Finding("ok", "recipes", f"{folder}, {wording.count(len(files), 'file')}")
     for file in files:
         try:
-            ast.parse(file.read_bytes(), str(file))
+            tree = ast.parse(file.read_bytes(), str(file))
+            for name, lines in finding.twins(tree).items():
+                told = f"{file}, lines {' and '.join(map(str, lines))}: classes named {name!r}"
+                yield Finding("bad", "recipe", f"{told}, of which Python keeps only the last")
         except (SyntaxError, ValueError, OSError) as error:
             line = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
             yield Finding("bad", "recipe", f"{file}{line}: {getattr(error, 'msg', error)}")

@@ -41,7 +41,7 @@ def command(
     records.close()
     texts = again.texts(files)
     again.enter_folder(here, view)
-    found = again.find(view, here.project.recipes)
+    found = again.find(view, here.project)
     instance = again.make(found, view, set_, texts)
     if dry_run:
         print_dry_run(here, found, instance)

@@ -73,7 +73,7 @@ def command(
     resumption = records.resumption(view, from_stage)
     texts, typed_in = again.texts(files), Path.cwd()
     again.enter_folder(here, view)
-    found = again.find(view, here.project.recipes)
+    found = again.find(view, here.project)
     instance = again.make(found, view, set_, texts)
     plan = plans.Plan(
         resumption=resumption,

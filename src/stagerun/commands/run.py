@@ -27,10 +27,10 @@ class _RunCommand(click.Command):
     """A command whose options depend on its argument: the target's parameters become options."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        folder = surroundings_of(ctx).project.recipes
-        target = _target_in(args, super().get_params(ctx), folder)
+        project = surroundings_of(ctx).project
+        target = _target_in(args, super().get_params(ctx), project.recipes)
         if target is not None:
-            ctx.meta[_LOADED] = finding.load(target, folder)
+            ctx.meta[_LOADED] = finding.load(target, project)
         try:
             return super().parse_args(ctx, args)
         except click.NoSuchOption as error:

@@ -20,7 +20,7 @@ from stagerun.reports import operations
 @pass_surroundings
 def command(here: Surroundings, *, target: str, as_json: bool) -> None:
     """Show one operation: parameters, stages, usual durations."""
-    found = finding.load(target, here.project.recipes)
+    found = finding.load(target, here.project)
     expected = usual_seconds(here, found.target)
     if as_json:
         print_json(operations.document(found, expected))

@@ -27,6 +27,7 @@ class Project(Struct, frozen=True, kw_only=True):
     Attributes:
         root: the nearest folder upwards with `.stagerun/`, a `[tool.stagerun]` in pyproject.toml, or `recipes/`;
             else the current folder.
+        found: True if there is such a folder.
         recipes: the folder that bare recipe names are looked up in.
         journal: the journal's file, unless a command names another.
         durable: True if facts must survive a power cut.
@@ -35,6 +36,7 @@ class Project(Struct, frozen=True, kw_only=True):
     """
 
     root: Path
+    found: bool
     recipes: Path
     journal: Path
     durable: bool
@@ -59,8 +61,17 @@ def find(start: Path) -> Project:
     for folder in (start, *start.parents):
         settings = _settings(folder / "pyproject.toml")
         if settings is not None or (folder / ".stagerun").is_dir() or (folder / "recipes").is_dir():
-            return _project(folder, settings or {})
-    return _project(start, {})
+            return _project(folder, settings or {}, found=True)
+    return _project(start, {}, found=False)
+
+
+def home(file: Path, current: Project) -> Project:
+    """Return the project that `file` belongs to: `current` if it is in there, else the one around the file."""
+    inside = file.is_relative_to(current.root)
+    if inside and current.found:
+        return current
+    around = find(file.parent)
+    return current if inside and not around.found else around
 
 
 def journal_file(place: str, folder: Path) -> Path:
@@ -71,9 +82,10 @@ def journal_file(place: str, folder: Path) -> Path:
     return (folder / place).absolute()  # a recipe may change the current folder
 
 
-def _project(root: Path, settings: Mapping[str, Any]) -> Project:
+def _project(root: Path, settings: Mapping[str, Any], *, found: bool) -> Project:
     return Project(
         root=root,
+        found=found,
         recipes=root / settings.get("recipes", "recipes"),
         journal=journal_file(settings.get("journal", ".stagerun/journal.db"), root),
         durable=settings.get("durability", "full") == "full",
