@@ -126,8 +126,8 @@ class Say(LiveOperation):
                     p.log(f"error: {error}", "warning")
                     p.log(repr(error))
                     p.log(traceback.format_exc())
+                    p.log(f"{type(error).__name__} by {statement}")
                     errors.append(error)
-                    error.add_note(f"by {statement}")
         with p.stage(f"of {t}"):
             list(p.track([1], label=t, unit=t))
         p.error(f"because of {t!r}")
@@ -163,9 +163,9 @@ def test_every_place_is_reached(project: Project) -> None:
 
     done = project.stagerun("run", "demo:Say", "--end", "raising", environ={"STAGERUN_TOKEN": "qzXv1kW9jH3"})
 
-    by = {line.partition("by ")[2] for line in done.out.splitlines() if " | by " in line}
-    assert [line for line in PLACES.strip().splitlines() if line.startswith("raise ") and line not in by] == []
-    assert "NameError" not in done.out
+    raised = dict(line.split(" by ", 1)[::-1] for line in done.out.splitlines() if " by " in line)
+    assert [line for line in PLACES.strip().splitlines() if line.startswith("raise ") and line not in raised] == []
+    assert {"NameError", "AttributeError", "ImportError"} & set(raised.values()) == set()
     assert done.out.count("***") > len(PLACES.splitlines())
 
 
