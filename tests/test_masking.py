@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import quote, quote_plus
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -325,6 +325,7 @@ def test_each_form_of_a_secret_is_seen_by_the_quick_look(secret: str) -> None:
     assert [form for form in masker._forms if not masker._is_in(f"<{form}>")] == []
 
 
+@settings(max_examples=20)
 @given(st.lists(_SECRETS, min_size=1, max_size=3), st.data())
 def test_among_very_many_secrets_one_is_seen_as_it_is_alone(secrets: list[str], data: st.DataObject) -> None:
     others = [f"{number:08}-nobody-writes-this" for number in range(200)]

@@ -14,6 +14,7 @@ from stagerun import LiveOperation, Progress
 from stagerun.events import LINE_LIMIT
 from stagerun.programs.streams import Lines
 from stagerun.states import RunState
+from stagerun.text.masking import Masker
 from tests.conftest import Bench
 from tests.journals import select
 
@@ -36,13 +37,8 @@ def in_chunks(data: bytes, places: Iterable[int]) -> list[bytes]:
     return [data[start:stop] for start, stop in pairwise([0, *sorted(places), len(data)]) if start < stop]
 
 
-def cut(line: str, more: int) -> str:
-    missing = max(0, len(line) - LINE_LIMIT) + more
-    return f"{line[:LINE_LIMIT]} [... {missing:,} characters cut]" if missing else line
-
-
-def lines_of(chunks: Sequence[bytes]) -> list[str]:
-    lines = Lines(cut)
+def lines_of(chunks: Sequence[bytes], masker: Masker | None = None, limit: int = LINE_LIMIT) -> list[str]:
+    lines = Lines(masker or Masker(), limit)
     told = [line for chunk in chunks for line in lines.feed(chunk)]
     return told + lines.feed(b"", final=True)
 
@@ -60,7 +56,7 @@ def test_whatever_the_chunks_the_lines_are_those_of_the_whole(data: bytes, place
 
 @given(some_bytes, cuts)
 def test_a_line_is_told_with_the_chunk_that_ends_it(data: bytes, places: list[int]) -> None:
-    lines, read = Lines(cut), b""
+    lines, read = Lines(Masker()), b""
     told = list[str]()
 
     for chunk in in_chunks(data, places):
@@ -90,6 +86,41 @@ def test_behind_a_very_long_line_a_carriage_return_begins_anew() -> None:
 
 def test_behind_a_very_long_line_a_carriage_return_begins_anew_also_at_the_end_of_a_chunk() -> None:
     assert lines_of([b"x" * 300_000 + b"\r", b"done\n"]) == ["done"]
+
+
+SECRETS = ["hush-hush", "s3cr%t", "aaaa", "a'b c\"d", "longer-than-the-limit-" * 4]
+_TOLD = st.sampled_from(
+    [*SECRETS, *(each[: len(each) // 2] for each in SECRETS), "a", "text ", "é", "\n", "\r", "s3cr%25t"]
+)
+
+
+@settings(max_examples=300)
+@given(st.lists(st.sampled_from(SECRETS), unique=True), st.lists(_TOLD, max_size=40).map("".join), st.data())
+def test_a_line_is_masked_before_it_is_cut_whatever_the_chunks_and_the_limit(
+    secrets: list[str], text: str, data: st.DataObject
+) -> None:
+    masker, whole = Masker(), text.encode()
+    masker.learn(secrets)
+    limit = data.draw(st.integers(1, 120))
+    places = data.draw(st.lists(st.integers(0, len(whole)), max_size=20))
+
+    told = [masker.mask(line) for line in lines_of(in_chunks(whole, places), masker, limit)]
+
+    masked = [masker.mask(line) for line in model(whole)]
+    kept = [line.rpartition(" [... ")[0] if line.endswith(" characters cut]") else line for line in told]
+    assert kept == [line[:limit] for line in masked]
+    assert [line != part for line, part in zip(told, kept, strict=True)] == [len(line) > limit for line in masked]
+
+
+@pytest.mark.parametrize("size", [1000, 4096, 65_536, 131_072, 10_000_000])
+def test_of_a_line_of_very_many_copies_of_a_secret_no_part_of_one_is_kept(size: int) -> None:
+    masker, secret = Masker(), "".join(f"{number:05}-" for number in range(300))
+    masker.learn([secret])
+    data = secret.encode() * 1000
+
+    told = lines_of(in_chunks(data, range(size, len(data), size)), masker)
+
+    assert told == ["***" * 1000]
 
 
 # The chunks come as one argument each; a pause lets each be read by itself, as far as the machine allows.

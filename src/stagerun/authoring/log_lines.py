@@ -6,6 +6,7 @@ from typing import Final
 from stagerun import events
 from stagerun.errors import RecipeError
 from stagerun.events import LINE_LIMIT
+from stagerun.text import wording
 from stagerun.text.masking import Masker
 
 
@@ -26,8 +27,9 @@ class LogLines:
     def write(self, text: str, level: str = "info", stream: str | None = None) -> None:
         """Write text; newlines split it into lines."""
         if len(text) > LINE_LIMIT or "\r" in text or text.endswith("\n"):
+            # Masked before it is cut: a part of a secret would not be found.
             lines = self._masker.mask(text).removesuffix("\n").split("\n")
-            text = "\n".join(self.cut(line.removesuffix("\r")) for line in lines)
+            text = "\n".join(wording.cut_line(line.removesuffix("\r")) for line in lines)
         self._emit(events.Log(text, level, stream))
 
     def warn(self, text: str) -> None:
@@ -35,20 +37,12 @@ class LogLines:
 
     def status(self, text: str, level: str) -> None:
         """Set the one-line status."""
-        if "\n" in text:
-            text = " ".join(self._masker.mask(text).split("\n"))
-        self._emit(events.StatusChanged(events.encodable(self.cut(text)), level))
+        text = " ".join(self._masker.mask(text).split("\n"))
+        self._emit(events.StatusChanged(events.encodable(wording.cut_line(text)), level))
 
     def hear(self, lines: list[str], stream: str) -> None:
         """Write lines of a program as one event."""
         self._emit(events.Log("\n".join(lines), "info", stream))
-
-    def cut(self, line: str, more: int = 0) -> str:
-        """Return a line as it is recorded; `more` characters of it were dropped earlier."""
-        if len(line) > LINE_LIMIT or more:
-            line = self._masker.mask(line)  # before it is cut: a part of a secret would not be found
-        missing = max(0, len(line) - LINE_LIMIT) + more
-        return f"{line[:LINE_LIMIT]} [... {missing:,} characters cut]" if missing else line
 
 
 def checked(level: str) -> str:

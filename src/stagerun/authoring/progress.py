@@ -247,6 +247,7 @@ class Progress:
             capture=capture,
             stdin=stdin,
             pty=pty,
+            mask=self._session.mask,
         )
         return self._session.run_program(request, interactive=interactive, quiet=quiet, key=key)
 

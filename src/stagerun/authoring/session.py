@@ -208,6 +208,7 @@ class Session:
         if self._over:
             raise RecipeError("p.sh was called after the run was over", "wait for your threads before run returns")
         request.argv()  # raises for a bad command, before it is announced
+        announced = "\n".join(wording.announced(request.shown))
         once = None
         if key is not None:
             from stagerun.authoring.checkpoints import Once
@@ -215,18 +216,14 @@ class Session:
             once = Once(self.recorder.keys.claim("sh", key), "sh")
             if once.done_in is not None:
                 if not quiet:
-                    self.lines.write(f"{self._announced(request)}\n(done in run {once.done_in}, not started again)")
+                    self.lines.write(f"{announced}\n(done in run {once.done_in}, not started again)")
                 return request.done_before(once.recalled(), once.what)
         if not quiet:
-            self.lines.write(self._announced(request))
+            self.lines.write(announced)
         completed = self._run_program(request, interactive=interactive, quiet=quiet)
         if once is not None:
-            self.checkpoints.store(once, completed.to_json(self.mask))
+            self.checkpoints.store(once, completed.to_json())
         return completed
-
-    def _announced(self, request: "Request") -> str:
-        # Masked as it is: the parts of a secret of several lines would not be found between the marks.
-        return "\n".join(wording.announced(self.mask(request.shown)))
 
     def _run_program(self, request: "Request", *, interactive: bool, quiet: bool) -> "Completed":
         programs = self._programs_of_run()
@@ -234,7 +231,7 @@ class Session:
             with self._host.terminal_lent():
                 return programs.run_on_terminal(request)
         hear = _unheard if quiet else self.lines.hear
-        return programs.run(request, tell=hear, warn=self.lines.warn, cut=self.lines.cut)
+        return programs.run(request, tell=hear, warn=self.lines.warn, masker=self._masker)
 
     def end_programs(self) -> None:
         """End the processes that the recipe's programs have left in the background."""

@@ -8,14 +8,14 @@ from contextlib import ExitStack
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
-from stagerun.errors import ChildFailed, Interruption, RecipeError
+from stagerun.errors import Interruption, RecipeError
 from stagerun.machine.interrupts import Interrupts, is_limit
 from stagerun.machine.parents import adopt_orphans, dies_with
 from stagerun.programs.process_tree import ProcessTree
 from stagerun.programs.request import Completed, Request, how_it_ended
 from stagerun.programs.running import Running, Tell, start
-from stagerun.programs.streams import Cut
 from stagerun.programs.terminals import terminal_as_it_was
+from stagerun.text.masking import Masker
 from stagerun.text.secrets import Secret
 
 
@@ -45,7 +45,7 @@ class Children:
         self._all: ProcessTree | None = None
         self._pid = os.getpid()
 
-    def run(self, request: Request, *, tell: Tell, warn: Callable[[str], None], cut: Cut) -> Completed:
+    def run(self, request: Request, *, tell: Tell, warn: Callable[[str], None], masker: Masker) -> Completed:
         """Run a program and report its lines as they arrive. ChildFailed if it can't start, fails or takes too long."""
         if request.timeout is not None and not is_limit(request.timeout):
             raise RecipeError(f"p.sh: timeout must be a number of seconds above 0, not {request.timeout!r}")
@@ -60,7 +60,9 @@ class Children:
             try:
                 with self._interrupts:
                     environ = self._environ(request.env) | {_MARK: own.mark}
-                    running = Running(request, environ, stack=stack, interrupts=self._interrupts, tell=tell, cut=cut)
+                    running = Running(
+                        request, environ, stack=stack, interrupts=self._interrupts, tell=tell, masker=masker
+                    )
                     self._running.add(running)
                     for tree in (own, all_):
                         tree.add(running.process.pid)
@@ -78,7 +80,7 @@ class Children:
                     all_.reap()
         code = running.process.returncode
         if request.check and code != 0:
-            raise ChildFailed(request.shown, code, how_it_ended(code), running.tail)
+            raise request.failed(code, how_it_ended(code), running.tail)
         stdout, stderr = (each.text() if each else None for each in (running.stdout, running.stderr))
         return Completed(request.shown, code, time.monotonic() - begun, stdout, stderr)
 
@@ -113,7 +115,7 @@ class Children:
         if code == -signal.SIGINT:
             self._interrupts.request("SIGINT")
         if request.check and code != 0:
-            raise ChildFailed(request.shown, code, how_it_ended(code), ())
+            raise request.failed(code, how_it_ended(code))
         return Completed(request.shown, code, time.monotonic() - begun)
 
     def end(self) -> None:

@@ -4,8 +4,8 @@ import os
 import shlex
 import signal
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import IO, Any
 
 from stagerun.errors import ChildFailed, RecipeError
@@ -30,9 +30,8 @@ class Completed:
     stdout: str | None = None
     stderr: str | None = None
 
-    def to_json(self, mask: Callable[[str], str]) -> dict[str, Any]:
-        """Return it as a JSON object; `mask` removes the secrets of the command, which is only for people."""
-        return {**{each.name: getattr(self, each.name) for each in fields(self)}, "command": mask(self.command)}
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,11 +46,19 @@ class Request:
     capture: bool = False
     stdin: str | bytes | int | IO[Any] | None = None
     pty: bool = False
+    mask: Callable[[str], str] = str
 
     @property
     def shown(self) -> str:
-        """The command as it is shown."""
-        return self.command if isinstance(self.command, str) else shlex.join(map(_shown, self.command))
+        """The command as it is shown. Each argument is masked before it is quoted: afterwards it is another text."""
+        if isinstance(self.command, str):
+            return self.mask(self.command)
+        return shlex.join(self.mask(_shown(each)) for each in self.command)
+
+    def failed(self, returncode: int | None, how: str, tail: Iterable[str] = ()) -> ChildFailed:
+        """Return the error for a program that did not succeed; `tail` is the last lines of its output."""
+        lines = self.mask("\n".join(tail)).split("\n")
+        return ChildFailed(self.shown, returncode, self.mask(how), lines if lines != [""] else ())
 
     def argv(self) -> list[str]:
         """Return the program and its arguments; a RecipeError names the argument that is not valid."""
@@ -70,7 +77,7 @@ class Request:
         if self.capture and completed.stdout is None:
             raise RecipeError(f"{what} was stored without its output", "to run it again: --from STAGE")
         if self.check and completed.returncode != 0:
-            raise ChildFailed(self.shown, completed.returncode, how_it_ended(completed.returncode), ())
+            raise self.failed(completed.returncode, how_it_ended(completed.returncode))
         return completed
 
 

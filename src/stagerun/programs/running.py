@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from stagerun.errors import ChildFailed
 from stagerun.machine.interrupts import Interrupts
 from stagerun.machine.parents import dies_with
 from stagerun.programs.process_tree import ProcessTree
 from stagerun.programs.request import Request, input_of
-from stagerun.programs.streams import Cut, Lines
+from stagerun.programs.streams import Lines
 from stagerun.programs.terminals import open_terminal, with_terminal
+from stagerun.text.masking import Masker
 
 
 Tell = Callable[[list[str], str], None]  # lines, stream
@@ -78,10 +78,10 @@ class Running:
         stack: ExitStack,
         interrupts: Interrupts,
         tell: Tell,
-        cut: Cut,
+        masker: Masker,
     ) -> None:
         self._interrupts = interrupts
-        self._cut = cut
+        self._masker = masker
         self._read = 0
         self._tell = tell
         self._request = request
@@ -145,7 +145,7 @@ class Running:
             if ended is None and deadline is not None and now >= deadline:
                 self.finish()
                 how = f"took longer than {self._request.timeout:g}s"
-                raise ChildFailed(self._request.shown, None, how, self.tail)
+                raise self._request.failed(None, how, self.tail)
             bounds = [_LOOK if is_open else _LOOK / 10]
             if ended is not None:
                 bounds.append(ended + HOLD - now)
@@ -197,7 +197,7 @@ class Running:
     def _watch(self, name: str, descriptor: int) -> _Pipe:
         os.set_blocking(descriptor, False)
         captured = list[bytes]() if self._request.capture else None
-        pipe = _Pipe(name, descriptor, self._tail, Lines(self._cut), captured=captured)
+        pipe = _Pipe(name, descriptor, self._tail, Lines(self._masker), captured=captured)
         self._selector.register(descriptor, selectors.EVENT_READ, pipe)
         return pipe
 
@@ -235,7 +235,7 @@ def start(request: Request, **settings: Any) -> "subprocess.Popen[bytes]":
             why = f"can't start: there is no folder {os.fspath(request.cwd)}"
         else:
             why = f"can't start: {getattr(error, 'strerror', None) or error}"
-        raise ChildFailed(request.shown, 127 if isinstance(error, FileNotFoundError) else 126, why, ()) from None
+        raise request.failed(127 if isinstance(error, FileNotFoundError) else 126, why) from None
 
 
 def _open_pipe() -> tuple[int, int]:

@@ -1,16 +1,14 @@
 """The bytes that a program writes, split into lines of bounded length."""
 
 import codecs
-from collections.abc import Callable
 from typing import Final
 
 from stagerun.events import LINE_LIMIT
+from stagerun.text import wording
+from stagerun.text.masking import Masker
 
 
-# Kept of an unfinished line. A secret split at its end is usually in the part that `cut` drops.
-_HELD: Final = 2 * LINE_LIMIT
-
-Cut = Callable[[str, int], str]
+_HELD: Final = 2  # limits of an unfinished line; then its beginning is masked and cut
 
 
 class Lines:
@@ -20,15 +18,19 @@ class Lines:
     UTF-8 become escapes (`\xff`).
 
     Args:
-        cut: returns a line as it is shown; it gets the beginning of a very long line, and how much is missing.
+        masker: masks the lines that are cut; a part of a secret would not be found afterwards.
+        limit: the characters of a line that are kept.
 
     """
 
-    def __init__(self, cut: Cut) -> None:
-        self._cut = cut
+    def __init__(self, masker: Masker, limit: int = LINE_LIMIT) -> None:
+        self._masker = masker
+        self._limit = limit
         self._decode = codecs.getincrementaldecoder("utf-8")("backslashreplace").decode
-        self._rest = ""
+        self._rest = ""  # of the unfinished line, as it arrived
+        self._kept = ""  # the masked beginning of a very long line
         self._dropped = 0
+        self._bound = _HELD * limit
         self._returned = False
 
     def feed(self, data: bytes, *, final: bool = False) -> list[str]:
@@ -39,25 +41,49 @@ class Lines:
             lines[0] = self._finished(lines[0])
             if "\r" in text:
                 lines[1:] = [line.rstrip("\r").rpartition("\r")[2] for line in lines[1:]]
-            if len(text) > LINE_LIMIT and max(map(len, lines)) > LINE_LIMIT:
-                lines[1:] = [self._cut(line, 0) for line in lines[1:]]
+            if len(text) > self._limit and max(map(len, lines)) > self._limit:
+                lines[1:] = map(self._bounded, lines[1:])
         self._keep(rest)
-        if final and (self._rest or self._dropped or self._returned):
+        if final and (self._rest or self._kept or self._returned):
             lines.append(self._finished(""))
         return lines
+
+    def _bounded(self, line: str) -> str:
+        return line if len(line) <= self._limit else wording.cut_line(self._masker.mask(line), limit=self._limit)
 
     def _finished(self, end: str) -> str:
         """Return the line kept so far, completed by `end`."""
         self._keep(end)
-        line = self._rest if len(self._rest) <= LINE_LIMIT else self._cut(self._rest, self._dropped)
-        self._rest, self._dropped, self._returned = "", 0, False
+        if self._kept:
+            self._cut(len(self._rest))
+            line = wording.cut_line(self._kept, self._dropped, limit=self._limit)
+        else:
+            line = self._bounded(self._rest)
+        self._forget()
+        self._returned = False
         return line
 
     def _keep(self, text: str) -> None:
         drawn = text.rstrip("\r")
         if drawn and (self._returned or "\r" in drawn):
-            self._rest, self._dropped, drawn = "", 0, drawn.rpartition("\r")[2]
-        room = _HELD - len(self._rest)
-        self._rest += drawn[:room]
-        self._dropped += max(0, len(drawn) - room)
+            self._forget()
+            drawn = drawn.rpartition("\r")[2]
+        if len(self._kept) == self._limit:
+            self._dropped += len(drawn)
+        else:
+            self._rest += drawn
+            if len(self._rest) > self._bound:
+                self._cut(self._masker.complete(self._rest))
+                self._bound = max(self._bound, 2 * len(self._rest))  # a very long secret may hold back more
         self._returned = text.endswith("\r") or (self._returned and not text)
+
+    def _cut(self, complete: int) -> None:
+        """Mask what is held up to `complete`, where no secret is cut in two, and keep as much as there is room for."""
+        masked = self._kept + self._masker.mask(self._rest[:complete])
+        self._kept, self._rest = masked[: self._limit], self._rest[complete:]
+        if len(masked) >= self._limit:
+            self._dropped += len(masked) - self._limit + len(self._rest)
+            self._rest = ""
+
+    def _forget(self) -> None:
+        self._kept, self._dropped, self._rest, self._bound = "", 0, "", _HELD * self._limit

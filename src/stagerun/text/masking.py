@@ -254,12 +254,11 @@ def _signs(text: str) -> dict[str, list[str]]:
     import base64
 
     data = _bytes(text)
-    quoted = {text, repr(data)[2:-1]}
-    for once in {*_quoted(text)} - {text}:
-        quoted |= {once, *_quoted(once)}
-    for apart in _in_shell(text):
-        quoted |= {apart, *_quoted(apart)}
+    quoted = {text}
     plain = max(re.split(r"""[^ -~]|["'\\]""", text), key=len)  # quoting leaves this as it is
+    if plain != text:
+        for once in {*_quoted(text), *_in_shell(text), *_as_bytes(data)}:
+            quoted |= {once, *_quoted(once)}
     signs = {plain: sorted(quoted)} if len(plain) >= _TELLING else {each: [each] for each in quoted}
     for encode in (base64.b64encode, base64.urlsafe_b64encode):
         whole, *parts = _in_base64(data, encode)
@@ -272,7 +271,12 @@ def _quoted(text: str) -> Iterator[str]:
     import json
 
     yield from (json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1])
-    yield from (repr(text)[1:-1], repr(f'"{text}')[2:-1])  # within double quotes, and within single ones
+    for quote in (repr, ascii):
+        yield from (quote(text)[1:-1], quote(f'"{text}')[2:-1])  # within double quotes, and within single ones
+
+
+def _as_bytes(data: bytes) -> Iterator[str]:
+    yield from (repr(data)[2:-1], repr(b'"' + data)[3:-1])
 
 
 def _in_shell(text: str) -> Iterator[str]:

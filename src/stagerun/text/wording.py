@@ -117,6 +117,12 @@ def plural(number: int, unit: str) -> str:
     return unit + "s"
 
 
+def cut_line(line: str, more: int = 0, *, limit: int = events.LINE_LIMIT) -> str:
+    """Return a line as it is recorded; `more` characters of it were dropped before."""
+    missing = max(0, len(line) - limit) + more
+    return f"{line[:limit]} [... {missing:,} characters cut]" if missing else line
+
+
 def stage_tag(name: str, index: int | None, total: int) -> str:
     """`[2/3] Process` for a declared stage, the bare name for any other block."""
     return name if index is None else f"[{index + 1}/{total}] {name}"
