@@ -205,6 +205,28 @@ def test_a_secret_of_several_lines_in_a_command_is_masked_before_the_command_is_
     assert [part for part in ("first-half", "\nab\n", "> ab", "last-half") if part in told] == []
 
 
+def test_each_attempt_of_a_program_is_told_in_one_line_and_no_frame_of_the_retries_is_shown(bench: Bench) -> None:
+    def make(p: Progress) -> None:
+        p.sh("echo broken; exit 2")
+
+    place = _failing(bench, lambda p: p.checkpoint("made", lambda: make(p), attempts=2))
+
+    assert re.sub(r"again in [12]\.\ds", "again in 1.0s", _between(bench.text)).splitlines() == [
+        *("$ echo broken; exit 2", "broken"),
+        (
+            "warning: checkpoint 'made': attempt 1 of 2 failed (`echo broken; exit 2` ended with exit code 2), "
+            "trying again in 1.0s"
+        ),
+        *("$ echo broken; exit 2", "broken"),
+        f"--- [1/1] Make: failed after {bench.clock.now:.1f}s",
+        f"error: the program ended with exit code 2 {place}",
+    ]
+    error = bench.records().find("1").error
+    assert error is not None
+    assert error.traceback is not None
+    assert {line.split('"')[1] for line in error.traceback.splitlines() if line.startswith("  File")} == {__file__}
+
+
 # --- a limit of time
 
 

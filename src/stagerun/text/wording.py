@@ -115,7 +115,7 @@ def count(number: int, unit: str) -> str:
 def plural(number: int, unit: str) -> str:
     if number == 1:
         return unit
-    if unit.endswith(("s", "x", "z", "ch", "sh")):
+    if unit.endswith(("s", "x", "z", "ch", "sh")) and not unit.endswith("epoch"):
         return unit + "es"
     if unit.endswith("y") and unit[-2:-1] not in "aeiou":
         return unit[:-1] + "ies"
