@@ -1,5 +1,6 @@
 """What a person reads of a run that did not succeed: each fact once, and where in the recipe it happened."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -204,6 +205,28 @@ def test_a_secret_of_several_lines_in_a_command_is_masked_before_the_command_is_
     assert [part for part in ("first-half", "\nab\n", "> ab", "last-half") if part in told] == []
 
 
+def test_each_attempt_of_a_program_is_told_in_one_line_and_no_frame_of_the_retries_is_shown(bench: Bench) -> None:
+    def make(p: Progress) -> None:
+        p.sh("echo broken; exit 2")
+
+    place = _failing(bench, lambda p: p.checkpoint("made", lambda: make(p), attempts=2))
+
+    assert re.sub(r"again in [12]\.\ds", "again in 1.0s", _between(bench.text)).splitlines() == [
+        *("$ echo broken; exit 2", "broken"),
+        (
+            "warning: checkpoint 'made': attempt 1 of 2 failed (`echo broken; exit 2` ended with exit code 2), "
+            "trying again in 1.0s"
+        ),
+        *("$ echo broken; exit 2", "broken"),
+        f"--- [1/1] Make: failed after {bench.clock.now:.1f}s",
+        f"error: the program ended with exit code 2 {place}",
+    ]
+    error = bench.records().find("1").error
+    assert error is not None
+    assert error.traceback is not None
+    assert {line.split('"')[1] for line in error.traceback.splitlines() if line.startswith("  File")} == {__file__}
+
+
 # --- a limit of time
 
 
@@ -267,3 +290,202 @@ class Slow(LiveOperation):
     assert (error.type, error.message) == ("", "the run took longer than 0.3s")
     assert error.traceback is not None
     assert error.traceback.endswith("ValueError: the clean-up failed")
+
+
+# --- how far it came
+
+
+LOOP = """
+import os, signal
+
+class Work(LiveOperation):
+    stages = ["Count", "After"]
+    end: str
+    label: str | None = None
+    timeout = 30
+
+    def run(self, p: Progress):
+        with p.stage("Count"):
+            for row in p.track(range(1000), unit="row", label=self.label):
+                if row == 64:
+                    {"cancel": self.cancel, "fail": self.fail, "crash": self.crash}[self.end](p)
+
+    def cancel(self, p):
+        os.kill(os.getpid(), signal.SIGINT)
+        p.check_cancelled()
+
+    def fail(self, p):
+        raise ValueError("boom")
+
+    def crash(self, p):
+        p._session.loops.sample()
+        p.log("written with what was queued")
+        p.result()
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize(
+    ("end", "sign", "state", "position"),
+    [
+        ("cancel", "⊘ Count  0.0s", "cancelled by SIGINT", "6% (64/1,000 rows) in 0.0s"),
+        ("fail", "✗ Count  0.0s  ValueError: boom", "failed", "6% (64/1,000 rows) in 0.0s"),
+        ("crash", "✗ Count  0.0s  the process ended without a word", "crashed", "6% (64/1,000 rows)"),
+    ],
+)
+def test_status_keeps_the_last_position_of_a_loop_that_was_broken_off(
+    project: Project, end: str, sign: str, state: str, position: str
+) -> None:
+    project.recipe("work", LOOP)
+    project.stagerun("run", "work", "--end", end)
+
+    told = timeless(project.stagerun("status").out).splitlines()
+
+    assert [line for line in told if "last line" not in line] == [
+        f"run 1  work:Work  {state} after 0.0s  just now  by alice",
+        f"  {sign}",
+        "  ○ After",
+        f"  Count: {position}",
+        "resume with: stagerun resume 1",
+    ]
+
+
+def test_the_last_frame_on_a_terminal_keeps_the_last_position(project: Project) -> None:
+    project.recipe("work", LOOP)
+
+    with project.terminal("run", "work", "--end", "cancel", "--label", "pages") as terminal:
+        assert terminal.wait() == -2
+
+        assert [timeless(line) for line in terminal.lines] == [
+            "run 1 · work:Work · started by alice",
+            "⊘ Count 0.0s   ○ After",
+            "Count, pages: 6% (64/1,000 rows) in 0.0s",
+            "run 1 cancelled by SIGINT in [1/2] Count after 0.0s",
+            "resume with: stagerun resume 1",
+        ]
+
+
+def test_what_was_counted_in_a_stage_that_is_done_is_no_position_of_a_later_failure(project: Project) -> None:
+    project.recipe(
+        "work",
+        """
+class Work(LiveOperation):
+    stages = ["Count"]
+
+    def run(self, p: Progress):
+        with p.stage("Count"):
+            for row in p.track(range(10)):
+                if row == 3:
+                    break
+        raise ValueError("boom")
+""",
+    )
+    project.stagerun("run", "work")
+
+    assert timeless(project.stagerun("status").out) == (
+        "run 1  work:Work  failed after 0.0s  just now  by alice\n"
+        "  ✓ Count  0.0s\n"
+        "  ValueError: boom\n"
+        "resume with: stagerun resume 1\n"
+    )
+
+
+def test_the_position_of_a_loop_outside_any_stage_is_kept_under_the_name_of_the_operation(project: Project) -> None:
+    project.recipe(
+        "work",
+        """
+class Work(LiveOperation):
+    def run(self, p: Progress):
+        for row in p.track(range(10)):
+            if row == 3:
+                raise ValueError("boom")
+""",
+    )
+    project.stagerun("run", "work")
+
+    assert "\n  Work: 30% (3/10 items) in 0.0s\n" in timeless(project.stagerun("status").out)
+
+
+# --- status -v
+
+
+def test_status_in_full_holds_parameters_start_and_traceback(project: Project) -> None:
+    file = project.recipe("work", LOOP)
+    project.stagerun("run", "work", "--end", "fail", "--label", "a\x1b[2Jb")
+    source = file.read_text().splitlines()
+    call, boom = (
+        next(number for number, line in enumerate(source, 1) if text in line) for text in ("self.crash}", "raise Val")
+    )
+
+    told = timeless(project.stagerun("status", "-v").out)
+    told = re.sub(r"^ +[~^]+$\n", "", told, flags=re.MULTILINE)  # Python versions mark the place in a line differently
+    assert re.sub(r"started: \d{4}-\d\d-\d\d \d\d:\d\d:\d\d [+-]\d{4}\n", "started: THEN\n", told) == (
+        "run 1  work:Work  failed after 0.0s  just now  by alice\n"
+        "  ✗ Count  0.0s  ValueError: boom\n"
+        "  ○ After\n"
+        "  Count, a\\x1b[2Jb: 6% (64/1,000 rows) in 0.0s\n"
+        "  parameters:\n"
+        "    end=fail\n"
+        "    label=a\\x1b[2Jb\n"
+        "  started: THEN\n"
+        f"  folder: {project.root}\n"
+        "  Traceback (most recent call last):\n"
+        f'    File "{file}", line {call}, in run\n'
+        f"      {source[call - 1].strip()}\n"
+        f'    File "{file}", line {boom}, in fail\n'
+        '      raise ValueError("boom")\n'
+        "  ValueError: boom\n"
+        "resume with: stagerun resume 1\n"
+    )
+
+
+def test_status_in_full_of_an_error_without_a_traceback_holds_all_of_its_message(project: Project) -> None:
+    project.recipe(
+        "told",
+        """
+class Told(LiveOperation):
+    def run(self, p: Progress):
+        p.error("3 rows are bad\\nsee \\x1b[31mthe log")
+""",
+    )
+    project.stagerun("run", "told")
+
+    assert project.stagerun("status", "-v").out.splitlines()[-3:] == [
+        "  error: 3 rows are bad",
+        "  see \\x1b[31mthe log",
+        "resume with: stagerun resume 1",
+    ]
+
+
+def test_status_in_full_of_a_program_that_failed_holds_its_last_lines_and_every_line_of_the_recipe(
+    project: Project,
+) -> None:
+    file = project.recipe(
+        "build",
+        """
+class Build(LiveOperation):
+    stages = ["Make"]
+
+    def run(self, p: Progress):
+        with p.stage("Make"):
+            make(p)
+
+
+def make(p):
+    p.sh("echo broken; exit 2")
+""",
+    )
+    done = project.stagerun("run", "build")
+
+    assert f"error: the program ended with exit code 2 ({file}, line 12)\n" in done.out
+    status = project.stagerun("status").out.splitlines()
+    assert status[1].endswith("  `echo broken; exit 2` ended with exit code 2 (build.py, line 12)")
+    assert project.stagerun("status", "-v").out.splitlines()[-8:-1] == [
+        "  Traceback (most recent call last):",
+        f'    File "{file}", line 8, in run',
+        "      make(p)",
+        f'    File "{file}", line 12, in make',
+        '      p.sh("echo broken; exit 2")',
+        "  stagerun.errors.ChildFailed: `echo broken; exit 2` ended with exit code 2",
+        "    broken",
+    ]

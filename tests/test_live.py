@@ -215,6 +215,7 @@ class Import(LiveOperation):
             "read 10,000 rows",
             "run 1 · demo:Import · started by alice",
             "⊘ Load 0.0s",
+            "Load: 50% (10/20 rows) in 0.0s",
             "run 1 cancelled by SIGINT in [1/1] Load after 0.0s",
             "resume with: stagerun resume 1",
         ]

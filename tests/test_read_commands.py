@@ -231,6 +231,7 @@ def test_status_of_a_cancelled_run(project: Project) -> None:
         "  ✓ Load     0.0s\n"
         "  ⊘ Process  0.0s\n"
         "  ○ Save\n"
+        "  Process: 40%\n"
         "resume with: stagerun resume 1\n"
     )
     assert _told(project) == PENDING | {
@@ -258,6 +259,7 @@ def test_status_of_a_crashed_run_keeps_the_stage_it_died_in_and_its_last_line(pr
         "  ✓ Load     0.0s\n"
         "  ✗ Process  0.0s  the process ended without a word\n"
         "  ○ Save\n"
+        "  Process: 40%\n"
         "  last line: half way\n"
         "resume with: stagerun resume 1\n"
     )

@@ -126,6 +126,7 @@ def test_what_can_be_resumed_is_what_ended_without_success() -> None:
         (2, "class", "2 classes"),
         (2, "box", "2 boxes"),
         (2, "batch", "2 batches"),
+        (2, "epoch", "2 epochs"),
         (2, "hash", "2 hashes"),
         (2, "query", "2 queries"),
         (2, "day", "2 days"),

@@ -55,4 +55,8 @@ def pause(attempt: int) -> float:
 
 
 def next_try(error: BaseException | None, attempt: int, attempts: int, wait: float) -> str:
-    return f"attempt {attempt} of {attempts} failed ({type(error).__name__}: {error}), trying again in {wait:.1f}s"
+    """Return what is told of a failure that is retried, in one line."""
+    why = str(error).partition("\n")[0]
+    if not isinstance(error, ChildFailed):
+        why = f"{type(error).__name__}: {why}"
+    return f"attempt {attempt} of {attempts} failed ({why}), trying again in {wait:.1f}s"

@@ -6,7 +6,7 @@ import click
 
 from stagerun import events
 from stagerun.commands.help import help_option
-from stagerun.commands.options import ENVIRONMENT, journal_option, json_option, operation_option
+from stagerun.commands.options import ENVIRONMENT, journal_option, json_option, operation_option, option
 from stagerun.commands.printing import paint, print_json, print_lines
 from stagerun.commands.records import open_records
 from stagerun.commands.surroundings import Surroundings, pass_surroundings
@@ -23,9 +23,10 @@ from stagerun.view import RunView
 @operation_option
 @journal_option
 @json_option
+@option("-v", "--verbose", is_flag=True, help="Show parameters, start, folder and traceback too.")
 @help_option
 @pass_surroundings
-def command(here: Surroundings, *, ref: str, operation: str | None, as_json: bool) -> None:
+def command(here: Surroundings, *, ref: str, operation: str | None, as_json: bool, verbose: bool) -> None:
     """Show one run and its chain.
 
     REF is a run's id, last (the default), last~1, last~2, …
@@ -37,7 +38,8 @@ def command(here: Surroundings, *, ref: str, operation: str | None, as_json: boo
         return
     report = Report(now=time.time(), paint=paint(here))
     for link in records.chain(view):
-        print_lines(here, report.run(link, _last_line(records, link), records.successor(link)))
+        details = report.details(link) if verbose else ()
+        print_lines(here, report.run(link, _last_line(records, link), records.successor(link), details))
 
 
 def _last_line(records: Records, view: RunView) -> str | None:

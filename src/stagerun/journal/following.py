@@ -14,7 +14,12 @@ _LONGEST_LOOK: Final = 0.5  # a dead process writes nothing, so a reader must no
 
 
 def follow(
-    records: Records, run: int, *, meanwhile: Callable[[], None] = lambda: None, kinds: Sequence[str] = ()
+    records: Records,
+    run: int,
+    *,
+    after: int = 0,
+    meanwhile: Callable[[], None] = lambda: None,
+    kinds: Sequence[str] = (),
 ) -> Iterator[events.Entry]:
     """Yield the events of a run and of its chain, past and future ones, until the last run of the chain is over.
 
@@ -23,11 +28,12 @@ def follow(
     Args:
         records: the journal.
         run: the first run.
+        after: the number of the last event to leave out of the first run's, which must not be its end.
         meanwhile: called several times a second while there is nothing new.
         kinds: the kinds of events to yield; empty for all.
 
     """
-    seq = 0
+    seq = after
     wanted = {*kinds, events.RunFinished.kind} if kinds else set[str]()
     while True:
         version = records.version()

@@ -41,6 +41,8 @@ def finished(view: RunView, width: int, *, unicode: bool, above: Sequence[str] =
     if sum(cell_len(step.plain) + len(_GAP) for step in steps) < width:
         steps = [Text(_GAP).join(steps)] if steps else []
     told += steps
+    if position := sentences.reached(view):
+        told.append(Text(position))
     told += [Text(line, style="red") for line in sentences.error(view, above)]
     told += [Text(line) for line in sentences.result(view)]
     told.append(Text(sentences.ending(view), style=wording.COLOURS[view.state]))

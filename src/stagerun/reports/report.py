@@ -1,6 +1,7 @@
 """Runs as text for people: one with its stages, or many in a table."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Final
 
 from stagerun.states import RunState, StageState
@@ -27,25 +28,50 @@ class Report:
         self._now = now
         self._paint = paint
 
-    def run(self, view: RunView, last_line: str | None = None, resumed_as: RunView | None = None) -> Iterator[str]:
-        """Yield one run: its headline, its stages, how it ended, how to resume it or by which run it was resumed."""
+    def run(
+        self,
+        view: RunView,
+        last_line: str | None = None,
+        resumed_as: RunView | None = None,
+        details: Iterable[str] = (),
+    ) -> Iterator[str]:
+        """Yield one run: headline, stages, how it ended, `details`, how to resume it or by which run it was resumed."""
         yield self._headline(view)
         width = max((len(neutralise(stage.name)) for stage in view.stages), default=0)
         for stage in view.stages:
             yield self._stage(view, stage, width)
         if view.error and (not view.error.stage or view.position(view.error.stage) is None):
             where = f" in {neutralise(view.error.stage)}" if view.error.stage else ""
-            yield _GAP + self._paint(_first_line(wording.error_line(view.error)) + where, "red")
+            yield _GAP + self._paint(sentences.reason(view.error) + where, "red")
         if view.state is RunState.RUNNING:
             yield from self._work(view)
+        elif position := sentences.reached(view):
+            yield _GAP + position
         for line in sentences.result(view):
             yield _GAP + line
         if last_line is not None:
             yield f"{_GAP}last line: {neutralise(last_line)}"
+        for line in details:
+            yield _GAP + line
         if resumed_as is not None:
             yield sentences.resumed_as(resumed_as)
         elif hint := sentences.resume_hint(view):
             yield self._paint(hint, "bold")
+
+    def details(self, view: RunView) -> Iterator[str]:
+        """Yield what a short report leaves out: parameters, start, folder, traceback."""
+        if view.plan.params:
+            yield "parameters:"
+        for line in wording.result_lines(view.plan.params):
+            yield _GAP + neutralise(line)
+        if view.started_on is not None:
+            yield f"started: {wording.local_time(view.started_on)}"
+        if view.plan.folder:
+            yield f"folder: {neutralise(str(Path(view.plan.project) / view.plan.folder))}"
+        if view.error is not None and view.error.traceback:
+            yield from map(neutralise, view.error.traceback.split("\n"))
+        else:
+            yield from sentences.error(view)
 
     def history(self, views: Sequence[RunView]) -> Iterator[str]:
         """Yield a table of runs."""
@@ -99,7 +125,7 @@ class Report:
         if stage.name in view.not_entered:
             text += "  " + self._paint("never entered", "yellow")
         if view.error and view.error.stage == stage.name:
-            text += "  " + self._paint(_first_line(wording.error_line(view.error)), "red")
+            text += "  " + self._paint(sentences.reason(view.error), "red")
         return text.rstrip()
 
     def _work(self, view: RunView) -> Iterator[str]:
@@ -118,7 +144,3 @@ def _tally(view: RunView) -> str:
 
 def columns(cells: Sequence[str], widths: Sequence[int]) -> str:
     return _GAP.join(f"{cell:{width}}" for cell, width in zip(cells, widths, strict=True)).rstrip()
-
-
-def _first_line(text: str) -> str:
-    return neutralise(text.partition("\n")[0])

@@ -1,12 +1,13 @@
 """The lines of text that describe a run: pure functions of a view, shared by every text display."""
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from stagerun import events
 from stagerun.states import RESUMABLE, RunState, StageState
 from stagerun.text import wording
 from stagerun.text.untrusted import neutralise
-from stagerun.view import RunView
+from stagerun.view import RunView, StageView
 
 
 def opening(view: RunView, separator: str) -> str:
@@ -56,10 +57,28 @@ def status(view: RunView, event: events.StatusChanged) -> str:
 
 
 def working_on(view: RunView) -> str:
-    """Return the innermost open block, or "" if none is open."""
+    """Return the innermost open block, or the stage that the end of the run broke off, or "" outside any."""
     if view.untracked:
         return neutralise(view.untracked[-1])
-    return neutralise(view.active.name) if view.active else ""
+    stage = view.active or broken_off(view)
+    return neutralise(stage.name) if stage else ""
+
+
+def broken_off(view: RunView) -> StageView | None:
+    """Return the stage that the end of the run broke off, or None if it was outside any."""
+    last = view.stages[view.current_stage] if view.current_stage >= 0 else None
+    broken = view.state in RESUMABLE and last is not None and last.state is not StageState.DONE
+    return last if broken else None
+
+
+def reached(view: RunView) -> str | None:
+    """`Process: 6% (64/1,000 rows) in 0.7s`: how far a run that did not succeed came; None if nothing was counted then.
+
+    What was counted before a stage that is done says nothing of the end.
+    """
+    if view.progress is None or view.state not in RESUMABLE or (view.current_stage >= 0 and broken_off(view) is None):
+        return None
+    return progress(view, view.progress)
 
 
 def progress(view: RunView, event: events.ProgressMoved) -> str:
@@ -75,6 +94,8 @@ def progress(view: RunView, event: events.ProgressMoved) -> str:
         parts.append(counted)
     if event.ended:
         return f"{name}: {parts[0]} in {wording.duration(event.seconds)}"
+    if view.end is not None:
+        return f"{name}: {parts[0]}"
     left, pace = wording.remaining(event), wording.pace(event)
     if left is not None and event.percent is not None and event.percent < 100:
         parts.append(f"about {wording.time_left(left)} left")
@@ -96,13 +117,24 @@ def error(view: RunView, above: Sequence[str] = ()) -> Iterator[str]:
         return
     if error.program is not None:
         told = _program(error, error.program, above)
-    elif error.type and error.traceback:
-        told = error.traceback.split("\n")
-    else:
+    elif _is_plain(error):
         first, *rest = wording.error_line(error).split("\n")
         told = [f"error: {first}{_place(error)}", *rest]
+    else:
+        told = (error.traceback or "").split("\n")
     for line in told:
         yield neutralise(line)
+
+
+def reason(error: events.Failure) -> str:
+    """`ValueError: boom`, `` `make` ended with exit code 2 (orders.py, line 12)``: an error in one line."""
+    place = _place(error, short=True) if _is_plain(error) else ""
+    return neutralise(wording.error_line(error).partition("\n")[0] + place)
+
+
+def _is_plain(error: events.Failure) -> bool:
+    """Return True if the message and the line in the recipe say it all."""
+    return error.program is not None or not error.type or error.traceback is None
 
 
 def _program(error: events.Failure, program: events.Program, above: Sequence[str]) -> list[str]:
@@ -118,8 +150,10 @@ def _ends_with(lines: Sequence[str], last: Sequence[str]) -> bool:
     return not last or list(lines[-len(last) :]) == last
 
 
-def _place(error: events.Failure) -> str:
-    return f" ({error.file}, line {error.line})" if error.file and error.line else ""
+def _place(error: events.Failure, *, short: bool = False) -> str:
+    if not error.file or not error.line:
+        return ""
+    return f" ({Path(error.file).name if short else error.file}, line {error.line})"
 
 
 def result(view: RunView) -> Iterator[str]:
@@ -139,6 +173,16 @@ def ending(view: RunView) -> str:
     if view.state is RunState.SUCCEEDED:
         return f"run {view.id} succeeded in {took}"
     return f"run {view.id} {_how(view)} after {took}"
+
+
+def closing(view: RunView, above: Sequence[str] = ()) -> Iterator[str]:
+    """Yield what a run ends with: how far it came, its error and result, its last line; `above` as for `error`."""
+    position = reached(view)
+    yield from [position] if position else []
+    yield from error(view, above)
+    yield from result(view)
+    yield ending(view)
+    yield from filter(None, (not_entered(view), resume_hint(view)))
 
 
 def cause(view: RunView) -> str:

@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import sys
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -105,7 +106,8 @@ def _all(printed: traceback.TracebackException) -> list[traceback.TracebackExcep
 
 
 def _is_machinery(filename: str) -> bool:
-    return filename.startswith((_OURS, _IMPORTLIB, _FUTURES, "<frozen importlib"))
+    retrying = getattr(sys.modules.get("tenacity"), "__file__", None)  # imported only for a second attempt
+    return filename == retrying or filename.startswith((_OURS, _IMPORTLIB, _FUTURES, "<frozen importlib"))
 
 
 def _message(error: BaseException) -> str:

@@ -86,6 +86,11 @@ def ago(then: float, now: float) -> str:
     return time.strftime("%Y-%m-%d", time.localtime(then))
 
 
+def local_time(moment: float) -> str:
+    """`2026-11-22 09:00:26 +0100`."""
+    return time.strftime("%Y-%m-%d %H:%M:%S %z", time.localtime(moment))
+
+
 def timestamp(moment: float) -> str:
     """ISO 8601 in UTC, to the millisecond."""
     whole, milliseconds = divmod(round(moment * 1000), 1000)
@@ -110,7 +115,7 @@ def count(number: int, unit: str) -> str:
 def plural(number: int, unit: str) -> str:
     if number == 1:
         return unit
-    if unit.endswith(("s", "x", "z", "ch", "sh")):
+    if unit.endswith(("s", "x", "z", "ch", "sh")) and not unit.endswith("epoch"):
         return unit + "es"
     if unit.endswith("y") and unit[-2:-1] not in "aeiou":
         return unit[:-1] + "ies"
