@@ -201,7 +201,7 @@ def violations(path: Path) -> list[str]:
     found = [] if integrity == "ok" else [f"integrity: {integrity}"]
     found += [f"run {run.id} is shown {run.state}" for run in runs if run.state in (RunState.RUNNING, RunState.PENDING)]
     told = {line.split()[1] for line in effects.lines() if line.startswith("told ")}
-    lost = told - {key for _, key in rebuild.checkpoint_rows(path)}
+    lost = told - {key for _, key, _ in rebuild.checkpoint_rows(path)}
     if lost:
         found.append(f"lost checkpoints: {lost}")
     left = {line.split()[1] for line in effects.lines() if line.startswith("left ")}

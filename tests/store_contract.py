@@ -32,7 +32,7 @@ PLAN = events.RunCreated(
 STARTED = events.RunStarted()
 FAILED = events.RunFinished(state=RunState.FAILED, seconds=1.0, exit_code=1)
 AWKWARD = 'a NUL \\u0000, "quotes", %s, ?, :name, Ünïcode, \U0001f600 and a\nline end'
-KEYS = "INSERT INTO checkpoints (run_id, key, stage, event_run_id, event_seq) VALUES (?, ?, NULL, 1, 1)"
+KEYS = "INSERT INTO checkpoints (run_id, key, part, call, event_run_id, event_seq) VALUES (?, ?, 0, 'step', 1, 1)"
 
 
 def added(store: Store, plan: events.RunCreated = PLAN, *happened: events.Event, exclusive: bool = False) -> RunView:

@@ -22,7 +22,8 @@ def told(bench: Bench, operation: LiveOperation) -> list[dict[str, Any]]:
         bench.run(operation, JsonLines(Output(stream)))
     text = file.read_text(encoding="utf-8")
     assert text.endswith("\n")
-    return [json.loads(line) for line in text.removesuffix("\n").split("\n")]
+    lines = [json.loads(line) for line in text.removesuffix("\n").split("\n")]
+    return [line | {"work": "WORK"} if "work" in line else line for line in lines]
 
 
 def opening(operation: str, **fields: Any) -> dict[str, Any]:
@@ -49,6 +50,9 @@ def opening(operation: str, **fields: Any) -> dict[str, Any]:
         "expected": {},
         "done_before": [],
         "inherited": {},
+        "project": "",
+        "folder": "",
+        "work": "WORK",
     } | fields
 
 

@@ -506,6 +506,10 @@ MASKED: list[tuple[events.Event, events.Event]] = [
         events.StageLeft(stage="a hush-hush", index=None, state=StageState.DONE, seconds=1.0),
     ),
     (
+        events.StageTakenOver(stage="hush-hush", index=0, run=1),
+        events.StageTakenOver(stage="hush-hush", index=0, run=1),
+    ),
+    (
         events.ResultSet(result=_RESULT),
         events.ResultSet(result={"a": "***", "***": {"b": ["x ***", 1.5, None, {"c ***": "d"}]}}),
     ),
@@ -516,6 +520,10 @@ MASKED: list[tuple[events.Event, events.Event]] = [
     (
         events.PositionReached(key="hush-hush", stage="hush-hush", position=1),
         events.PositionReached(key="hush-hush", stage="hush-hush", position=1),
+    ),
+    (
+        events.ResultsStored(key="hush-hush", part=0, total=1, items=(0,), marks=(1,), values=(1,), inside="hush-hush"),
+        events.ResultsStored(key="hush-hush", part=0, total=1, items=(0,), marks=(1,), values=(1,), inside="hush-hush"),
     ),
     (
         _ENDING,

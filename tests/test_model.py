@@ -99,6 +99,7 @@ class Kept:
 
     value: int
     stage: str | None
+    finished: bool
 
 
 @dataclass
@@ -112,11 +113,7 @@ class Model:
     seen: float = 0.0  # when the newest fact was recorded
     claimed: set[str] = field(default_factory=set)
     successor: int | None = None
-    open: list[str] = field(default_factory=list)
-
-    @property
-    def stage(self) -> str | None:
-        return next((name for name in self.open if name != EXTRA), None)
+    last: str | None = None  # the declared stage that was entered last
 
     def fact(self, now: float, **changes: object) -> None:
         if self.alive:
@@ -125,17 +122,16 @@ class Model:
 
     def enter(self, name: str, now: float) -> None:
         self.said = None
-        self.open.append(name)
         if name == EXTRA:
             self.fact(now)
         else:
+            self.last = name
             position = STAGES.index(name)
             visits = self.view.stages[position].visits + 1
             stages = self._with(name, state=StageState.ACTIVE, entered_on=now, visits=visits)
             self.fact(now, stages=stages, current_stage=position)
 
     def leave(self, name: str, state: StageState, now: float) -> None:
-        self.open.remove(name)
         if name == EXTRA:
             self.fact(now)
         else:
@@ -143,9 +139,9 @@ class Model:
             seconds = old.seconds + now - (old.entered_on or 0.0)
             self.fact(now, stages=self._with(name, state=state, seconds=seconds))
 
-    def keep(self, key: str, value: int, now: float) -> None:
+    def keep(self, key: str, value: int, now: float, *, finished: bool = True) -> None:
         if self.alive:
-            self.kept[key] = Kept(value, self.stage)
+            self.kept[key] = Kept(value, self.last, finished)
         self.fact(now)
 
     def finish(self, now: float, state: RunState, code: int, **changes: Any) -> None:
@@ -278,7 +274,7 @@ class Histories(RuleBasedStateMachine):
         done = finished.union(model.view.plan.done_before)
         assert found.done_before == tuple(name for name in STAGES if name in done and name not in redone)
         assert set(found.inherited) == {key for key, kept in model.kept.items() if kept.stage not in redone}
-        assert set(found.dropped) == {key for key, kept in model.kept.items() if kept.stage in redone}
+        assert {each.key for each in found.dropped} == {key for key, kept in model.kept.items() if kept.stage in redone}
         return found
 
     def open(self) -> Opened:
@@ -454,6 +450,10 @@ class Histories(RuleBasedStateMachine):
         self.model.claimed.add(step.key)
         kept = self.model.kept.get(step.key)
         before = kept.value if kept else 0
+        if before > step.items:
+            with pytest.raises(RecipeError, match=f"there are only {step.items} now"):
+                list(p.track(range(step.items), key=step.key))
+            return
         seen = []
         loop = p.track(range(step.items), key=step.key)
         error = Planned if step.how == "raise" else None
@@ -473,8 +473,9 @@ class Histories(RuleBasedStateMachine):
         assert seen == list(range(before, step.items if step.until < before else min(step.items, step.until + 1)))
         if not self.model.alive:
             raise Died
-        if max(before, finished) != before:
-            self.model.keep(step.key, finished, self.now)
+        ended = seen == list(range(before, step.items)) and not (seen and step.until == seen[-1])
+        if (max(before, finished), ended) != (before, bool(kept and kept.finished)):
+            self.model.keep(step.key, finished, self.now, finished=ended)
 
     def play_end(self, p: Progress, end: End) -> None:
         self.clock.move(1)
@@ -534,7 +535,7 @@ class Histories(RuleBasedStateMachine):
             assert told == view
         rows = rebuild.checkpoint_rows(self.path)
         assert rebuild.checkpoints(self.path) == rows
-        assert set(rows) == {(run, key) for run, model in self.runs.items() for key in model.kept}
+        assert set(rows) == {(run, key, 0) for run, model in self.runs.items() for key in model.kept}
         newest = self.reader.newest_resumable()
         assert (newest.id if newest else None) == next(reversed(self.resumable()), None)
 
@@ -547,7 +548,7 @@ def _plain(view: RunView) -> RunView:
     """The view without what the model does not work out: traces, progress, usual durations."""
     error = view.error and replace(view.error, traceback=None, file=None, line=None)
     end = view.end and replace(view.end, error=error)
-    return replace(view, end=end, progress=None, plan=replace(view.plan, expected={}))
+    return replace(view, end=end, progress=None, plan=replace(view.plan, expected={}, work=""))
 
 
 @pytest.mark.parametrize("histories", [10, pytest.param(500, marks=[pytest.mark.soak, pytest.mark.timeout(3600)])])

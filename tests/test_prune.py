@@ -280,7 +280,7 @@ def test_what_was_resumed_can_still_be_read_after_a_prune(project: Project) -> N
     resume = project.stagerun("resume", "--progress", "quiet")
 
     assert resume.code == 0
-    assert "checkpoints reused: rows" in resume.out
+    assert "  reused:      checkpoint rows\n" in resume.out
     assert [look(project, run).state for run in (2, 3)] == [RunState.FAILED, RunState.SUCCEEDED]
 
 

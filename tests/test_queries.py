@@ -200,7 +200,7 @@ READING: Final[dict[str, list[_Call]]] = {
         lambda far: list(far.records.entries(50, kinds=("log",), newest=1)),
     ],
     "expected": [lambda far: [far.records.expected(target) for target in ("site:Publish", "old:Once", "no:None")]],
-    "checkpoint": [lambda far: far.records.checkpoint(50, "rows")],
+    "recall": [lambda far: far.records.recall(50, "rows")],
     "unrecorded_crashes": [lambda far: far.records.unrecorded_crashes()],
     "newest_resumable": [
         lambda far: far.records.newest_resumable(),
@@ -208,6 +208,7 @@ READING: Final[dict[str, list[_Call]]] = {
         lambda far: far.records.newest_resumable("site:Publish"),
     ],
     "successor": [lambda far: far.records.successor(far.newest())],
+    "resumed_as": [lambda far: far.records.resumed_as([50, far.newest().id])],
     "place_to_resume": [lambda far: far.records.place_to_resume(far.newest(), along_chain=True)],
     "resumption": [lambda far: far.records.resumption(far.newest())],
     "get": [lambda far: far.records.get(50)],

@@ -19,9 +19,9 @@ from tests.processes import until
 # The contract: every run is told with these keys, in this order.
 KEYS = [
     *("id", "target", "recipe", "operation", "state", "owner", "params", "stages", "current_stage", "stage_states"),
-    *("stage_seconds", "not_entered", "percent", "status_text", "result_context", "error", "created_on"),
+    *("taken_over", "stage_seconds", "not_entered", "percent", "status_text", "result_context", "error", "created_on"),
     *("started_on", "finished_on", "finished_successfully", "seconds", "exit_code", "signal", "chained_from"),
-    *("chained_to", "resumed_from", "root", "attempt", "host", "pid"),
+    *("chained_to", "resumed_from", "resumed_as", "root", "attempt", "project", "folder", "host", "pid"),
 ]
 PENDING: dict[str, Any] = {
     "id": 1,
@@ -31,6 +31,7 @@ PENDING: dict[str, Any] = {
     "owner": "alice",
     "params": {},
     "stages": ["Load", "Process", "Save"],
+    "taken_over": {},
     "not_entered": [],
     "percent": None,
     "status_text": None,
@@ -44,8 +45,11 @@ PENDING: dict[str, Any] = {
     "chained_from": None,
     "chained_to": None,
     "resumed_from": None,
+    "resumed_as": None,
     "root": 1,
     "attempt": 1,
+    "project": "PROJECT",
+    "folder": ".",
     "host": "HOST",
     "pid": "PID",
 }
@@ -95,7 +99,8 @@ def _told(project: Project, *arguments: str) -> dict[str, Any]:
         document["seconds"] = "SECONDS"
     assert isinstance(document["host"], str)
     assert isinstance(document["pid"], int)
-    return document | {"host": "HOST", "pid": "PID"}
+    assert document["project"] == str(project.root)
+    return document | {"host": "HOST", "pid": "PID", "project": "PROJECT"}
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import sqlite3
 from pathlib import Path
@@ -75,6 +76,20 @@ class Second(LiveOperation):
 """
 
 
+WHERE = """
+from pathlib import Path
+
+class Where(LiveOperation):
+    def run(self, p):
+        if Path("end").exists():
+            raise ValueError("boom")
+        p.result(folder=str(Path.cwd()))
+"""
+
+# The stages of Import are blocks, which run again, whatever is stored inside them.
+RUNS_AGAIN = "  runs again:  [1/3] Load (was done), [2/3] Process, [3/3] Save, and whatever has no step or key"
+
+
 def _plan(done: Done) -> list[str]:
     """Return the lines of the plan, with one word for how long ago it was."""
     lines = done.out.splitlines()
@@ -123,11 +138,12 @@ def test_a_run_that_did_not_succeed_is_resumed_after_its_plan(project: Project, 
     done = project.stagerun("resume")
 
     assert (done.code, done.err) == (0, "")
-    reused = "rows" if how == "crashed" else "rows, done"
+    goes_on = [] if how == "crashed" else ["  goes on:     loop done after 2 of 3"]
     assert _plan(done) == [
-        f"resuming run 1: jobs:Import, {how} in Process AGO",
-        "  done before: Load",
-        f"  checkpoints reused: {reused}",
+        f"resuming run 1: jobs:Import, {how} in [2/3] Process AGO",
+        "  reused:      checkpoint rows",
+        *goes_on,
+        RUNS_AGAIN,
     ]
     assert "loading" not in done.out
     assert "run 2 · jobs:Import · resumed from run 1" in done.out.splitlines()
@@ -143,28 +159,32 @@ def test_a_dry_run_prints_the_plan_and_starts_nothing(project: Project, how: str
     done = project.stagerun("resume", "1", "--dry-run")
 
     assert (done.code, done.err) == (0, "")
-    assert _plan(done)[0] == f"resuming run 1: jobs:Import, {how} in Process AGO"
+    assert _plan(done)[0] == f"resuming run 1: jobs:Import, {how} in [2/3] Process AGO"
     assert len(_plan(done)) == len(done.out.splitlines())
     assert (_rows(project, "SELECT * FROM events"), _rows(project, "SELECT * FROM runs")) == before
 
 
-def test_without_ref_the_newest_run_that_can_be_resumed_is_taken(project: Project) -> None:
+def test_without_ref_only_the_newest_run_is_resumed_and_an_older_one_that_did_not_succeed_is_named(
+    project: Project,
+) -> None:
     _fail(project)
     _fail(project)
     _mend(project)
-    project.stagerun("run", "jobs:Import")
 
-    first = project.stagerun("resume")
-    second = project.stagerun("resume")
-    third = project.stagerun("resume")
+    newest = project.stagerun("resume")
+    nothing = project.stagerun("resume")
+    named = project.stagerun("resume", "1")
+    no_more = project.stagerun("resume")
 
-    assert _plan(first)[0] == "resuming run 2: jobs:Import, failed in Process AGO"
-    assert _plan(second)[0] == "resuming run 1: jobs:Import, failed in Process AGO"
-    assert (third.code, third.out, third.err) == (
-        0,
-        "nothing to resume: no run has failed, crashed or been cancelled\n",
-        "",
-    )
+    assert _plan(newest)[0] == "resuming run 2: jobs:Import, failed in [2/3] Process AGO"
+    assert (nothing.code, nothing.err) == (0, "")
+    assert re.sub(r"(?:just now|\d+ (?:s|min) ago);", "AGO;", nothing.out).splitlines() == [
+        "nothing to resume: run 3 succeeded; to run part of it again: --from STAGE",
+        "the newest run that did not succeed: jobs:Import, failed AGO; stagerun resume 1",
+    ]
+    assert _plan(named)[0] == "resuming run 1: jobs:Import, failed in [2/3] Process AGO"
+    assert no_more.out == "nothing to resume: run 4 succeeded; to run part of it again: --from STAGE\n"
+    assert _runs(project) == [(1, "failed"), (2, "failed"), (3, "succeeded"), (4, "succeeded")]
 
 
 def test_the_name_of_an_old_attempt_goes_on_from_the_newest(project: Project) -> None:
@@ -174,7 +194,7 @@ def test_the_name_of_an_old_attempt_goes_on_from_the_newest(project: Project) ->
 
     done = project.stagerun("resume", "1")
 
-    assert _plan(done)[0] == "resuming run 2: jobs:Import, failed in Process AGO"
+    assert _plan(done)[0] == "resuming run 2: jobs:Import, failed in [2/3] Process AGO"
     status = _status(project)
     assert {key: status[key] for key in ("id", "resumed_from", "root", "attempt", "state")} == {
         "id": 3,
@@ -207,7 +227,10 @@ def test_a_chain_is_entered_again_at_the_link_that_failed(project: Project, ref:
     done = project.stagerun("resume", ref)
 
     assert done.code == 0
-    assert _plan(done) == ["resuming run 2: chain:Second, failed in Two AGO"]
+    assert _plan(done) == [
+        "resuming run 2: chain:Second, failed in [1/1] Two AGO",
+        "  nothing was stored: all of it runs again",
+    ]
     assert _runs(project) == [(1, "succeeded"), (2, "failed"), (3, "succeeded")]
     status = _status(project)
     keys = ("operation", "params", "chained_from", "resumed_from", "root", "attempt", "result_context")
@@ -246,10 +269,9 @@ def test_from_drops_the_checkpoints_of_that_stage_and_later_ones(project: Projec
     assert done.code == 0
     assert _plan(done) == [
         "resuming run 2: jobs:Import, succeeded AGO",
-        "  done before: Load",
-        "  again from: Process",
-        "  checkpoints reused: rows",
-        "  checkpoints dropped: done, saved",
+        "  reused:      checkpoint rows",
+        "  dropped:     loop done (all 3), checkpoint saved",
+        RUNS_AGAIN,
     ]
     assert _status(project)["result_context"] == {"done_before": ["Load"], "limit": 3}
 
@@ -261,9 +283,9 @@ def test_from_the_first_stage_does_everything_again(project: Project) -> None:
     done = project.stagerun("resume", "--from", "Load")
 
     assert _plan(done) == [
-        "resuming run 1: jobs:Import, failed in Process AGO",
-        "  again from: Load",
-        "  checkpoints dropped: rows, done",
+        "resuming run 1: jobs:Import, failed in [2/3] Process AGO",
+        "  dropped:     checkpoint rows, loop done after 2 of 3",
+        "  nothing is taken over: all of it runs again",
     ]
     assert "loading" in done.out.splitlines()
     assert _status(project)["result_context"] == {"done_before": [], "limit": 3}
@@ -278,10 +300,9 @@ def test_from_goes_back_to_a_succeeded_run_that_never_failed(project: Project) -
     assert done.code == 0
     assert _plan(done) == [
         "resuming run 1: jobs:Import, succeeded AGO",
-        "  done before: Load, Process",
-        "  again from: Save",
-        "  checkpoints reused: rows, done",
-        "  checkpoints dropped: saved",
+        "  reused:      checkpoint rows, loop done (all 3)",
+        "  dropped:     checkpoint saved",
+        RUNS_AGAIN.replace("Process", "Process (was done)"),
     ]
     assert _status(project)["result_context"] == {"done_before": ["Load", "Process"], "limit": 3}
 
@@ -302,7 +323,7 @@ def test_set_changes_a_parameter_for_this_and_the_next_attempts(project: Project
     _mend(project)
     project.stagerun("resume")
 
-    assert "  parameters changed: limit" in done.out.splitlines()
+    assert "  changed:     limit" in done.out.splitlines()
     assert [_status(project, str(run))["params"] for run in (1, 2, 3)] == [
         {"limit": 3, "source": "other.csv"},
         {"limit": 5, "source": "other.csv"},
@@ -414,9 +435,10 @@ def test_a_recipe_that_has_changed_since_is_warned_about(project: Project) -> No
 
     assert done.code == 0
     assert _plan(done) == [
-        "resuming run 1: jobs:Import, failed in Process AGO",
-        "  done before: Load",
-        "  checkpoints reused: rows, done",
+        "resuming run 1: jobs:Import, failed in [2/3] Process AGO",
+        "  reused:      checkpoint rows",
+        "  goes on:     loop done after 2 of 3",
+        RUNS_AGAIN,
         f"  warning: {file} has changed since",
     ]
 
@@ -438,10 +460,10 @@ def test_after_twenty_attempts_only_force_goes_on(project: Project) -> None:
 
 
 @pytest.mark.parametrize("how", ["failed", "crashed"])
-def test_an_old_run_never_changes(project: Project, how: str) -> None:
+def test_an_old_run_never_changes_and_says_by_which_run_it_was_resumed(project: Project, how: str) -> None:
     def told() -> list[object]:
         return [
-            _status(project, "1"),
+            _status(project, "1") | {"resumed_as": None},
             project.stagerun("logs", "1").out,
             _rows(project, "SELECT * FROM checkpoints WHERE run_id = 1 ORDER BY key"),
             _rows(project, "SELECT * FROM events WHERE run_id = 1 AND kind != 'run_finished' ORDER BY seq"),
@@ -456,6 +478,13 @@ def test_an_old_run_never_changes(project: Project, how: str) -> None:
 
     assert [state for _, state in _runs(project)][2:] == ["succeeded", "succeeded"]
     assert told() == before
+    assert _status(project, "1")["resumed_as"] == 2
+    shown = [project.stagerun("status", run).out.splitlines()[-1] for run in ("1", "2", "3")]
+    assert shown == [
+        f"resumed as run 2, which {how}",
+        "resumed as run 3, which succeeded",
+        "resumed as run 4, which succeeded",
+    ]
 
 
 def test_of_two_resumes_at_once_the_second_names_the_first(project: Project) -> None:
@@ -486,19 +515,29 @@ def test_of_two_resumes_at_once_the_second_names_the_first(project: Project) -> 
     assert _runs(project) == [(1, "failed"), (2, "succeeded")]
 
 
-def test_a_run_is_resumed_from_a_folder_below_the_project(project: Project) -> None:
-    _fail(project)
-    below = project.root / "deep" / "er"
-    below.mkdir(parents=True)
+@pytest.mark.parametrize("started", [".", "data/deep"], ids=["in the root", "below it"])
+@pytest.mark.parametrize("asked", [".", "other"], ids=["from the root", "from below"])
+def test_a_resumed_run_works_in_the_folder_that_the_first_one_was_started_in(
+    project: Project, started: str, asked: str
+) -> None:
+    project.recipe("jobs", WHERE)
+    for each in (started, asked):
+        (project.root / each).mkdir(parents=True, exist_ok=True)
+    (project.root / started / "end").touch()
+    Project(project.root / started, project.environ).stagerun("run", "jobs:Where")
+    (project.root / started / "end").unlink()
 
-    done = Project(below, project.environ).stagerun("resume")
+    done = Project(project.root / asked, project.environ).stagerun("resume")
 
     assert (done.code, done.err) == (0, "")
-    assert _runs(project) == [(1, "failed"), (2, "succeeded")]
+    assert _status(project)["result_context"] == {"folder": str((project.root / started).resolve())}
+    told = [line for line in _plan(done) if line.startswith("  in folder:")]
+    assert told == ([] if started == asked else [f"  in folder:   {(project.root / started).resolve()}"])
 
 
 def test_a_run_is_resumed_from_any_folder_with_its_journal(project: Project, tmp_path: Path) -> None:
     _fail(project)
+    _mend(project)
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
 
@@ -509,6 +548,47 @@ def test_a_run_is_resumed_from_any_folder_with_its_journal(project: Project, tmp
     assert list(elsewhere.iterdir()) == []
 
 
+@pytest.mark.parametrize("journal", [(), ("--journal", "{}/runs.db")], ids=["its own journal", "a journal elsewhere"])
+def test_a_project_that_was_moved_is_resumed_where_it_is_now(
+    project: Project, tmp_path: Path, journal: tuple[str, ...]
+) -> None:
+    named = [each.format(tmp_path) for each in journal]
+    project.recipe("jobs", WHERE)
+    (project.root / "data").mkdir()
+    (project.root / "data" / "end").touch()
+    Project(project.root / "data", project.environ).stagerun("run", "jobs:Where", *named)
+    moved = Project(project.root.rename(tmp_path / "moved"), project.environ)
+    (moved.root / "data" / "end").unlink()
+
+    done = moved.stagerun("resume", *named)
+    status = moved.stagerun("status", "--json", *named)
+
+    assert (done.code, done.err) == (0, "")
+    told = json.loads(status.out)
+    assert (told["result_context"], told["project"], told["folder"]) == (
+        {"folder": str(moved.root / "data")},
+        str(moved.root),
+        "data",
+    )
+
+
+def test_a_run_whose_folder_is_gone_is_not_resumed(project: Project) -> None:
+    project.recipe("jobs", WHERE)
+    (project.root / "data").mkdir()
+    (project.root / "data" / "end").touch()
+    Project(project.root / "data", project.environ).stagerun("run", "jobs:Where")
+    shutil.rmtree(project.root / "data")
+
+    done = project.stagerun("resume")
+
+    assert (done.code, done.out) == (2, "")
+    assert done.err == (
+        f"stagerun: run 1 was started in {project.root / 'data'}, which can't be entered: No such file or directory\n"
+        "  bring the folder back, or start anew with 'stagerun run'\n"
+    )
+    assert _runs(project) == [(1, "failed")]
+
+
 def test_a_run_of_a_recipe_file_is_resumed_from_another_folder(project: Project) -> None:
     file = project.recipe("jobs", IMPORT)
     tools = project.root / "tools"
@@ -516,11 +596,12 @@ def test_a_run_of_a_recipe_file_is_resumed_from_another_folder(project: Project)
     file.rename(tools / "jobs.py")
     (project.root / "end").write_text("failed")
     project.stagerun("run", "tools/jobs.py:Import")
+    _mend(project)
 
     done = Project(tools, project.environ).stagerun("resume")
 
     assert (done.code, done.err) == (0, "")
-    assert _plan(done)[0] == "resuming run 1: tools/jobs.py:Import, failed in Process AGO"
+    assert _plan(done)[0] == "resuming run 1: tools/jobs.py:Import, failed in [2/3] Process AGO"
     assert [(_status(project, run)["target"], _status(project, run)["recipe"]) for run in ("1", "2")] == [
         ("tools/jobs.py:Import", "tools/jobs.py")
     ] * 2
@@ -562,9 +643,10 @@ def test_in_json_mode_stdout_is_json_and_the_plan_goes_to_stderr(project: Projec
     assert (told[0]["event"], told[0]["run"], told[0]["resumed_from"]) == ("run_created", 2, 1)
     assert (told[-1]["event"], told[-1]["state"], told[-1]["exit_code"]) == ("run_finished", "succeeded", 0)
     assert _plan(Done(done.code, done.err, "")) == [
-        "resuming run 1: jobs:Import, failed in Process AGO",
-        "  done before: Load",
-        "  checkpoints reused: rows, done",
+        "resuming run 1: jobs:Import, failed in [2/3] Process AGO",
+        "  reused:      checkpoint rows",
+        "  goes on:     loop done after 2 of 3",
+        RUNS_AGAIN,
     ]
 
 

@@ -75,8 +75,8 @@ class Nothing:
     def expected(self, target: str) -> dict[str, float]:
         return {}
 
-    def checkpoint(self, run: int, key: str) -> None:
-        return None
+    def recall(self, run: int, key: str) -> list[events.Recalled]:
+        return []
 
     def unrecorded_crashes(self) -> list[RunView]:
         return []

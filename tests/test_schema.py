@@ -101,7 +101,7 @@ def test_the_header_says_that_the_file_is_a_journal_its_version_and_wal(tmp_path
     header = _journal(tmp_path / "journal.db").read_bytes()[:100]
 
     assert header[68:72] == b"stgr"
-    assert int.from_bytes(header[60:64]) == 1
+    assert int.from_bytes(header[60:64]) == schema.VERSION
     assert header[18:20] == b"\x02\x02"
 
 
@@ -269,7 +269,7 @@ os._exit(0)
 
 def _newer(path: Path) -> None:
     connection = sqlite3.connect(_journal(path))
-    connection.execute("PRAGMA user_version = 2")
+    connection.execute("PRAGMA user_version = 99")
     connection.close()
 
 
@@ -297,7 +297,7 @@ REFUSED = [
     (_foreign_with_our_version, NOT_OURS),
     (_foreign_left_open, NOT_OURS),
     (_foreign_half_written, NOT_OURS),
-    (_newer, "was made by a newer stagerun (version 2, this one knows 1)"),
+    (_newer, f"was made by a newer stagerun (version 99, this one knows {schema.VERSION})"),
     (_cut_in_the_header, DAMAGED),
     (_cut_after_a_page, DAMAGED),
     (_cut_in_a_page, DAMAGED),

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
+from msgspec.structs import replace
 
-from stagerun import LiveOperation, Progress
+from stagerun import LiveOperation, Progress, events
 from stagerun.authoring.finding import Found
 from stagerun.engine.emitter import Emitter
 from stagerun.engine.runner import Runner
@@ -71,6 +72,10 @@ class Arrive(LiveOperation):
         p.status("there")
 
 
+def _without_chance(event: events.Event) -> events.Event:
+    return replace(event, work="") if isinstance(event, events.RunCreated) else event
+
+
 def test_what_is_written_again_after_a_lost_connection_is_there_once(tmp_path: Path) -> None:
     def written(kind: type[SqliteStore], path: Path) -> list[tuple[int, int, str, object]]:
         store, clock = kind(schema.open_for_writing(path), path), HandClock().as_clock()
@@ -81,7 +86,9 @@ def test_what_is_written_again_after_a_lost_connection_is_there_once(tmp_path: P
         with closing(store):
             runner.run(found, Ship(owner="alice"))
             return [
-                (each.run, each.seq, each.event.kind, each.event) for run in (1, 2) for each in records.entries(run)
+                (each.run, each.seq, each.event.kind, _without_chance(each.event))
+                for run in (1, 2)
+                for each in records.entries(run)
             ]
 
     assert written(Twice, tmp_path / "twice.db") == written(SqliteStore, tmp_path / "once.db")

@@ -72,6 +72,10 @@ def left(index: int | None, state: StageState, seconds: float = 1.0, stage: str 
     return events.StageLeft(stage=stage, index=index, state=state, seconds=seconds)
 
 
+def taken_over(index: int | None, stage: str = "Load", run: int = 3) -> events.StageTakenOver:
+    return events.StageTakenOver(stage=stage, index=index, run=run)
+
+
 def finished(state: RunState) -> events.RunFinished:
     return events.RunFinished(state=state, seconds=5.0, exit_code=0)
 
@@ -206,8 +210,28 @@ ILLEGAL: dict[str, tuple[RunView, events.Event]] = {
     "a stage that was cancelled is entered": (with_load(LOADING, state=StageState.CANCELLED), entered(0)),
     "a stage that was never entered is left": (RUNNING, left(0, StageState.DONE)),
     "a stage that is over is left": (with_load(LOADING, state=StageState.DONE), left(0, StageState.FAILED)),
+    "a stage that is active is taken over": (LOADING, taken_over(0)),
+    "a stage that was cancelled is taken over": (with_load(LOADING, state=StageState.CANCELLED), taken_over(0)),
     "a stage is left as active": (LOADING, left(0, StageState.ACTIVE)),
 }
+
+
+def test_a_stage_that_is_taken_over_is_done_without_a_visit_and_names_the_run_that_did_it() -> None:
+    view = fold(replace(RUNNING, progress=HALF), entry(1020.0, taken_over(1, "Save")))
+
+    save = StageView(name="Save", state=StageState.DONE, from_run=3)
+    assert view == replace(RUNNING, current_stage=1, stages=(RUNNING.stages[0], save))
+
+
+def test_a_block_that_is_not_declared_is_taken_over_without_a_trace() -> None:
+    assert fold(RUNNING, entry(1020.0, taken_over(None, "Warm up"))) == RUNNING
+
+
+def test_a_stage_that_was_taken_over_and_is_entered_all_the_same_is_of_this_run() -> None:
+    view = fold(fold(RUNNING, entry(1020.0, taken_over(0))), entry(1021.0, entered(0)))
+
+    load = StageView(name="Load", state=StageState.ACTIVE, entered_on=1021.0, visits=1)
+    assert view.stages[0] == load
 
 
 @pytest.mark.parametrize("what", ILLEGAL)

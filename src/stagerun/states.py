@@ -41,7 +41,7 @@ RUN_MOVES: Final[Mapping[RunState, frozenset[RunState]]] = {
 }
 
 STAGE_MOVES: Final[Mapping[StageState, frozenset[StageState]]] = {
-    StageState.PENDING: frozenset({StageState.ACTIVE, StageState.DONE}),  # done at once: an earlier run did its work
+    StageState.PENDING: frozenset({StageState.ACTIVE}),
     StageState.ACTIVE: frozenset({StageState.DONE, StageState.CANCELLED, StageState.FAILED}),
     StageState.DONE: frozenset({StageState.ACTIVE}),
     StageState.CANCELLED: frozenset(),

@@ -229,7 +229,8 @@ def _take_over(view: RunView, event: events.StageTakenOver) -> RunView:
     if event.index is None:
         return view
     stage = view.stages[event.index]
-    state = move(STAGE_MOVES, f"stage {stage.name!r}", stage.state, StageState.DONE)
+    what = f"stage {stage.name!r}"
+    state = move(STAGE_MOVES, what, move(STAGE_MOVES, what, stage.state, StageState.ACTIVE), StageState.DONE)
     taken = replace(stage, state=state, from_run=event.run)
     return replace(_with_stage(view, event.index, taken), current_stage=event.index, progress=None, status=None)
 

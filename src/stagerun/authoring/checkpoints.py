@@ -94,9 +94,9 @@ class Checkpoints:
 def checked(call: str, fn: object, *, attempts: object) -> None:
     """Raise RecipeError if `p.<call>` was not given a function, or not a number of attempts."""
     if not callable(fn):
+        way = "p.map(fn, items)" if call == "map" else f"p.{call}(name, fn, argument)"
         raise RecipeError(
-            f"p.{call}: pass the function, not its value: it got {stored_values.shown(fn)}",
-            f"p.{call}(name, fn, argument) instead of p.{call}(name, fn(argument))",
+            f"p.{call}: pass the function, not its value: it got {stored_values.shown(fn)}", f"write it as {way}"
         )
     if type(attempts) is not int or attempts < 1:
         raise RecipeError(f"p.{call}: attempts must be a whole number above 0, not {attempts!r}")

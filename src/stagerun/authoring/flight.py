@@ -138,7 +138,7 @@ class _Flight(Generic[_T]):
         self._stored = stored
         self._more = True
         self._taken = 0
-        self._finished = 0
+        self._finished = 0 if stored is None else len(stored)
         self._in_air = 0
         self._line = deque[_Item[_T]]()
         self._landed = SimpleQueue[_Item[_T]]()
@@ -159,11 +159,10 @@ class _Flight(Generic[_T]):
             return
         for position, value in self._source:
             self._taken = position + 1
-            item = _Item(position, value, self._stored.mark(value) if self._stored else None)
+            item = _Item(position, value, None if self._stored is None else self._stored.mark(value))
             if self._stored is not None and self._stored.known(position, item.mark):
                 item.answer = Answer([], result=self._stored.recalled(position))
                 self._line.append(item)
-                self._count()
             else:
                 self._start(item)
             return

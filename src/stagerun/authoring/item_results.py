@@ -100,13 +100,17 @@ class ItemResults:
     def _store(self, new: list[tuple[int, int | None, Any]], total: int | None) -> None:
         values = [value for _, _, value in new]
         if self._recorder.masker.holds(values):
+            if clean := [each for each in new if not self._recorder.masker.holds(each[2])]:
+                self._store(clean, total)
             raise RecipeError(
                 f"a result of map {self.claim.key!r} contains a secret, which the journal must not store",
                 "leave it out of the results",
             )
         if len(new) > 1 and len(events.dumps(values)) > stored_values.LIMIT:
-            self._store(new[: len(new) // 2], total)
-            self._store(new[len(new) // 2 :], total)
+            try:
+                self._store(new[: len(new) // 2], total)
+            finally:  # one that is too large alone must not take the others with it
+                self._store(new[len(new) // 2 :], total)
             return
         if len(new) == 1:
             stored_values.check_size(values[0], self._what(new[0][0]))

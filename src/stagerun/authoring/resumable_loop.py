@@ -2,17 +2,18 @@
 
 A position is how many items are finished: those after which the recipe asked for the next one. The ticker's thread
 stores it while the recipe works. A state belongs to the moment between two items, which only the recipe's thread sees.
-It copies a state there at every item, but only its top level: that is exact for plain totals. A state with lists or
-dicts in it is copied whole when the ticker has asked for it.
+It copies a state there at every item: the top level, which is exact for plain totals, or all of it if it has lists or
+dicts in it and is small. A large one is copied when the ticker has asked for it.
 
 A resumed run has to get the same items in the same order. So the fingerprint of one of them is stored beside the
 position, taken before the recipe could change that item.
 """
 
+import marshal
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from itertools import islice
+from itertools import islice, zip_longest
 from types import FrameType
 from typing import Any, Final, TypeVar
 
@@ -30,6 +31,7 @@ _T = TypeVar("_T")
 POSITION_SECONDS: Final = 0.4  # a SIGKILL costs a resumable loop at most this much work
 STATE_LIMIT: Final = 1024 * 1024  # bytes of JSON
 _STATE_RATE: Final = 32 * 1024  # bytes of state that a loop stores a second: a large one is stored less often
+_SMALL: Final = 4 * 1024  # bytes of a state that is copied whole at every item
 _COPY_SHARE: Final = 20  # copying the state takes at most a twentieth of the time
 _GENERATORS: Final = 0x20 | 0x200  # CO_GENERATOR and CO_ASYNC_GENERATOR of `inspect`, which is slow to import
 
@@ -40,7 +42,8 @@ class ResumableLoop(Loop):
     Attributes:
         key: its key.
         due: True if the ticker wants to know more of the loop than its position.
-        between: how many items were finished when the top level of the state was copied last, and the copy.
+        between: how many items were finished when the state was copied last, and the copy: its top level, or all of it
+            as bytes.
 
     """
 
@@ -61,11 +64,13 @@ class ResumableLoop(Loop):
             raise RecipeError(f"the state of loop {claim.key!r} must be a dict, not {stored_values.shown(state)}")
         self.key = claim.key
         self.due = True
-        self.between: tuple[int, dict[str, Any]] | None = None
+        self.between: tuple[int, dict[str, Any] | bytes] | None = None
         self._claim = claim
         self._recorder = recorder
         self._state = state
+        self._went_on = False  # it got an item that is not stored as finished, or the end
         self._finished = False
+        self._whole = False  # the state is nested and small
         self._copy: tuple[int, dict[str, Any]] | None = None
         self._marks: list[tuple[int, int]] = []  # of the current item and of one before it
         self._looked_on = self._stored_on = loops.monotonic()
@@ -94,7 +99,7 @@ class ResumableLoop(Loop):
                 if self.due:
                     self._look_between(item)
                 if state is not None:
-                    self.between = self.done, {**state}
+                    self.between = self.done, self._frozen({**state}) if self._whole else {**state}
                 yield item
                 self.done = position
             self._end_of_source()
@@ -162,6 +167,7 @@ class ResumableLoop(Loop):
     def _look_between(self, item: object) -> None:
         """Copy the state between two items, and take the fingerprint of the next one before the recipe changes it."""
         self.due = False
+        self._went_on = True
         if self._state is not None:
             self._copy_state()
         self._looked_on = self._loops.monotonic()
@@ -170,12 +176,14 @@ class ResumableLoop(Loop):
 
     def _end_of_source(self) -> None:
         """Note that the source has no more items."""
-        self._finished = True
+        self._went_on = self._finished = True
         if self._state is not None:
             self._copy_state()
 
     def _store(self) -> None:
         """Store the position, unless it is stored already."""
+        if not self._went_on:
+            return
         position, state = (max(0, self.done), None) if self._state is None else self._newest_state()
         if (position, self._finished) == self._stored:
             return
@@ -197,11 +205,20 @@ class ResumableLoop(Loop):
     def _newest_state(self) -> tuple[int, dict[str, Any]]:
         """Return the newest copy of the state that was not changed since, and how many items were finished then."""
         assert self._copy is not None
-        between = self.between
-        newer = between is not None and between[0] > self._copy[0]
-        if between is not None and newer and _is_flat(between[1]) and not self._recorder.masker.holds(between[1]):
-            return between
-        return self._copy
+        if self.between is None or self.between[0] <= self._copy[0]:
+            return self._copy
+        position, frozen = self.between
+        state = marshal.loads(frozen) if isinstance(frozen, bytes) else frozen  # noqa: S302 - our own bytes
+        exact = _is_exact(state) and (isinstance(frozen, bytes) or _is_flat(state))
+        return (position, state) if exact and not self._recorder.masker.holds(state) else self._copy
+
+    def _frozen(self, state: dict[str, Any]) -> bytes | dict[str, Any]:
+        """Return a copy of all of the state; RecipeError if it can't be restored exactly."""
+        try:
+            return marshal.dumps(state)  # ten times as fast as any other deep copy; it never leaves this process
+        except ValueError:
+            self._copy_state()
+            return state
 
     def _copy_state(self) -> None:
         """Copy the state; RecipeError if it can't be restored exactly."""
@@ -217,6 +234,7 @@ class ResumableLoop(Loop):
         if self._recorder.masker.holds(plain):
             raise RecipeError(f"{what} contains a secret, which the journal must not store", "leave it out")
         self._copy = self.done, events.loads(text, dict[str, Any])
+        self._whole = len(text) <= _SMALL and not _is_flat(plain)
         self._pause = _COPY_SHARE * (self._loops.monotonic() - began)
         self._interval = max(POSITION_SECONDS, len(text) / _STATE_RATE)
 
@@ -239,8 +257,7 @@ class ResumableLoop(Loop):
                 "run its stage again: stagerun resume --from STAGE",
             )
         if self._state is not None:
-            self._state.clear()
-            self._state.update(stored.state or {})
+            _restored(self._state, dict(stored.state or {}))
 
     def _say(self, run: int, stored: events.PositionReached) -> None:
         of = f" of {stored.total:,}" if stored.total is not None else ""
@@ -260,13 +277,29 @@ class ResumableLoop(Loop):
 
 
 def _is_flat(state: dict[str, Any]) -> bool:
-    """Return True if the state can be stored and no part of it can change."""
-    if any(isinstance(value, list | dict) for value in state.values()):
-        return False
+    """Return True if no part of the state can change."""
+    return not any(isinstance(value, list | dict) for value in state.values())
+
+
+def _is_exact(state: dict[str, Any]) -> bool:
     with suppress(RecipeError):
         stored_values.exact(state, "")
         return True
     return False
+
+
+def _restored(there: Any, stored: Any) -> Any:
+    """Return `stored`, put into what is there if that is of the same kind: the recipe may have a name for it."""
+    if isinstance(there, dict) and isinstance(stored, dict):
+        before = dict(there)
+        there.clear()
+        for key, value in stored.items():
+            there[key] = _restored(before.get(key), value)
+        return there
+    if isinstance(there, list) and isinstance(stored, list):
+        there[:] = [_restored(before, value) for before, value in zip_longest(there[: len(stored)], stored)]
+        return there
+    return stored
 
 
 def _is_for_statement(frame: FrameType) -> bool:
