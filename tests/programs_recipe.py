@@ -12,10 +12,12 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from stagerun import LiveOperation, Progress
 
+
+_T = TypeVar("_T")
 
 _told = 0
 _LOCK = threading.Lock()
@@ -73,9 +75,9 @@ class Program(LiveOperation):
             p.chain_to(Program(programs=rest))
 
     def perform_all(self, p: Progress, operations: list[list[Any]], suffix: str) -> int:
-        return sum(getattr(self, f"do_{kind}")(p, suffix, *rest) for kind, *rest in operations)
+        return sum(int(getattr(self, f"do_{kind}")(p, suffix, *rest)) for kind, *rest in operations)
 
-    def asked(self, key: str, call: Callable[[], Any]) -> Any:
+    def asked(self, key: str, call: Callable[[], _T]) -> _T:
         tell(f"ask {key}")
         result = call()
         tell(f"have {key}")
@@ -108,11 +110,11 @@ class Program(LiveOperation):
     def do_sh(self, p: Progress, suffix: str, key: str) -> int:
         key += suffix
         script = f"echo begin {key} >> $EFFECTS; printf {value_of(key)}; echo end {key} >> $EFFECTS"
-        return int(self.asked(key, lambda: p.sh(script, key=key, capture=True)).stdout)
+        return int(self.asked(key, lambda: p.sh(script, key=key, capture=True)).stdout or 0)
 
     def do_loop(self, p: Progress, suffix: str, key: str, size: int, inner: list[list[Any]]) -> int:
         key += suffix
-        totals = {"sum": 0, "parts": []} if size % 2 else {"sum": 0}
+        totals: dict[str, Any] = {"sum": 0, "parts": []} if size % 2 else {"sum": 0}
 
         def loop() -> int:
             for item in p.track(range(size), key=key, state=totals):
@@ -123,7 +125,7 @@ class Program(LiveOperation):
                     totals["parts"].append(item)
                 tell(f"end {name}")
             assert totals.get("parts", []) == (list(range(size)) if size % 2 else [])
-            return totals["sum"]
+            return int(totals["sum"])
 
         return self.asked(key, loop)
 
@@ -137,7 +139,7 @@ class Program(LiveOperation):
                     tell(f"begin {key}-{item}")
                     totals["sum"] += value_of(f"{key}-{item}")
                     tell(f"end {key}-{item}")
-            return totals["sum"]
+            return int(totals["sum"])
 
         return self.asked(key, loop)
 

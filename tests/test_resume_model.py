@@ -208,8 +208,8 @@ def _model(examples: int, seed: int) -> Counter[str]:
     def check(programs: list[Operations], faults: list[Fault]) -> None:
         folder = Path(tempfile.mkdtemp())
         try:
-            results, told = [], []
-            for name, some in (("alone", []), ("broken", faults)):
+            results, told = list[list[Any]](), list[list[Attempt]]()
+            for name, some in (("alone", list[Fault]()), ("broken", faults)):
                 project = new_project(folder / name)
                 shutil.copy(Path(__file__).with_name("programs_recipe.py"), project.root / "recipes" / "programs.py")
                 moments = len(told[0][0].told) if told else 1
