@@ -288,6 +288,21 @@ BUDGETS: Sequence[Budget] = (
         ahead_of=("DBOS steps",),
     ),
     PerUnit(
+        "`p.step`, entered, done, stored and left",
+        "≤ 1.5 × three bare commits",
+        "steps",
+        "p.step",
+        "SQLite, three commits each",
+        factor=1.5,
+    ),
+    Rate(
+        "`p.map` with a key, small results stored",
+        "mapped items",
+        "p.map with a key",
+        "ThreadPoolExecutor.map",
+        20_000,
+    ),
+    PerUnit(
         "`p.track`, an item, plain",
         "≤ 60 ns over the bare loop, and ahead of tqdm and rich",
         "tracked items",
