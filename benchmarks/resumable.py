@@ -1,4 +1,4 @@
-"""What it costs that a resumed run does nothing twice: steps, results of a map, and the position and state of a loop."""
+"""What it costs that a resumed run does nothing twice: steps, results of a map, position and state of a loop."""
 
 from pathlib import Path
 
