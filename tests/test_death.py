@@ -160,6 +160,7 @@ def test_the_next_run_records_the_crash_exactly_once(killed: Project) -> None:
             "traceback": None,
             "file": None,
             "line": None,
+            "program": None,
         },
         "chained_to": None,
     }

@@ -2,25 +2,34 @@
 
 import gc
 import zlib
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from random import Random
+from shutil import copy
+from typing import Any
 
 import pytest
 
-from stagerun import LiveOperation, Progress, events
+from stagerun import LiveOperation, Progress, Secret, events
 from stagerun.errors import RecipeError
 from stagerun.states import RunState
 from tests.conftest import Bench
 
 
-def _operation(work: Callable[[Progress], None]) -> LiveOperation:
+def _operation(work: Callable[[Progress], object]) -> LiveOperation:
     class Import(LiveOperation):
         stages = ["Process"]
+        token: Secret | None = None
 
         def run(self, p: Progress) -> None:
             with p.stage("Process"):
                 work(p)
 
-    return Import(owner="alice")
+    return Import(owner="alice", token=Secret("hunter2"))
 
 
 def _facts(bench: Bench, run: int = 1) -> Sequence[events.Event]:
@@ -329,3 +338,593 @@ def test_a_loop_made_again_from_its_stage_starts_at_its_first_item(bench: Bench)
     bench.resume(_operation(work), from_stage="Process")
 
     assert finished == [0, 1, 2, 0, 1, 2]
+
+
+# --- the state of a loop
+
+
+class Half(Exception):
+    """Raised in the middle of an item."""
+
+
+def _counted(bench: Bench, make: Callable[[], dict[str, Any]], step: Callable[[dict[str, Any], int], None]) -> object:
+    """Run a loop that fails in the middle of its fourth item, resume it, and return its state at the end."""
+    ends, states = iter([True, False]), list[dict[str, Any]]()
+
+    def work(p: Progress) -> None:
+        fails, state = next(ends), make()
+        states.append(state)
+        for row in p.track(range(7), key="rows", state=state):
+            step(state, row)
+            if fails and row == 3:
+                raise Half
+
+    bench.run(_operation(work))
+    view = bench.resume(_operation(work))
+    assert view.state is RunState.SUCCEEDED, view.error
+    return states[1]
+
+
+def _add(state: dict[str, Any], row: int) -> None:
+    state["sum"] += row
+
+
+def _nest(state: dict[str, Any], row: int) -> None:
+    state["by"].setdefault(str(row % 2), []).append(row)
+
+
+def _collect(state: dict[str, Any], row: int) -> None:
+    state[str(row % 2)].append(row)
+
+
+def _count(state: dict[str, Any], row: int) -> None:
+    state[str(row % 2)] += 1
+
+
+@pytest.mark.parametrize(
+    ("make", "step", "end"),
+    [
+        (lambda: {"sum": 0}, _add, {"sum": 21}),
+        (lambda: {"by": {}}, _nest, {"by": {"0": [0, 2, 4, 6], "1": [1, 3, 5]}}),
+        (Counter, _count, Counter({"0": 4, "1": 3})),
+        (lambda: defaultdict(list), _collect, defaultdict(list, {"0": [0, 2, 4, 6], "1": [1, 3, 5]})),
+    ],
+    ids=["plain", "nested", "a Counter", "a defaultdict"],
+)
+def test_the_state_of_a_resumed_loop_is_what_it_was_before_the_item_that_failed(
+    bench: Bench,
+    make: Callable[[], dict[str, Any]],
+    step: Callable[[dict[str, Any], int], None],
+    end: dict[str, Any],
+) -> None:
+    state = _counted(bench, make, step)
+
+    assert (state, type(state)) == (end, type(end))
+
+
+def test_a_state_is_restored_in_the_lists_and_dicts_that_the_recipe_holds(bench: Bench) -> None:
+    ends, told = iter([True, False]), list[object]()
+
+    def work(p: Progress) -> None:
+        fails, seen, totals = next(ends), list[int](), dict[str, int](even=0)
+        for row in p.track(range(5), key="rows", state={"seen": seen, "totals": totals}):
+            seen.append(row)
+            totals["even"] += row % 2 == 0
+            if fails and row == 3:
+                raise Half
+        told.extend([seen, totals])
+
+    bench.run(_operation(work))
+    bench.resume(_operation(work))
+
+    assert told == [[0, 1, 2, 3, 4], {"even": 3}]
+
+
+def test_what_a_recipe_puts_into_a_state_before_its_loop_is_replaced_by_what_was_stored(bench: Bench) -> None:
+    ends, told = iter([True, False]), list[object]()
+
+    def work(p: Progress) -> None:
+        state: dict[str, Any] = {"sum": 0, "started": len(told)}
+        fails = next(ends)
+        for row in p.track(range(5), key="rows", state=state):
+            if row == 0:
+                del state["started"]
+            state["sum"] += row
+            if fails and row == 3:
+                raise Half
+        told.append(state)
+
+    bench.run(_operation(work))
+    bench.resume(_operation(work))
+
+    assert told == [{"sum": 10}]
+
+
+def test_a_finished_loop_gives_its_state_back_as_a_whole(bench: Bench) -> None:
+    told = list[object]()
+
+    def work(p: Progress) -> None:
+        state = {"sum": 0}
+        for row in p.track(range(5), key="rows", state=state):
+            state["sum"] += row
+        told.append(state)
+        raise ValueError("boom")
+
+    bench.run(_operation(work))
+    bench.resume(_operation(work))
+
+    assert told == [{"sum": 10}, {"sum": 10}]
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_state_that_is_stored_is_never_that_of_half_an_item(bench: Bench, nested: bool) -> None:
+    def work(p: Progress) -> None:
+        state: dict[str, Any] = {"done": [0], "begun": [0]} if nested else {"done": 0, "begun": 0}
+        for row in p.track(range(6), key="rows", state=state):
+            state["begun"] = [row + 1] if nested else row + 1
+            bench.clock.move(1)
+            p._session.loops.sample()  # what the ticker does at any moment
+            state["done"] = [row + 1] if nested else row + 1
+
+    bench.run(_operation(work))
+
+    stored = [each for each in _facts(bench) if isinstance(each, events.PositionReached)]
+    assert [each.position for each in stored] == [1, 2, 3, 4, 5, 6]
+    values = [(each.state or {}).values() for each in stored]
+    expected = [[each.position] if nested else each.position for each in stored]
+    assert [[*each] for each in values] == [[each, each] for each in expected]
+
+
+SECRET_STATE = "the state of loop 'rows' contains a secret, which the journal must not store"
+KEPT_OUT = "JSON can't restore the state of loop 'rows'{} exactly: it holds {}"
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ((1, 2), KEPT_OUT.format("['x']", "a tuple")),
+        ([{1, 2}], KEPT_OUT.format("['x'][0]", "a set")),
+        ({1: 2}, KEPT_OUT.format("['x']", "the key 1, which would come back as text")),
+        (float("nan"), KEPT_OUT.format("['x']", "nan")),
+        (Counter(a=1), KEPT_OUT.format("['x']", "a Counter")),
+        ("x" * 2**20, "the state of loop 'rows' has 1,048,584 bytes; the limit is 1,048,576"),
+        (["is hunter2"], SECRET_STATE),
+    ],
+    ids=["tuple", "set", "number as key", "nan", "counter", "too large", "secret"],
+)
+@pytest.mark.parametrize("when", ["before the loop", "in an item"])
+def test_a_state_that_json_can_not_restore_is_refused_before_an_item_counts(
+    bench: Bench, value: object, message: str, when: str
+) -> None:
+    given = list[int]()
+
+    def work(p: Progress) -> None:
+        state: dict[str, Any] = {"x": value} if when == "before the loop" else {}
+        for row in p.track(range(5), key="rows", state=state):
+            given.append(row)
+            state["x"] = value
+            bench.clock.move(100)
+            p._session.loops.sample()
+
+    view = bench.run(_operation(work))
+
+    assert view.error is not None
+    assert (view.error.type, view.error.message.splitlines()[0]) == ("RecipeError", message)
+    assert given == ([] if when == "before the loop" else [0])
+    assert _positions(bench) == []
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda p: p.track([1], state={}), "p.track: state= is stored under a key"),
+        (lambda p: p.batches([1], 2, state={}), "p.batches: state= is stored under a key"),
+        (lambda p: p.track([1], key="rows", state=[]), "the state of loop 'rows' must be a dict, not []"),
+        (lambda p: p.batches([1], 0), "p.batches: size must be a whole number above 0, not 0"),
+    ],
+    ids=["no key", "no key of batches", "a list", "size"],
+)
+def test_a_loop_that_could_not_store_what_it_is_asked_to_is_refused(
+    bench: Bench, call: Callable[[Progress], object], message: str
+) -> None:
+    view = bench.run(_operation(call))
+
+    assert view.error is not None
+    assert view.error.message.splitlines()[0] == message
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["with, then without", "without, then with"])
+def test_a_loop_with_a_state_does_not_go_on_without_one_nor_the_other_way_round(bench: Bench, before: bool) -> None:
+    ends = iter([before, not before])
+
+    def work(p: Progress) -> None:
+        stateful = next(ends)
+        for row in p.track(range(5), key="rows", state={} if stateful else None):
+            if row == 3:
+                raise Half
+
+    bench.run(_operation(work))
+    view = bench.resume(_operation(work))
+
+    stored = "with state" if before else "without state"
+    assert view.error is not None
+    assert view.error.message.splitlines()[0] == f"an earlier run stored the loop 'rows' {stored}, so it can't go on"
+
+
+def test_a_large_state_is_stored_less_often(bench: Bench) -> None:
+    counts = dict[int, int]()
+    for size in (10, 32 * 1024, 256 * 1024):
+
+        def work(p: Progress, size: int = size) -> None:
+            state = {"text": ["x" * size]}
+            for _ in p.track(range(100), key="rows", state=state):
+                bench.clock.move(0.5)
+                p._session.loops.sample()
+
+        view = bench.run(_operation(work))
+        counts[size] = len(_positions(bench, view.id))
+
+    assert counts == {10: 100, 32 * 1024: 34, 256 * 1024: 6}
+
+
+def test_a_small_nested_state_is_exact_to_the_item_on_every_way_out(bench: Bench) -> None:
+    done = list[int]()
+    stops = iter([3, 6, None])
+
+    def work(p: Progress) -> None:
+        stop, state = next(stops), {"seen": list[int]()}
+        for row in p.track(range(8), key="rows", state=state):
+            if row == stop:
+                raise Half  # the clock stands still: nobody has asked for a copy
+            done.append(row)
+            state["seen"].append(row)
+
+    bench.run(_operation(work))
+    bench.resume(_operation(work))
+    bench.resume(_operation(work))
+
+    assert done == list(range(8))
+
+
+class Killed(BaseException):
+    """Nothing that happens after it reaches the journal that the next run reads."""
+
+
+@dataclass
+class Lives:
+    """A loop that ends anywhere in any way, and is resumed until it is done."""
+
+    folder: Path
+    chance: Random
+    items: int
+    batched: bool
+
+    def __post_init__(self) -> None:
+        self.folder.mkdir()
+        self.bench = Bench(self.folder)
+        self.state: dict[str, Any] = {}
+        self.killed = False
+
+    def until_done(self) -> dict[str, Any]:
+        view = self.bench.run(_operation(self.work))
+        while view.state is not RunState.SUCCEEDED:
+            if self.killed:
+                self.leave_the_files_as_they_were()
+            view = self.bench.resume(_operation(self.work))
+        return self.state
+
+    def work(self, p: Progress) -> None:
+        self.state = {"sum": 0, "seen": [], "by": {}}
+        for row in self.rows(p, self.state):
+            self.moment(p)
+            self.state["sum"] += row
+            self.moment(p)
+            self.state["by"].setdefault(str(row % 3), []).append(row)
+
+    def rows(self, p: Progress, state: dict[str, Any]) -> Iterator[int]:
+        seen = state["seen"]  # another name for a part of the state
+        if self.batched:
+            for batch in p.batches(range(self.items), 4, key="rows", state=state):
+                for row in batch:
+                    yield row
+                    seen.append(row)
+                self.moment(p)
+        else:
+            for row in p.track(range(self.items), key="rows", state=state):
+                yield row
+                seen.append(row)
+
+    def moment(self, p: Progress) -> None:
+        self.bench.clock.move(self.chance.choice([0, 0, 0.1, 0.5, 2]))
+        if self.chance.random() < 0.5:
+            p._session.loops.sample()
+        if self.chance.random() < 0.06:
+            self.chance.choice([self.fail, self.cancel, self.kill])(p)
+
+    def fail(self, p: Progress) -> None:
+        raise Half
+
+    def cancel(self, p: Progress) -> None:
+        self.bench.interrupts.request("SIGTERM")
+        p.check_cancelled()
+
+    def kill(self, p: Progress) -> None:
+        """Keep the files as a process leaves them that is killed now."""
+        self.killed = True
+        (self.folder / "left").mkdir()
+        for file in self.folder.glob("journal.db*"):
+            copy(file, self.folder / "left")
+        raise Killed
+
+    def leave_the_files_as_they_were(self) -> None:
+        self.killed = False
+        for file in self.folder.glob("journal.db*"):
+            file.unlink()
+        for file in (self.folder / "left").iterdir():
+            file.rename(self.folder / file.name)
+        (self.folder / "left").rmdir()
+
+
+@pytest.mark.parametrize("rounds", [12, pytest.param(1000, marks=[pytest.mark.soak, pytest.mark.timeout(3600)])])
+def test_loops_that_fail_are_cancelled_or_killed_anywhere_add_up_to_what_an_undisturbed_one_does(
+    tmp_path: Path, rounds: int, seed: int
+) -> None:
+    chance = Random(seed)
+    ended = list[str]()
+    for number in range(rounds):
+        items = chance.randrange(1, 30)
+        lives = Lives(tmp_path / str(number), chance, items, batched=chance.random() < 0.4)
+
+        assert lives.until_done() == {
+            "sum": sum(range(items)),
+            "seen": list(range(items)),
+            "by": {str(digit): list(range(digit, items, 3)) for digit in range(min(3, items))},
+        }
+        with closing(lives.bench.records()) as records:
+            ended += [view.state for view in records.history(limit=1000)]
+
+    assert {*ended} >= {RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED}
+
+
+# --- other items than before, and who reads
+
+
+@dataclass
+class Row:
+    number: int
+
+
+OTHER = "loop 'rows' does not get the items that it had in run 1: "
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "told"),
+    [
+        (["a", "b", "c", "d"], ["d", "c", "b", "a"], "item 1 is another one now"),
+        ([{"id": 1}, {"id": 2}, {"id": 3}], [{"id": 9}, {"id": 2}, {"id": 3}], "item 1 is another one now"),
+        (["a", "b", "c"], ["a"], "there are only 1 now"),
+        (["a", "b", "c"], iter(["a"]), "there are only 1 now"),
+        (["a", "b", "c"], ["a", "b", "c", "d"], None),
+        ([Row(1), Row(2), Row(3)], [Row(7), Row(8), Row(9)], None),
+        (["hunter2", "b", "c"], ["swordfish", "b", "c"], None),
+    ],
+    ids=["order", "value", "shorter", "shorter generator", "longer", "no fingerprint", "secret"],
+)
+def test_a_resumed_loop_is_refused_other_items_where_they_can_be_told_apart(
+    bench: Bench, then: list[object], now: list[object], told: str | None
+) -> None:
+    sources = iter([then, now])
+
+    def work(p: Progress) -> None:
+        source = next(sources)
+        for place, _ in enumerate(p.track(source, key="rows"), 1):
+            if source is then and place == 3:
+                raise Half
+
+    bench.run(_operation(work))
+    view = bench.resume(_operation(work))
+
+    assert (view.error and view.error.message.splitlines()[0]) == (told and OTHER + told)
+    assert (view.state is RunState.SUCCEEDED) is (told is None)
+
+
+def test_the_items_at_later_looks_are_compared_too(bench: Bench) -> None:
+    sources = iter([[*"abcdef"], [*"abcxef"]])
+
+    def work(p: Progress) -> None:
+        for row in p.track(next(sources), key="rows"):
+            bench.clock.move(1)
+            p._session.loops.sample()
+            if row == "f":
+                raise Half
+
+    bench.run(_operation(work))
+    bench.seen.entries.clear()
+    sources = iter([[*"abcdXf"]])
+    view = bench.resume(_operation(work))
+
+    assert view.error is not None
+    assert view.error.message.splitlines()[0] == OTHER + "item 5 is another one now"
+
+
+def test_items_that_a_loop_changes_in_place_are_the_same_items_in_a_resume(bench: Bench) -> None:
+    done = list[int]()
+    ends = iter([True, False])
+
+    def work(p: Progress) -> None:
+        fails = next(ends)
+        rows = [{"id": number} for number in range(5)]
+        for row in p.track(rows, key="rows"):
+            row["seen"] = 1
+            bench.clock.move(1)
+            p._session.loops.sample()
+            if fails and row["id"] == 3:
+                raise Half
+            done.append(row["id"])
+
+    bench.run(_operation(work))
+    view = bench.resume(_operation(work))
+
+    assert view.state is RunState.SUCCEEDED, view.error
+    assert done == [0, 1, 2, 3, 4]
+
+
+def test_a_loop_that_is_refused_its_items_changes_nothing_of_what_is_stored(bench: Bench) -> None:
+    sources = iter([["a", "b", "c"], ["a"], ["a", "b", "c"]])
+    done = list[str]()
+
+    def work(p: Progress) -> None:
+        for row in p.track(next(sources), key="rows"):
+            if row == "c" and len(done) == 2:
+                done.append("half")
+                raise Half
+            done.append(row)
+
+    bench.run(_operation(work))
+    bench.resume(_operation(work))
+    view = bench.resume(_operation(work))
+
+    assert view.state is RunState.SUCCEEDED, view.error
+    assert done == ["a", "b", "half", "c"]
+    assert [_positions(bench, run) for run in (1, 2, 3)] == [[2], [], [3]]
+
+
+def test_a_finished_loop_that_got_more_items_goes_on_and_keeps_what_lies_in_them(bench: Bench) -> None:
+    sources = iter([3, 5, 5])
+    made = list[int]()
+
+    def make(row: int) -> None:
+        made.append(row)
+
+    def work(p: Progress) -> None:
+        items = next(sources)
+        for row in p.track(range(items), key="rows"):
+            p.checkpoint(f"row-{row}", make, row)
+            if items == 5 and row == 3 and len(made) == 4:
+                made.append(-1)
+                raise Half
+        if items == 3:
+            raise Half
+
+    bench.run(_operation(work))
+    bench.resume(_operation(work))
+    view = bench.resume(_operation(work))
+
+    assert view.state is RunState.SUCCEEDED, view.error
+    assert made == [0, 1, 2, 3, -1, 4]
+
+
+def _in_a_for(rows: Iterator[int]) -> None:
+    for _ in rows:
+        pass
+
+
+def _enumerated(rows: Iterator[int]) -> None:
+    for _ in enumerate(rows):
+        pass
+
+
+def _zipped(rows: Iterator[int]) -> None:
+    for _ in zip(rows, range(4), strict=True):
+        pass
+
+
+def _comprehended(rows: Iterator[int]) -> None:
+    [row for row in rows]  # noqa: C416 - a reader of its own
+
+
+def _listed(rows: Iterator[int]) -> None:
+    list(rows)
+
+
+def _sliced(rows: Iterator[int]) -> None:
+    list(islice(rows, 2))
+
+
+def _stepped(rows: Iterator[int]) -> None:
+    next(rows)
+
+
+def _generated(rows: Iterator[int]) -> None:
+    def reader() -> Iterator[int]:
+        yield from rows
+
+    for _ in reader():
+        pass
+
+
+@pytest.mark.parametrize(
+    ("read", "told"),
+    [
+        (_in_a_for, None),
+        (_enumerated, None),
+        (_zipped, None),
+        (_comprehended, None),
+        (_listed, "is not read by a for statement"),
+        (_sliced, "is not read by a for statement"),
+        (_stepped, "is not read by a for statement"),
+        (_generated, "is read by the generator reader"),
+    ],
+    ids=lambda each: each.__name__.strip("_") if callable(each) else "",
+)
+@pytest.mark.parametrize("call", ["track", "batches"])
+def test_a_reader_that_may_take_items_ahead_is_warned_about_and_a_for_statement_is_not(
+    bench: Bench, read: Callable[[Iterator[Any]], None], told: str | None, call: str
+) -> None:
+    def work(p: Progress) -> None:
+        read(p.track(range(4), key="rows") if call == "track" else p.batches(range(4), 1, key="rows"))
+
+    bench.run(_operation(work))
+
+    warnings = [event.text for event in bench.seen.events if isinstance(event, events.Log) and event.level == "warning"]
+    where = f" ({__file__}, line "
+    hint = "; if it reads ahead, a resumed run leaves items out: use p.batches, or p.map(key=)"
+    assert len(warnings) == (told is not None)
+    for warning in warnings:
+        assert warning.startswith(f"loop 'rows' {told}{where}")
+        assert warning.endswith(hint)
+
+
+# --- batches
+
+
+def test_batches_are_lists_of_the_size_and_the_last_one_is_shorter(bench: Bench) -> None:
+    given = list[list[int]]()
+
+    bench.run(_operation(lambda p: given.extend(p.batches(range(7), 3))))
+
+    assert given == [[0, 1, 2], [3, 4, 5], [6]]
+    assert _ticks(bench)[-1] == events.ProgressMoved(done=7, total=7, percent=100.0, ended=True)
+
+
+def test_a_batch_is_finished_when_the_next_one_is_asked_for(bench: Bench) -> None:
+    given, ends = list[list[int]](), iter([True, False])
+
+    def work(p: Progress) -> None:
+        fails = next(ends)
+        for batch in p.batches(range(7), 3, key="rows"):
+            given.append(batch)
+            if fails and 3 in batch:
+                raise Half
+
+    bench.run(_operation(work))
+    bench.resume(_operation(work))
+
+    assert given == [[0, 1, 2], [3, 4, 5], [3, 4, 5], [6]]
+    assert [_positions(bench, run) for run in (1, 2)] == [[3], [7]]
+
+
+def test_a_resumed_loop_says_what_it_skips_and_from_where(bench: Bench) -> None:
+    ends = iter([True, False])
+
+    def work(p: Progress) -> None:
+        fails = next(ends)
+        for row in p.track(range(1200), key="rows", unit="row"):
+            if fails and row == 1100:
+                raise Half
+
+    bench.run(_operation(work))
+    bench.resume(_operation(work))
+
+    logs = [event.text for event in bench.seen.events if isinstance(event, events.Log)]
+    assert logs == ["loop rows: 1,100 of 1,200 rows done in run 1, skipped"]
