@@ -78,6 +78,7 @@ class Progress:
             **kwargs: for `fn`.
 
         """
+        self._session.check_thread("step")
         self._checked_call("step", fn, attempts)
         return self._session.step(str(name), lambda: fn(*args, **kwargs), kind=type, attempts=attempts)
 

@@ -122,9 +122,9 @@ class Session:
         """Make a call that is all the work of a stage, unless an earlier run has made it."""
         from stagerun.authoring.checkpoints import Once
 
-        self.blocks.check_step(name)
         stage = self.blocks.make(name, None, self.mask)
         once = Once(self.recorder.keys.claim("step", name), "step", kind, attempts)
+        self.blocks.check_step(name)
         if once.done_in is not None:
             value: _T = once.recalled()
             self.blocks.take_over(stage, once.done_in)
