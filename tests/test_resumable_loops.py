@@ -567,12 +567,15 @@ def test_a_large_state_is_stored_less_often(bench: Bench) -> None:
     assert counts == {10: 100, 32 * 1024: 34, 256 * 1024: 6}
 
 
-def test_a_small_nested_state_is_exact_to_the_item_on_every_way_out(bench: Bench) -> None:
+@pytest.mark.parametrize("make", [lambda: {"seen": []}, lambda: defaultdict(list)], ids=["nested", "at first empty"])
+def test_a_small_nested_state_is_exact_to_the_item_on_every_way_out(
+    bench: Bench, make: Callable[[], dict[str, Any]]
+) -> None:
     done = list[int]()
     stops = iter([3, 6, None])
 
     def work(p: Progress) -> None:
-        stop, state = next(stops), {"seen": list[int]()}
+        stop, state = next(stops), make()
         for row in p.track(range(8), key="rows", state=state):
             if row == stop:
                 raise Half  # the clock stands still: nobody has asked for a copy

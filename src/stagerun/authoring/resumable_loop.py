@@ -70,7 +70,7 @@ class ResumableLoop(Loop):
         self._state = state
         self._went_on = False  # it got an item that is not stored as finished, or the end
         self._finished = False
-        self._whole = False  # the state is nested and small
+        self._whole = False  # the state is small, and nested or empty
         self._copy: tuple[int, dict[str, Any]] | None = None
         self._marks: list[tuple[int, int]] = []  # of the current item and of one before it
         self._looked_on = self._stored_on = loops.monotonic()
@@ -234,7 +234,7 @@ class ResumableLoop(Loop):
         if self._recorder.masker.holds(plain):
             raise RecipeError(f"{what} contains a secret, which the journal must not store", "leave it out")
         self._copy = self.done, events.loads(text, dict[str, Any])
-        self._whole = len(text) <= _SMALL and not _is_flat(plain)
+        self._whole = len(text) <= _SMALL and (not plain or not _is_flat(plain))  # an empty one can become either
         self._pause = _COPY_SHARE * (self._loops.monotonic() - began)
         self._interval = max(POSITION_SECONDS, len(text) / _STATE_RATE)
 

@@ -68,13 +68,9 @@ def make(
 
 
 def changed(operation: LiveOperation, view: RunView) -> tuple[str, ...]:
-    """Return the parameters that have other values than in the run; a secret can't be compared."""
+    """Return the parameters that have other values than in the run; what was a secret can't be compared."""
     before = view.plan.params
-    return tuple(
-        name
-        for name, value in operation.params().items()
-        if not operation.parameters[name].secret and name in before and value != before[name]
-    )
+    return tuple(name for name, value in operation.params().items() if before.get(name, value) not in (value, MASK))
 
 
 def texts(files: Sequence[str]) -> list[tuple[str, str]]:

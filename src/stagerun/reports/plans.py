@@ -98,13 +98,15 @@ def _stage(resumption: Resumption, name: str) -> str:
 
 
 def _named(kept: Kept) -> str:
-    """`checkpoint rows`, `loop pages after 399 of 2,000`."""
+    """`checkpoint rows`, `loop pages after 399 of 2,000`, `map urls with 5 of 7 results`."""
     name = f"{_NOUNS[kept.call]} {neutralise(kept.key)}"
     if kept.done is None:
         return name
     if kept.finished:
         return f"{name} (all {kept.done:,})"
-    return f"{name} after {kept.done:,}" + (f" of {kept.total:,}" if kept.total is not None else "")
+    of = f" of {kept.total:,}" if kept.total is not None else ""
+    # A map has no order: what is finished may lie behind what is not.
+    return f"{name} with {kept.done:,}{of} results" if kept.call == "map" else f"{name} after {kept.done:,}{of}"
 
 
 def _listed(names: Sequence[str]) -> str:
