@@ -5,9 +5,9 @@ from stagerun.journal import opening
 from stagerun.journal.reading import Records
 
 
-def open_records(here: Surroundings) -> Records:
-    """Open the journal for reading; UsageError if there is none yet."""
-    return Records(opening.open_existing(here.journal))
+def open_records(here: Surroundings, *, upgrade: bool = False) -> Records:
+    """Open the journal for reading; UsageError if there is none yet. With `upgrade` an older one is upgraded first."""
+    return Records(opening.open_existing(here.journal, write=upgrade))
 
 
 def usual_seconds(here: Surroundings, target: str) -> dict[str, float]:

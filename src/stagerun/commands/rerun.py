@@ -36,7 +36,7 @@ def command(
 
     REF is a run's id, last, last~1, …. Nothing is taken over: to go on where a run stopped, use 'stagerun resume'.
     """
-    records = open_records(here)
+    records = open_records(here, upgrade=not dry_run)
     view = records.find(ref, operation)
     records.close()
     texts = again.texts(files)

@@ -60,7 +60,7 @@ def command(
     """
     if as_json and not dry_run:
         raise UsageError("--json is for the plan", "add --dry-run; for the events of the run: --progress json")
-    records = open_records(here)
+    records = open_records(here, upgrade=not dry_run)
     on_stderr = settings.display.owns_stdout
     view = _place(records, ref, operation, from_stage=from_stage, err=on_stderr)
     if view is None:

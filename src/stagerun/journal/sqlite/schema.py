@@ -201,7 +201,7 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
         connection.close()
         raise JournalError(
             f"journal {path} has no runs yet" if version == 0 else f"journal {path} was made by an older stagerun",
-            "the next 'stagerun run' brings it up to date",
+            "the next run or resume brings it up to date",
         )
     return connection
 
