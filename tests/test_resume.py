@@ -669,3 +669,176 @@ def test_a_resume_without_any_journal_is_a_usage_error(project: Project) -> None
         f"stagerun: there are no runs yet: {os.fspath(project.journal)} does not exist\n"
         "  start one: stagerun run TARGET\n"
     )
+
+
+def test_the_plan_of_a_dry_run_is_given_to_programs_as_json(project: Project) -> None:
+    _fail(project)
+
+    done = project.stagerun("resume", "--dry-run", "--json", "--set", "limit=4")
+
+    assert (done.code, done.err, done.out.count("\n")) == (0, "", 1)
+    rows = {"key": "rows", "call": "checkpoint", "stage": "Load", "done": None, "total": None, "run": 1}
+    loop = {"key": "done", "call": "track", "stage": "Process", "done": 2, "total": 3, "run": 1}
+    assert json.loads(done.out) == {
+        "run": 1,
+        "target": "jobs:Import",
+        "state": "failed",
+        "from_stage": None,
+        "folder": None,
+        "skipped": [],
+        "reused": [rows],
+        "goes_on": [loop],
+        "dropped": [],
+        "runs_again": ["Load", "Process", "Save"],
+        "done_before": ["Load"],
+        "changed": ["limit"],
+        "changed_source": None,
+    }
+    assert len(_runs(project)) == 1
+
+
+def test_json_of_a_resume_is_for_its_plan_alone(project: Project) -> None:
+    _fail(project)
+
+    done = project.stagerun("resume", "--json")
+
+    assert (done.code, done.out) == (2, "")
+    assert done.err == (
+        "stagerun: --json is for the plan\n  add --dry-run; for the events of the run: --progress json\n"
+    )
+    assert len(_runs(project)) == 1
+
+
+SLOW = """
+import time
+from pathlib import Path
+
+class Slow(LiveOperation):
+    def run(self, p):
+        Path("begun").touch()
+        while not Path("go").exists():
+            time.sleep(0.01)
+"""
+
+
+def test_without_ref_a_newest_run_that_goes_on_is_named_and_no_older_one_is_resumed(project: Project) -> None:
+    _fail(project)
+    project.recipe("slow", SLOW)
+
+    with project.start("run", "slow") as running:
+        until((project.root / "begun").exists)
+        done = project.stagerun("resume")
+        (project.root / "go").touch()
+        running.communicate(timeout=60)
+
+    assert (done.code, done.out) == (3, "")
+    assert done.err.startswith(f"stagerun: run 2 is still running (process {running.pid} on ")
+    assert done.err.endswith("  wait for it: stagerun wait 2, or stop it: stagerun cancel 2\n")
+    assert _runs(project) == [(1, "failed"), (2, "succeeded")]
+
+
+def test_a_parameter_that_held_a_secret_is_given_again_and_not_called_changed(project: Project) -> None:
+    project.recipe("jobs", SECRET.replace("token: Secret", "token: Secret\n    url: str"))
+    (project.root / "end").touch()
+    environ = {"STAGERUN_TOKEN": "hunter2"}
+    project.stagerun("run", "jobs:Push", "--url", "https://u:hunter2@host", environ=environ)
+    _mend(project)
+    (project.root / "url").write_text("https://u:hunter2@host")
+
+    without = project.stagerun("resume", environ=environ)
+    with_it = project.stagerun("resume", "--set-file", "url=url", environ=environ)
+
+    assert (without.code, without.err) == (
+        2,
+        "stagerun: the parameter 'url' held a secret and was not stored\n  give it again: --set-file url=PATH\n",
+    )
+    assert (with_it.code, with_it.err) == (0, "")
+    assert [line for line in _plan(with_it) if "changed" in line] == []
+
+
+TOKEN = """
+from pathlib import Path
+
+class Pay(LiveOperation):
+    amount: int = 3
+
+    def run(self, p):
+        p.checkpoint("paid", lambda: p.log("paying"))
+        if Path("end").exists():
+            raise ValueError("boom")
+        p.result(token=p.token("pay"), amount=self.amount, folder=Path.cwd().name)
+"""
+
+
+def test_a_run_is_run_anew_with_its_parameters_in_its_folder_and_takes_nothing_over(project: Project) -> None:
+    project.recipe("jobs", TOKEN)
+    (project.root / "data").mkdir()
+    (project.root / "data" / "end").touch()
+    below = Project(project.root / "data", project.environ)
+    below.stagerun("run", "jobs:Pay", "--amount", "7")
+    (project.root / "data" / "end").unlink()
+    below.stagerun("resume")
+
+    again = project.stagerun("rerun", "1")
+    changed = project.stagerun("rerun", "last", "--set", "amount=8")
+
+    assert [(each.code, each.err, "paying" in each.out.splitlines()) for each in (again, changed)] == [
+        (0, "", True)
+    ] * 2
+    told = [_status(project, run) for run in ("2", "3", "4")]
+    results = [each["result_context"] for each in told]
+    assert [(each["amount"], each["folder"]) for each in results] == [(7, "data"), (7, "data"), (8, "data")]
+    assert len({each["token"] for each in results}) == 3
+    keys = ("resumed_from", "resumed_as", "root", "attempt")
+    assert [[each[key] for key in keys] for each in told] == [[1, None, 1, 2], [None, None, 3, 1], [None, None, 4, 1]]
+
+
+def test_a_dry_run_of_a_rerun_starts_nothing(project: Project) -> None:
+    project.recipe("jobs", TOKEN)
+    project.stagerun("run", "jobs:Pay", "--amount", "7")
+
+    done = project.stagerun("rerun", "last", "--dry-run")
+
+    assert (done.code, done.err) == (0, "")
+    assert "amount" in done.out
+    assert "7" in done.out
+    assert len(_runs(project)) == 1
+
+
+def test_a_resumed_step_is_shown_as_the_work_of_the_run_that_did_it(project: Project) -> None:
+    project.recipe(
+        "jobs",
+        """
+from pathlib import Path
+
+class Ship(LiveOperation):
+    stages = ["Build", "Publish"]
+
+    def run(self, p):
+        p.step("Build", lambda: p.log("building"))
+        with p.stage("Publish"):
+            if Path("end").exists():
+                raise ValueError("boom")
+""",
+    )
+    (project.root / "end").touch()
+    project.stagerun("run", "jobs:Ship")
+    _mend(project)
+
+    done = project.stagerun("resume")
+
+    assert _plan(done) == [
+        "resuming run 1: jobs:Ship, failed in [2/2] Publish AGO",
+        "  skipped:     [1/2] Build",
+        "  runs again:  [2/2] Publish, and whatever has no step or key",
+    ]
+    assert "--- [1/2] Build: done, from run 1" in done.out.splitlines()
+    assert "building" not in done.out
+    shown = project.stagerun("status").out.splitlines()
+    assert "  ✓ Build    from run 1" in shown
+    status = _status(project)
+    assert (status["taken_over"], status["stage_states"], [*status["stage_seconds"]]) == (
+        {"Build": 1},
+        {"Build": "done", "Publish": "done"},
+        ["Publish"],
+    )
