@@ -1,6 +1,7 @@
 """How a recipe imports its project, wherever it lies and wherever the command is typed."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -51,6 +52,13 @@ LAYOUTS: Final[Mapping[str, tuple[Mapping[str, str], str, str, str, str]]] = {
         "from shopapp.db import FOUND",
         "orders:Op",
         "orders",
+    ),
+    "a root that is a package": (
+        {"__init__.py": "", "shopapp/__init__.py": "", "shopapp/db.py": "FOUND = 'db'"},
+        "shopapp/op.py",
+        "from shopapp.db import FOUND",
+        "shopapp/op.py:Op",
+        "shopapp.op",
     ),
     "a module at the root": (
         {"settings.py": "FOUND = 'db'"},
@@ -260,14 +268,46 @@ def test_a_recipe_imports_its_project_from_a_folder_below(project: Project) -> N
     assert _result(project) == {"name": name, "found": "db"}
 
 
-def test_a_file_of_another_project_imports_that_one(project: Project, tmp_path: Path) -> None:
-    _, name = _laid_out(project, "a file in a package without __init__", SAYS)
-    other = tmp_path / "other"
-    (other / "recipes").mkdir(parents=True)
+@pytest.mark.parametrize(
+    ("markers", "typed_in", "root"),
+    [
+        (["a/recipes", "other/recipes"], "other", "a"),
+        (["a/recipes"], ".", "a"),
+        (["recipes", "a/recipes"], ".", "."),
+        ([], ".", "."),
+        ([], "a", "a"),
+        ([], "other", "a/jobs"),
+    ],
+    ids=["another", "a folder above", "in a larger one", "none", "none, from inside", "none, from elsewhere"],
+)
+def test_a_recipe_file_imports_the_project_it_is_in_as_seen_from_where_the_command_is_typed(
+    tmp_path: Path, project: Project, markers: list[str], typed_in: str, root: str
+) -> None:
+    top = tmp_path / "top"
+    for folder in [*markers, "other", "a/jobs"]:
+        (top / folder).mkdir(parents=True, exist_ok=True)
+    for place in (".", "a", "a/jobs"):
+        (top / place / "shopapp.py").write_text(f"FOUND = {place!r}")
+    file = top / "a" / "jobs" / "op.py"
+    file.write_text(f"{HEAD}from shopapp import FOUND\n{SAYS}")
 
-    done = Project(other, project.environ).stagerun("run", "../project/shopapp/op.py:Op")
+    done = Project(top / typed_in, project.environ).stagerun("run", os.path.relpath(file, top / typed_in))
 
-    assert (done.code, done.out.splitlines()[2:4]) == (1, [f"name={name}", "found=db"])
+    assert f"found={root}" in done.out.splitlines()
+
+
+@pytest.mark.parametrize("error", ["ImportError", "ValueError"])
+def test_a_package_that_does_not_import_is_told_and_its_recipe_is_not_executed_without_it(
+    project: Project, error: str
+) -> None:
+    target, _ = _laid_out(project, "a file in a package", f"open('executed', 'w')\n{SAYS}")
+    (project.root / "shopapp" / "__init__.py").write_text(f"raise {error}('boom')\n")
+
+    lines = _refused(project, target)
+
+    assert (lines[0], lines[-1]) == ("stagerun: recipe shopapp/op.py can't be imported", f"{error}: boom")
+    assert '  File "ROOT/shopapp/__init__.py", line 1, in <module>' in lines
+    assert not (project.root / "executed").exists()
 
 
 @pytest.mark.parametrize("place", ["{root}", "{root}/recipes"])
@@ -341,6 +381,7 @@ def _refused(project: Project, target: str) -> list[str]:
         ),
         ("import tools", ["my-lib/tools.py"], "ROOT/my-lib/tools.py has that name: set PYTHONPATH=ROOT/my-lib; "),
         ("import tools", [".venv/lib/tools.py", "node_modules/tools.py", "env/pyvenv.cfg", "env/tools.py"], ""),
+        ("import tools", ["lib/tools/notes.txt"], ""),
         ("import shopap", ["shopapp/db.py"], "did you mean 'shopapp'? "),
         ("import settigns", ["src/settings.py"], "did you mean 'settings'? "),
     ],

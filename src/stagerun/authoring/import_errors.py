@@ -127,7 +127,7 @@ def _relative(file: str, line: int, project: Project) -> tuple[str, str]:
     dots = re.search(r"from\s*(\.+)", linecache.getline(file, line))
     folders = Path(file).parents[: len(dots[1]) if dots else 1]
     told = f"{file}, line {line}, imports relatively, from a package that it is not in"
-    if project.root in folders or not folders[-1].is_relative_to(project.root):
+    if project.root not in folders[-1].parents:
         return told, "import without the dots"
     missing = [str(each / "__init__.py") for each in folders if not (each / "__init__.py").exists()]
     if missing:

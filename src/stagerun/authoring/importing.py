@@ -19,7 +19,7 @@ def import_file(file: Path, project: Project, recipe: str) -> ModuleType:
     Raises RecipeError with the place if it can't be imported; its output goes to stderr.
     """
     _put_on_path(project)
-    name = _module_name(file, project.root, recipe)
+    name = _module_name(file, project.root)
     _look_in(str(file.parent))
     with _loading(recipe, project):
         return importlib.import_module(name) if _leads_to(name, file) else _executed(file)
@@ -51,17 +51,13 @@ def _look_in(folder: str) -> None:
         sys.path.append(folder)
 
 
-def _module_name(file: Path, root: Path, recipe: str) -> str:
+def _module_name(file: Path, root: Path) -> str:
     """Return the name that imports `file`: from the folder of the import path that is next above its packages."""
     folder = next(each for each in file.parents if each == root or not (each / "__init__.py").is_file())
     above = [str(each) for each in sys.path if each and f"{folder}{os.sep}".startswith(f"{each}{os.sep}")]
     parts = file.relative_to(max(above, key=len, default=folder)).with_suffix("").parts
     parts = parts[:-1] if len(parts) > 1 and parts[-1] == "__init__" else parts
-    name = ".".join(parts) if all(map(str.isidentifier, parts)) else file.stem
-    if recipe.endswith(f".{name}"):  # more packages, of the kind that has no __init__.py
-        base, _, _ = str(file.with_suffix("")).rpartition(os.sep + recipe.replace(".", os.sep))
-        return recipe if base in sys.path else name
-    return name
+    return ".".join(parts) if all(map(str.isidentifier, parts)) else file.stem
 
 
 def _leads_to(name: str, file: Path) -> bool:
