@@ -42,7 +42,7 @@ class Found(Struct, frozen=True, kw_only=True):
             from stagerun.text import tracebacks
 
             told = tracebacks.failure(error).traceback
-            raise RecipeError(f"operation {self.target} can't be created\n{told}") from None
+            raise RecipeError(f"operation {self.target} can't be created", traceback=told) from None
 
     def source_hash(self) -> str | None:
         """Return the SHA-256 of the source file, or None if it can't be read."""
@@ -211,9 +211,9 @@ def _loading(recipe: str) -> Iterator[None]:
 
         if isinstance(error, ModuleNotFoundError) and _is_of_an_import(error):
             raise _missing_module(recipe, error, tracebacks.places(error)) from None
-        told = tracebacks.failure(error)
+        told = tracebacks.failure(error, mask=str)
         what = "calls sys.exit while it is imported" if isinstance(error, SystemExit) else "can't be imported"
-        raise RecipeError(f"recipe {recipe} {what}\n{told.traceback}") from None
+        raise RecipeError(f"recipe {recipe} {what}", traceback=told.traceback) from None
 
 
 def _is_of_an_import(error: ModuleNotFoundError) -> bool:
