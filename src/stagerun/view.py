@@ -229,7 +229,7 @@ def _leave(view: RunView, event: events.StageLeft) -> RunView:
 def _take_over(view: RunView, event: events.StageTakenOver) -> RunView:
     if event.index is None:
         return view
-    stage = view.stages[event.index]
+    stage = _declared(view, event.index)
     what = f"stage {stage.name!r}"
     state = move(STAGE_MOVES, what, move(STAGE_MOVES, what, stage.state, StageState.ACTIVE), StageState.DONE)
     taken = replace(stage, state=state, from_run=event.run)
