@@ -134,14 +134,15 @@ def test_log_lines_of_one_kind_that_came_within_ten_milliseconds_share_a_row_and
     path, clock = tmp_path / "journal.db", HandClock()
     emitter = Opened(path).emitter(clock=clock.as_clock())
     emitter.create(PLAN, exclusive=False)
-    for text, level, stream, after in (
+    lines: tuple[tuple[str, events.Level, str | None, float], ...] = (
         ("one", "info", None, 0.0),
         ("two\nthree", "info", None, 0.004),
         ("four", "warning", None, 0.0),
         ("five", "warning", "stderr", 0.0),
         ("six", "warning", "stderr", 0.01),
         ("seven", "warning", "stderr", 0.0),
-    ):
+    )
+    for text, level, stream, after in lines:
         clock.move(after)
         emitter.emit(events.Log(text, level, stream))
     emitter.settle()

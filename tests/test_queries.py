@@ -79,7 +79,7 @@ def _make(path: Path, size: int, *, jumps: bool = False) -> Path:
                     left = StageState.DONE if end is RunState.SUCCEEDED else StageState.FAILED
                     happened += [
                         events.StageLeft(stage="Only", index=0, state=left, seconds=1.0),
-                        events.RunFinished(state=end, seconds=1.0, exit_code=0),
+                        events.RunFinished(state=end, seconds=1.0, exit_code=int(end is not RunState.SUCCEEDED)),
                     ]
                 jump = (age % 7 - 3) * 1000 if jumps else 0
                 view = _record(journal, plan, NOW - 100 - age * 30 + jump, *happened)
@@ -250,7 +250,7 @@ def _methods(kind: type) -> set[str]:
 
 
 def test_every_method_of_the_journal_is_asked_here() -> None:
-    assert set(READING) == _methods(Records) - {"prunable", "close"}
+    assert set(READING) == _methods(Records) - {"prunable", "damage", "close"}
     assert set(WRITING) == _methods(Journal) - {"drop_queue", "commit", "close"}
 
 
@@ -347,7 +347,8 @@ def test_the_newest_resumable_run_is_the_one_that_a_look_at_every_run_finds(
         journal, reader = opened.journal, opened.records
         with opened.transaction():
             for state, resumed_from in ((RunState.FAILED, None), (RunState.FAILED, None), (RunState.SUCCEEDED, 122)):
-                finished = events.RunFinished(state=state, seconds=1.0, exit_code=0)
+                code = int(state is not RunState.SUCCEEDED)
+                finished = events.RunFinished(state=state, seconds=1.0, exit_code=code)
                 _record(journal, replace(again, resumed_from=resumed_from), NOW - 100, events.RunStarted(), finished)
         resumable = [
             view

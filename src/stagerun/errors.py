@@ -7,7 +7,8 @@ StagerunError                 a message, and a hint that says what to do
 ├── HeldError                 another run excludes this one: wait for it, or cancel it
 └── JournalError              the journal can't be used or can't store a fact: the machine's owner acts
     ├── JournalBusy           another process holds it for the moment
-    └── RunLost               another process has recorded the end of the run: its own process can only stop
+    ├── RunLost               another process has recorded the end of the run: its own process can only stop
+    └── RunDamaged            what is recorded of one run makes no sense; the other runs can be read
 ItemsFailed                   an ExceptionGroup: items of a map failed that was to try them all
 IllegalTransition             a move that `states` doesn't allow: a bug, or a recipe that enters a cancelled stage again
 Interruption                  a BaseException: a run is being stopped from outside
@@ -104,6 +105,10 @@ class JournalBusy(JournalError):
 
 class RunLost(JournalError):
     """Another process believed this run dead and recorded its end; nothing more can be recorded of it."""
+
+
+class RunDamaged(JournalError):
+    """What the journal holds about one run makes no sense; its other runs can be read."""
 
 
 class Interruption(BaseException):

@@ -4,16 +4,27 @@ A fact is committed to the journal before it is shown. A pulse (a log line, a st
 first and is written in batches. The Entry around an event holds its time and number.
 """
 
+import math
 from collections.abc import Mapping
-from typing import Any, ClassVar, Final, NamedTuple, TypeAlias, get_args
+from typing import Annotated, Any, ClassVar, Final, Literal, NamedTuple, TypeAlias, get_args
 
 import msgspec
-from msgspec import Struct, field
+from msgspec import Meta, Struct, field
 
 from stagerun.states import RunState, StageState
 
 
 LINE_LIMIT: Final = 64 * 1024  # characters of a log line; the rest is cut
+LARGEST: Final = 2**63 - 1  # the largest integer of a database
+
+# What a field may hold. It is checked when an event is read, not when it is made.
+Moment: TypeAlias = Annotated[float, Meta(ge=0, le=253_402_214_400)]  # seconds since 1970, to the year 9999
+Seconds: TypeAlias = Annotated[float, Meta(ge=0, le=253_402_214_400)]
+Count: TypeAlias = Annotated[int, Meta(ge=0, le=LARGEST)]
+Id: TypeAlias = Annotated[int, Meta(ge=1, le=LARGEST)]
+ExitCode: TypeAlias = Annotated[int, Meta(ge=0, le=255)]
+Signal: TypeAlias = Annotated[str, Meta(pattern=r"^SIG[A-Z0-9]{2,12}$")]
+Level: TypeAlias = Literal["debug", "info", "warning", "error", "critical"]
 
 
 class Program(Struct, frozen=True, kw_only=True):
@@ -52,7 +63,7 @@ class Failure(Struct, frozen=True, kw_only=True):
     stage: str | None = None
     traceback: str | None = None
     file: str | None = None
-    line: int | None = None
+    line: Count | None = None
     program: Program | None = None
 
 
@@ -107,15 +118,15 @@ class RunCreated(Fact, frozen=True, kw_only=True):
     host: str = ""
     boot_id: str = ""
     pid_namespace: str = ""
-    pid: int = 0
-    process_started: float = 0.0
-    chained_from: int | None = None
-    resumed_from: int | None = None
-    root: int | None = None
-    attempt: int = 1
-    expected: Mapping[str, float] = field(default_factory=dict)
+    pid: Count = 0
+    process_started: Seconds = 0.0
+    chained_from: Id | None = None
+    resumed_from: Id | None = None
+    root: Id | None = None
+    attempt: Id = 1
+    expected: Mapping[str, Seconds] = field(default_factory=dict)
     done_before: tuple[str, ...] = ()
-    inherited: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    inherited: Mapping[str, tuple[Id, Count]] = field(default_factory=dict)
     project: str = ""
     folder: str = ""
     work: str = ""
@@ -130,7 +141,7 @@ class StageEntered(Fact, frozen=True, kw_only=True):
 
     kind: ClassVar[str] = "stage_entered"
     stage: str
-    index: int | None
+    index: Count | None
 
 
 class StageLeft(Fact, frozen=True, kw_only=True):
@@ -138,9 +149,9 @@ class StageLeft(Fact, frozen=True, kw_only=True):
 
     kind: ClassVar[str] = "stage_left"
     stage: str
-    index: int | None
+    index: Count | None
     state: StageState
-    seconds: float
+    seconds: Seconds
 
 
 class StageTakenOver(Fact, frozen=True, kw_only=True):
@@ -148,8 +159,8 @@ class StageTakenOver(Fact, frozen=True, kw_only=True):
 
     kind: ClassVar[str] = "stage_taken_over"
     stage: str
-    index: int | None
-    run: int
+    index: Count | None
+    run: Id
 
 
 class ResultSet(Fact, frozen=True, kw_only=True):
@@ -173,7 +184,7 @@ class Stored(Fact, frozen=True, kw_only=True):
     key: str
     stage: str | None = None
     inside: str | None = None
-    item: int | None = None
+    item: Count | None = None
 
 
 class CheckpointStored(Stored, frozen=True, kw_only=True):
@@ -196,8 +207,8 @@ class PositionReached(Stored, frozen=True, kw_only=True):
     """
 
     kind: ClassVar[str] = "position_reached"
-    position: int
-    total: int | None = None
+    position: Count
+    total: Count | None = None
     state: Mapping[str, Any] | None = None
     mark: tuple[int, int] | None = None
 
@@ -215,9 +226,9 @@ class ResultsStored(Stored, frozen=True, kw_only=True):
     """
 
     kind: ClassVar[str] = "results_stored"
-    part: int
-    total: int | None
-    items: tuple[int, ...]
+    part: Count
+    total: Count | None
+    items: tuple[Count, ...]
     marks: tuple[int | None, ...]
     values: tuple[Any, ...]
 
@@ -237,11 +248,11 @@ class RunFinished(Fact, frozen=True, kw_only=True):
 
     kind: ClassVar[str] = "run_finished"
     state: RunState
-    seconds: float
-    exit_code: int
-    signal: str | None = None
+    seconds: Seconds
+    exit_code: ExitCode
+    signal: Signal | None = None
     error: Failure | None = None
-    chained_to: int | None = None
+    chained_to: Id | None = None
 
 
 class Log(Pulse, frozen=True):
@@ -256,7 +267,7 @@ class Log(Pulse, frozen=True):
 
     kind: ClassVar[str] = "log"
     text: str
-    level: str = "info"
+    level: Level = "info"
     stream: str | None = None
 
     @property
@@ -269,7 +280,7 @@ class StatusChanged(Pulse, frozen=True):
 
     kind: ClassVar[str] = "status"
     text: str
-    level: str = "info"
+    level: Level = "info"
 
 
 class ProgressMoved(Pulse, frozen=True, kw_only=True):
@@ -289,14 +300,14 @@ class ProgressMoved(Pulse, frozen=True, kw_only=True):
     """
 
     kind: ClassVar[str] = "progress"
-    done: int | None = None
-    total: int | None = None
-    percent: float | None = None
+    done: Count | None = None
+    total: Count | None = None
+    percent: Annotated[float, Meta(ge=0, le=100)] | None = None
     label: str | None = None
     unit: str = "item"
-    skipped: int = 0
-    seconds: float = 0.0
-    depth: int = 0
+    skipped: Count = 0
+    seconds: Seconds = 0.0
+    depth: Count = 0
     ended: bool = False
 
 
@@ -360,13 +371,35 @@ def dumps(value: object) -> str:
 
 
 def loads(text: str, kind: Any) -> Any:
-    """Return the value of type `kind` that `dumps` wrote; fields that `kind` does not have are ignored."""
+    """Return the value of type `kind` that `dumps` wrote; ValueError says what is wrong with `text`.
+
+    Fields that `kind` does not have are ignored.
+    """
+    try:
+        return _decode(text, kind)
+    except msgspec.ValidationError as error:
+        raise ValueError(str(error)) from None
+    except ValueError:
+        raise ValueError("it is not JSON") from None
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def _decode(text: str, kind: Any) -> Any:
     try:
         return msgspec.json.decode(text, type=kind)
+    except msgspec.ValidationError:
+        raise
     except msgspec.DecodeError:  # msgspec refuses lone surrogates
         import json
 
-        return msgspec.convert(json.loads(text), kind)
+        return msgspec.convert(json.loads(text, parse_constant=_finite, parse_float=_finite), kind)
+
+
+def _finite(number: str) -> float:
+    if not math.isfinite(value := float(number)):
+        raise ValueError(f"{number} is not a number")
+    return value
 
 
 def to_dict(event: Event) -> dict[str, Any]:

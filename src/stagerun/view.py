@@ -10,6 +10,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from stagerun import events
+from stagerun.errors import IllegalTransition
 from stagerun.machine import identity
 from stagerun.states import RUN_MOVES, STAGE_MOVES, RunState, StageState, move
 
@@ -211,7 +212,7 @@ def _move_stage(
 def _enter(view: RunView, event: events.StageEntered, time: float) -> RunView:
     if event.index is None:
         return replace(view, untracked=(*view.untracked, event.stage), progress=None, status=None)
-    stage = view.stages[event.index]
+    stage = _declared(view, event.index)
     state = move(STAGE_MOVES, f"stage {stage.name!r}", stage.state, StageState.ACTIVE)
     entered = replace(stage, state=state, entered_on=time, visits=stage.visits + 1, from_run=None)
     return replace(_with_stage(view, event.index, entered), current_stage=event.index, progress=None, status=None)
@@ -220,7 +221,7 @@ def _enter(view: RunView, event: events.StageEntered, time: float) -> RunView:
 def _leave(view: RunView, event: events.StageLeft) -> RunView:
     if event.index is None:
         return replace(view, untracked=view.untracked[:-1])
-    stage = view.stages[event.index]
+    stage = _declared(view, event.index)
     state = move(STAGE_MOVES, f"stage {stage.name!r}", stage.state, event.state)
     return _with_stage(view, event.index, replace(stage, state=state, seconds=stage.seconds + event.seconds))
 
@@ -228,7 +229,7 @@ def _leave(view: RunView, event: events.StageLeft) -> RunView:
 def _take_over(view: RunView, event: events.StageTakenOver) -> RunView:
     if event.index is None:
         return view
-    stage = view.stages[event.index]
+    stage = _declared(view, event.index)
     what = f"stage {stage.name!r}"
     state = move(STAGE_MOVES, what, move(STAGE_MOVES, what, stage.state, StageState.ACTIVE), StageState.DONE)
     taken = replace(stage, state=state, from_run=event.run)
@@ -252,6 +253,12 @@ def _finish(view: RunView, event: events.RunFinished, time: float) -> RunView:
 def _died_in(stage: StageView, time: float) -> StageView:
     seconds = stage.seconds + max(0.0, time - (stage.entered_on or time))
     return replace(stage, state=StageState.FAILED, seconds=seconds)
+
+
+def _declared(view: RunView, index: int) -> StageView:
+    if index >= len(view.stages):
+        raise IllegalTransition(f"run {view.id} has no stage at position {index}")
+    return view.stages[index]
 
 
 def _with_stage(view: RunView, index: int, stage: StageView) -> RunView:

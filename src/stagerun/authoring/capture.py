@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, TextIO
 
+from stagerun.events import Level
 from stagerun.text.masking import Masker
 from stagerun.text.streams import LineStream
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     import logging
     from importlib.machinery import ModuleSpec
 
-Write = Callable[[str, str, str | None], None]  # text, level, stream
+Write = Callable[[str, Level, str | None], None]  # text, level, stream
 
 
 class CapturedStream(LineStream):
@@ -189,8 +190,6 @@ def _consoles(root: "logging.Logger") -> "Iterable[tuple[logging.Logger, logging
                 yield logger, handler
 
 
-def _level(number: int) -> str:
-    for bound, name in ((50, "critical"), (40, "error"), (30, "warning"), (20, "info")):
-        if number >= bound:
-            return name
-    return "debug"
+def _level(number: int) -> Level:
+    bounds: tuple[tuple[int, Level], ...] = ((50, "critical"), (40, "error"), (30, "warning"), (20, "info"))
+    return next((name for bound, name in bounds if number >= bound), "debug")

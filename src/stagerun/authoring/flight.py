@@ -9,6 +9,7 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 
 from stagerun.authoring import retries
+from stagerun.authoring.capture import Write
 from stagerun.authoring.fanout import Workers
 from stagerun.authoring.item_results import ItemResults
 from stagerun.authoring.pool_process import Answer
@@ -54,7 +55,7 @@ class Host(NamedTuple):
     guard: AbstractContextManager[object]
     check: Callable[[], None]
     finished: Callable[[int], None]
-    write: Callable[[str, str, str | None], None]
+    write: Write
     warn: Callable[[str], None]
 
 

@@ -1,7 +1,7 @@
 """Writing log lines and the status: cut to a length that can be recorded, then emitted."""
 
 from collections.abc import Callable
-from typing import Final
+from typing import Final, get_args
 
 from stagerun import events
 from stagerun.errors import RecipeError
@@ -10,7 +10,7 @@ from stagerun.text import wording
 from stagerun.text.masking import Masker
 
 
-LEVELS: Final = ("debug", "info", "warning", "error", "critical")
+LEVELS: Final[tuple[events.Level, ...]] = get_args(events.Level)
 
 
 class LogLines:
@@ -24,7 +24,7 @@ class LogLines:
         self._emit = emit
         self._masker = masker
 
-    def write(self, text: str, level: str = "info", stream: str | None = None) -> None:
+    def write(self, text: str, level: events.Level = "info", stream: str | None = None) -> None:
         """Write text; newlines split it into lines."""
         if len(text) > LINE_LIMIT or "\r" in text or text.endswith("\n"):
             # Masked before it is cut: a part of a secret would not be found.
@@ -35,7 +35,7 @@ class LogLines:
     def warn(self, text: str) -> None:
         self.write(text, "warning")
 
-    def status(self, text: str, level: str) -> None:
+    def status(self, text: str, level: events.Level) -> None:
         """Set the one-line status."""
         text = " ".join(self._masker.mask(text).split("\n"))
         self._emit(events.StatusChanged(events.encodable(wording.cut_line(text)), level))
@@ -45,8 +45,9 @@ class LogLines:
         self._emit(events.Log("\n".join(lines), "info", stream))
 
 
-def checked(level: str) -> str:
+def checked(level: str) -> events.Level:
     """Return `level`; RecipeError that lists the levels if it is not one."""
-    if level not in LEVELS:
-        raise RecipeError(f"there is no level {level!r}", "levels: " + ", ".join(LEVELS))
-    return level
+    for known in LEVELS:
+        if level == known:
+            return known
+    raise RecipeError(f"there is no level {level!r}", "levels: " + ", ".join(LEVELS))

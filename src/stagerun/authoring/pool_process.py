@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from stagerun.authoring.capture import Capture
+from stagerun.events import Level
 from stagerun.machine.parents import dies_with
 from stagerun.machine.settings import PRIVATE
 from stagerun.text import tracebacks
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from multiprocessing.synchronize import Event
 
 _T = TypeVar("_T")
-Said = list[tuple[str, str, str | None]]  # text, level, stream
+Said = list[tuple[str, Level, str | None]]  # text, level, stream
 
 _STOPPED: "Event | None" = None
 

@@ -39,7 +39,7 @@ class Loop:
         if total is None:
             hint = length_hint(items, -1)
             total = None if hint < 0 else hint
-        self.total = None if total is None else max(0, index(total))
+        self.total = None if total is None else max(0, min(index(total), events.LARGEST))
         self.label = None if label is None else str(label)
         self.unit = str(unit)
         self.depth = loops.depth

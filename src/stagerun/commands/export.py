@@ -9,7 +9,7 @@ from stagerun import events
 from stagerun.commands.help import help_option
 from stagerun.commands.options import ENVIRONMENT, journal_option, operation_option, option
 from stagerun.commands.printing import print_document, print_json, print_lines
-from stagerun.commands.records import open_records
+from stagerun.commands.records import open_records, tell_damage
 from stagerun.commands.surroundings import Surroundings, pass_surroundings
 from stagerun.commands.types import Ref
 
@@ -26,7 +26,7 @@ _FORMATS: Final = ("junit", "markdown", "trace")
 @journal_option
 @help_option
 @pass_surroundings
-def command(here: Surroundings, *, ref: str, kind: str, operation: str | None) -> None:
+def command(here: Surroundings, *, ref: str, kind: str, operation: str | None) -> int:
     """Write a run and its chain to standard output, for other tools.
 
     junit is XML with a test case for each stage, markdown a table for people, trace a timeline for ui.perfetto.dev.
@@ -48,3 +48,4 @@ def command(here: Surroundings, *, ref: str, kind: str, operation: str | None) -
         shown = (events.StageEntered, events.StageLeft, events.StageTakenOver, events.CheckpointStored)
         kinds = [event.kind for event in shown]
         print_json(document(((view, records.entries(view.id, kinds=kinds)) for view in views), now))
+    return tell_damage(here, records.damaged)

@@ -7,9 +7,10 @@ import click
 from stagerun.commands.help import help_option
 from stagerun.commands.options import ENVIRONMENT, journal_option, json_option, operation_option, option
 from stagerun.commands.printing import paint, print_json, print_line, print_lines
-from stagerun.commands.records import open_records
+from stagerun.commands.records import open_records, tell_damage
 from stagerun.commands.surroundings import Surroundings, pass_surroundings
 from stagerun.commands.types import Moment, State
+from stagerun.errors import RunDamaged
 from stagerun.journal import opening
 from stagerun.reports import documents
 from stagerun.reports.report import Report
@@ -36,16 +37,18 @@ def command(
     since: float | None,
     limit: int,
     as_json: bool,
-) -> None:
+) -> int:
     """Show past runs, newest first."""
-    views, resumed_as = list[RunView](), dict[int, int]()
+    views, damaged, resumed_as = list[RunView](), list[RunDamaged](), dict[int, int]()
     if opening.has_runs(here.journal):
         records = open_records(here)
         views = records.history(limit=limit, state=state, operation=operation, owner=owner, since=since)
+        damaged = records.damaged
         resumed_as = records.resumed_as([view.id for view in views]) if as_json else {}
     if as_json:
         print_json([documents.run(view, resumed_as.get(view.id)) for view in views])
     elif views:
         print_lines(here, Report(now=time.time(), paint=paint(here)).history(views))
-    else:
+    elif not damaged:
         print_line(here, "no runs", err=True)
+    return tell_damage(here, damaged)

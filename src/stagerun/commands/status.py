@@ -4,11 +4,11 @@ import time
 
 import click
 
-from stagerun import events
+from stagerun import events, exit_codes
 from stagerun.commands.help import help_option
 from stagerun.commands.options import ENVIRONMENT, journal_option, json_option, operation_option, option
 from stagerun.commands.printing import paint, print_json, print_lines
-from stagerun.commands.records import open_records
+from stagerun.commands.records import open_records, tell_damage
 from stagerun.commands.surroundings import Surroundings, pass_surroundings
 from stagerun.commands.types import Ref
 from stagerun.journal.reading import Records
@@ -26,7 +26,7 @@ from stagerun.view import RunView
 @option("-v", "--verbose", is_flag=True, help="Show parameters, start, folder and traceback too.")
 @help_option
 @pass_surroundings
-def command(here: Surroundings, *, ref: str, operation: str | None, as_json: bool, verbose: bool) -> None:
+def command(here: Surroundings, *, ref: str, operation: str | None, as_json: bool, verbose: bool) -> int:
     """Show one run and its chain.
 
     REF is a run's id, last (the default), last~1, last~2, …
@@ -35,11 +35,12 @@ def command(here: Surroundings, *, ref: str, operation: str | None, as_json: boo
     view = records.find(ref, operation)
     if as_json:
         print_json(documents.run(view, records.resumed_as([view.id]).get(view.id)))
-        return
+        return exit_codes.SUCCEEDED
     report = Report(now=time.time(), paint=paint(here))
     for link in records.chain(view):
         details = report.details(link) if verbose else ()
         print_lines(here, report.run(link, _last_line(records, link), records.successor(link), details))
+    return tell_damage(here, records.damaged)
 
 
 def _last_line(records: Records, view: RunView) -> str | None:

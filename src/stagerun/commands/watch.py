@@ -5,16 +5,15 @@ import time
 
 import click
 
-from stagerun import events, exit_codes
+from stagerun import exit_codes
 from stagerun.commands.display import DisplaySettings, choose_display, display_options
 from stagerun.commands.help import help_option
 from stagerun.commands.options import ENVIRONMENT, journal_option, operation_option
 from stagerun.commands.records import open_records
 from stagerun.commands.surroundings import Surroundings, pass_surroundings
 from stagerun.commands.types import Ref
-from stagerun.journal.following import follow
+from stagerun.journal.following import replay
 from stagerun.render.output import Output
-from stagerun.view import RunView, begin, fold
 
 
 @click.command("watch", epilog=ENVIRONMENT)
@@ -33,13 +32,11 @@ def command(here: Surroundings, settings: DisplaySettings, *, ref: str, operatio
     run = records.find(ref, operation).id
     display = choose_display(here, Output(sys.stdout), settings)
 
-    view: RunView | None = None
+    code: int | None = None
     try:
-        for entry in follow(records, run, meanwhile=lambda: display.refresh(time.time())):
-            created = isinstance(entry.event, events.RunCreated)
-            view = begin(entry) if created or view is None else fold(view, entry)
+        for entry, view in replay(records, run, meanwhile=lambda: display.refresh(time.time())):
             display.update(entry, view)
+            code = view.exit_code
     finally:
         display.close()
-    assert view is not None
-    return exit_codes.FAILED if view.exit_code is None else view.exit_code  # None: it was pruned meanwhile
+    return exit_codes.FAILED if code is None else code  # None: it was pruned meanwhile

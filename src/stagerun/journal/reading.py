@@ -3,13 +3,15 @@
 A run whose process is gone is read as crashed, whatever its row still says.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from stagerun import events
-from stagerun.errors import UsageError
+from stagerun.errors import RunDamaged, UsageError
 from stagerun.journal import rows, rules
+from stagerun.journal.rows import Nonsense
 from stagerun.resumption import Resumption, resumption
 from stagerun.states import RESUMABLE, TERMINAL, RunState
 from stagerun.view import RunView
@@ -29,21 +31,27 @@ class Records:
     """The contents of the journal.
 
     A run is named by a REF: its id, `last`, or `last~N` for the Nth before the last.
-    Every method raises JournalError if the file can't be read.
+    Every method raises JournalError if the file can't be read, and RunDamaged if what it holds of a run that was asked
+    for makes no sense.
+
+    Attributes:
+        damaged: why runs were left out that nobody asked for by name.
+
     """
 
     def __init__(self, store: "Store") -> None:
+        self.damaged: list[RunDamaged] = []
         self._store = store
 
     def find(self, ref: str, operation: str | None = None) -> RunView:
         """Return the run that `ref` names, among those of `operation` if given; UsageError if there is none."""
         name, _, back = ref.partition("~")
         if name == "last" and (not back or (back.isdecimal() and len(back) < 19)):
-            found = self.history(limit=1, skip=int(back or 0), operation=operation)
-            if found:
-                return found[0]
+            found = self._newest(limit=1, skip=int(back or 0), operation=operation)
+            if (nth := next(self._truths(found), None)) is not None:
+                return nth
             whose = f" of {operation}" if operation else ""
-            if not self.history(limit=1, operation=operation):
+            if not self._newest(limit=1, operation=operation):
                 hint = self._near_operation(operation) or "start one: stagerun run TARGET"
                 raise UsageError(f"there is no run{whose} yet in {self._store.place}", hint)
             raise UsageError(f"there is no run {ref}{whose}", "see 'stagerun history'")
@@ -51,8 +59,8 @@ class Records:
             raise UsageError(f"{ref!r} is not a run", "name a run by its id, or as last, last~1, last~2")
         view = self.get(int(ref)) if len(ref) < 19 else None
         if view is None:
-            newest = self.history(limit=1)
-            hint = f"the newest is {newest[0].id}" if newest else "start one: stagerun run TARGET"
+            newest = self._newest(limit=1)
+            hint = f"the newest is {newest[0]['id']}" if newest else "start one: stagerun run TARGET"
             raise UsageError(f"there is no run {ref} in {self._store.place}", hint)
         return view
 
@@ -70,30 +78,20 @@ class Records:
         owner: str | None = None,
         since: float | None = None,
     ) -> list[RunView]:
-        """Return runs, newest first. `operation` is a class name or a whole target."""
+        """Return runs, newest first, without damaged ones. `operation` is a class name or a whole target."""
+        if state not in (*rules.OPEN, RunState.CRASHED):
+            return list(self._readable(self._newest(limit, skip, state, operation=operation, owner=owner, since=since)))
+        # What a row calls open may have crashed.
+        states = [RunState.CRASHED, *rules.OPEN] if state is RunState.CRASHED else [state]
         conditions, values = self._conditions(operation=operation, owner=owner, since=since)
-        if state in rules.OPEN:
-            walked = self._walk([state], conditions, values, page=limit)
-            alive = (row for row in walked if not self._is_dead(row))
-            return [self._view(row) for row in islice(alive, skip, skip + limit)]
-        if state is RunState.CRASHED:
-            walked = self._walk([RunState.CRASHED, *rules.OPEN], conditions, values, page=limit)
-            crashed = (view for view in map(self._truth, walked) if view.state is RunState.CRASHED)
-            return list(islice(crashed, skip, skip + limit))
-        # Each of these indexes ends in the state, so a query that uses one has to name the states.
-        by_index = operation is not None or owner is not None
-        states = [state] if state else list(RunState) if by_index else []
-        found = self._rows(self._store.newest(states, conditions), values | {"limit": limit, "skip": skip})
-        return [self._truth(row) for row in found]
+        walked = self._readable(self._walk(states, conditions, values, page=limit))
+        return list(islice((view for view in walked if view.state is state), skip, skip + limit))
 
     def chain(self, view: RunView) -> list[RunView]:
-        """Return the whole chain that contains `view`, first run first."""
-        links = [view]
-        while (before := self.get(links[0].plan.chained_from)) is not None:
-            links.insert(0, before)
-        while (after := self.get(links[-1].chained_to)) is not None:
-            links.append(after)
-        return links
+        """Return the whole chain that contains `view`, first run first; it ends where a run is damaged."""
+        before = self._linked(view, {view.id}, lambda link: link.plan.chained_from)
+        after = self._linked(view, {view.id, *(link.id for link in before)}, lambda link: link.chained_to)
+        return [*reversed(before), view, *after]
 
     def entries(
         self, run: int, *, after: int = 0, kinds: Sequence[str] = (), newest: int | None = None
@@ -108,7 +106,12 @@ class Records:
             sql = f"{sql} LIMIT {_PAGE}"
         while found := self._rows(sql, (run, after, *kinds)):
             for row in found:
-                yield rows.to_entry(run, row)
+                try:
+                    entry = rows.to_entry(run, row)
+                except Nonsense as error:
+                    raise self.damage(run, error) from None
+                if entry is not None:
+                    yield entry
             if newest is not None or len(found) < _PAGE:
                 return
             after = found[-1]["seq"]
@@ -116,12 +119,15 @@ class Records:
     def expected(self, target: str) -> dict[str, float]:
         """Return stage -> median seconds over the newest successful runs of `target`; {} if there are none."""
         sql = f"""
-            SELECT name, seconds FROM stages WHERE state = 'done' AND from_run IS NULL AND run_id IN (
+            SELECT name, state, seconds, entered_on, visits, from_run FROM stages
+            WHERE state = 'done' AND from_run IS NULL AND run_id IN (
                 SELECT id FROM runs WHERE target = ? AND state = 'succeeded'
                 ORDER BY id DESC LIMIT {_SAMPLE}) ORDER BY position"""  # noqa: S608 - a constant
         durations: dict[str, list[float]] = {}
         for row in self._rows(sql, (target,)):
-            durations.setdefault(row["name"], []).append(row["seconds"])
+            with suppress(Nonsense):
+                stage = rows.to_stage(row)
+                durations.setdefault(stage.name, []).append(stage.seconds)
         return {name: _median(values) for name, values in durations.items()}
 
     def recall(self, run: int, key: str) -> list[events.Recalled]:
@@ -132,27 +138,31 @@ class Records:
             WHERE checkpoints.run_id = ? AND key = ? ORDER BY part"""
         found = list[events.Recalled]()
         for row in self._rows(sql, (run, events.encodable(key))):
-            stored = rows.to_event(row)
-            assert isinstance(stored, events.CheckpointStored | events.PositionReached | events.ResultsStored)
+            try:
+                stored = rows.to_event(row)
+            except Nonsense as error:
+                raise self.damage(run, error) from None
+            if not isinstance(stored, events.CheckpointStored | events.PositionReached | events.ResultsStored):
+                raise self.damage(run, Nonsense("checkpoints", f"{key!r} is stored in an event of another kind"))
             found.append(events.Recalled(row["event_run_id"], stored))
         return found
 
     def unrecorded_crashes(self) -> list[RunView]:
         """Return the runs that are dead but not yet recorded as crashed."""
         found = self._rows("SELECT * FROM runs WHERE state IN ('pending', 'running')")
-        views = [self._truth(row) for row in found if self._is_dead(row)]
-        return [view for view in views if view.state is RunState.CRASHED]
+        return [view for view in self._readable(found) if view.state is RunState.CRASHED]
 
     def newest_resumable(self, operation: str | None = None) -> RunView | None:
         """Return the newest run that did not succeed and was not resumed, or None."""
         conditions, values = self._conditions(operation=operation)
         conditions.append("NOT EXISTS (SELECT 1 FROM runs AS later WHERE later.resumed_from = runs.id)")
         walked = self._walk([*sorted(RESUMABLE), *rules.OPEN], conditions, values, page=1)
-        return next((view for view in map(self._truth, walked) if view.state in RESUMABLE), None)
+        return next((view for view in self._truths(walked) if view.state in RESUMABLE), None)
 
     def successor(self, view: RunView) -> RunView | None:
-        """Return the run that resumes `view`, or None."""
-        return next(iter(self._views("WHERE resumed_from = ?", (view.id,))), None)
+        """Return the run that resumes `view`, or None; also None if it is damaged."""
+        found = self._rows("SELECT * FROM runs WHERE resumed_from = ?", (view.id,))
+        return next(self._readable(found), None)
 
     def resumed_as(self, runs: Sequence[int]) -> dict[int, int]:
         """Return run -> the run that resumes it, for those of `runs` that were resumed."""
@@ -166,27 +176,30 @@ class Records:
 
     def place_to_resume(self, view: RunView, *, along_chain: bool) -> RunView:
         """Return the run to resume: the newest attempt of `view`, or of the run that its chain stopped at."""
+        seen = {view.id}
         while True:
-            if (after := self.successor(view)) is not None:
-                view = after
-            elif along_chain and view.state is RunState.SUCCEEDED and view.chained_to is not None:
-                following = self.get(view.chained_to)
-                if following is None:
-                    return view  # pruned
-                view = following
-            else:
+            after = next(iter(self._views("WHERE resumed_from = ?", (view.id,))), None)
+            if after is None and along_chain and view.state is RunState.SUCCEEDED:
+                after = self.get(view.chained_to)  # None if it was pruned
+            if after is None or after.id in seen:
                 return view
+            view = after
+            seen.add(view.id)
 
     def prunable(self, *, keep: int, before: float | None, state: RunState | None) -> list[int]:
         """Return the ids of the runs that may be deleted, except the newest `keep`: see `rules.prunable`."""
-        runs = self._rows("SELECT id, root, state, created_on FROM runs ORDER BY id")
+        found = self._rows("SELECT id, root, state, created_on FROM runs ORDER BY id")
         kept = {row["id"] for row in self._rows("SELECT id FROM runs ORDER BY id DESC LIMIT ?", (keep,))}
-        return rules.prunable(runs, kept, before=before, state=state)
+        return rules.prunable(rows.to_summaries(found), kept, before=before, state=state)
 
     def resumption(self, view: RunView, from_stage: str | None = None) -> Resumption:
         """Return what a run that resumes `view` takes over: see `resumption`."""
         sql = "SELECT * FROM checkpoints WHERE run_id = ? ORDER BY event_run_id, event_seq"
-        return resumption(view, map(rows.to_kept, self._rows(sql, (view.id,))), from_stage)
+        try:
+            stored = list(map(rows.to_kept, self._rows(sql, (view.id,))))
+        except Nonsense as error:
+            raise self.damage(view.id, error) from None
+        return resumption(view, stored, from_stage)
 
     def version(self) -> int:
         """Return a number that changes when another process has written. It is cheap to ask for."""
@@ -203,7 +216,7 @@ class Records:
         from stagerun.text import suggestions
 
         column = "target" if operation and ":" in operation else "operation"
-        known = [row["name"] for row in self._rows(self._store.names(column))]
+        known = [row["name"] for row in self._rows(self._store.names(column)) if isinstance(row["name"], str)]
         return suggestions.did_you_mean(operation or "", known)
 
     def _conditions(
@@ -236,6 +249,23 @@ class Records:
         (row,) = self._rows(f"SELECT count(*) AS count, min(id) AS first FROM ({some}) AS some", (value,))  # noqa: S608
         return row["count"], row["first"]
 
+    def _newest(
+        self,
+        limit: int,
+        skip: int = 0,
+        state: RunState | None = None,
+        *,
+        operation: str | None = None,
+        owner: str | None = None,
+        since: float | None = None,
+    ) -> "Sequence[Row]":
+        """Return the rows of runs, newest first."""
+        conditions, values = self._conditions(operation=operation, owner=owner, since=since)
+        # Each of these indexes ends in the state, so a query that uses one has to name the states.
+        by_index = operation is not None or owner is not None
+        states = [state] if state else list(RunState) if by_index else []
+        return self._rows(self._store.newest(states, conditions), values | {"limit": limit, "skip": skip})
+
     def _walk(
         self, states: Sequence[RunState], conditions: Sequence[str], values: dict[str, object], *, page: int
     ) -> "Iterator[Row]":
@@ -248,23 +278,56 @@ class Records:
 
     def _views(self, condition: str, values: Sequence[object]) -> list[RunView]:
         found = self._rows(f"SELECT * FROM runs {condition}", values)  # noqa: S608 - conditions of this file
-        return [self._truth(row) for row in found]
+        return list(self._truths(found))
 
-    def _truth(self, row: "Row") -> RunView:
+    def _linked(self, view: RunView, seen: set[int], link: Callable[[RunView], int | None]) -> list[RunView]:
+        """Return the runs that `link` leads to, one after the other, as long as they are new and not damaged."""
+        found = list[RunView]()
+        try:
+            while (after := self.get(link(view))) is not None and after.id not in seen:
+                found.append(view := after)
+                seen.add(view.id)
+        except RunDamaged as error:
+            self.damaged.append(error)
+        return found
+
+    def _readable(self, found: "Iterable[Row]") -> Iterator[RunView]:
+        """Yield the runs in rows of `runs`, without damaged ones."""
+        for row in found:
+            try:
+                yield from self._truths([row])
+            except RunDamaged as error:
+                self.damaged.append(error)
+
+    def _truths(self, found: "Iterable[Row]") -> Iterator[RunView]:
+        """Yield the runs in rows of `runs`, without those that were pruned meanwhile."""
+        return (view for row in found if (view := self._truth(row)) is not None)
+
+    def damage(self, run: object, error: Nonsense) -> RunDamaged:
+        """Return the error that says what is wrong with a run."""
+        place = self._store.place
+        return RunDamaged(f"journal {place}: run {run} can't be read: {error}", "other runs can: stagerun history")
+
+    def _truth(self, row: "Row") -> RunView | None:
         view = self._view(row)
-        if view.state in TERMINAL or not self._is_dead(row):
+        if view is None or view.state in TERMINAL or not self._is_dead(view, row):
             return view
         # The run may have ended after its row was read; then its last writes are visible by now.
         for again in self._rows("SELECT * FROM runs WHERE id = ?", (view.id,)):
             view, row = self._view(again), again
-        return view if view.state in TERMINAL else rules.crashed(view, row["seen_on"])
+        return view if view is None or view.state in TERMINAL else rules.crashed(view, row["seen_on"])
 
-    def _is_dead(self, row: "Row") -> bool:
-        return rules.is_dead(rows.to_process(row), row["seen_on"], self._store.now())
+    def _is_dead(self, view: RunView, row: "Row") -> bool:
+        return rules.is_dead(view.process, row["seen_on"], self._store.now())
 
-    def _view(self, row: "Row") -> RunView:
+    def _view(self, row: "Row") -> RunView | None:
         sql = "SELECT name, state, seconds, entered_on, visits, from_run FROM stages WHERE run_id = ? ORDER BY position"
-        return rows.to_view(row, self._rows(sql, (row["id"],)))
+        try:
+            return rows.to_view(row, self._rows(sql, (row["id"],)))
+        except Nonsense as error:
+            if not self._rows("SELECT id FROM runs WHERE id = ?", (row["id"],)):
+                return None
+            raise self.damage(row["id"], error) from None
 
     def _rows(self, sql: str, values: "Values" = ()) -> "Sequence[Row]":
         return self._store.rows(sql, values)

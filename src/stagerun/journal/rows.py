@@ -1,10 +1,16 @@
-"""Conversion between the rows of the journal's tables and the views and events that they hold."""
+"""Conversion between the rows of the journal's tables and the views and events that they hold.
 
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Final
+What is read is checked here, once for every command: a journal may come from elsewhere, and a database keeps anything.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import msgspec
+from msgspec import Struct
 
 from stagerun import events
-from stagerun.machine.identity import Process
+from stagerun.events import Count, Id, Moment, Seconds
 from stagerun.resumption import Kept
 from stagerun.states import TERMINAL, RunState, StageState
 from stagerun.view import RunView, StageView
@@ -13,11 +19,107 @@ from stagerun.view import RunView, StageView
 if TYPE_CHECKING:
     from stagerun.journal.store import Row
 
+_Kind = TypeVar("_Kind")
+
+_LONGEST_REASON: Final = 200  # characters
+
+
+class Nonsense(Exception):
+    """What a column holds makes no sense. The text names the column and says why."""
+
+    def __init__(self, where: str, why: str) -> None:
+        shown = why if len(why) <= _LONGEST_REASON else f"{why[:_LONGEST_REASON]}…"
+        super().__init__(f"{where}: {shown[:1].lower()}{shown[1:]}")
+
+
+class _Run(Struct):
+    """A row of `runs`; the columns with JSON are still text."""
+
+    id: Id
+    target: str
+    recipe: str
+    operation: str
+    source: str | None
+    source_hash: str | None
+    state: RunState
+    owner: str
+    params: str
+    stages: str
+    current_stage: int
+    progress: str | None
+    status_text: str | None
+    status_level: events.Level | None
+    result_context: str | None
+    error: str | None
+    created_on: Moment
+    started_on: Moment | None
+    finished_on: Moment | None
+    seconds: Seconds | None
+    exit_code: events.ExitCode | None
+    signal: events.Signal | None
+    chained_from: Id | None
+    chained_to: Id | None
+    resumed_from: Id | None
+    root: Id
+    attempt: Id
+    expected: str
+    done_before: str
+    host: str
+    boot_id: str
+    pid_namespace: str
+    pid: Count
+    process_started: Seconds
+    seen_on: Moment
+    project: str
+    folder: str
+    work: str
+
+
+class _Stage(Struct):
+    """A row of `stages`."""
+
+    name: str
+    state: StageState
+    seconds: Seconds
+    entered_on: Moment | None
+    visits: Count
+    from_run: Id | None
+
+
+class _Place(Struct):
+    """What a row of `events` says about its event."""
+
+    seq: Count
+    time: Moment
+
+
+class _Stored(Struct):
+    """A row of `checkpoints`."""
+
+    key: str
+    call: str
+    stage: str | None
+    inside: str | None
+    item: Count | None
+    done: Count | None
+    total: Count | None
+    event_run_id: Id
+    event_seq: Count
+
+
+class Summary(Struct):
+    """What decides whether a run may be deleted."""
+
+    id: Id
+    root: Id
+    state: RunState
+    created_on: Moment
+
 
 _JSON: Final[Mapping[str, Any]] = {
     "params": dict[str, Any],
     "result_context": dict[str, Any],
-    "expected": dict[str, float],
+    "expected": dict[str, Seconds],
     "done_before": tuple[str, ...],
     "progress": events.ProgressMoved,
     "error": events.Failure,
@@ -116,8 +218,18 @@ def of_stored(entry: events.Entry) -> dict[str, object]:
 
 def to_kept(row: "Row") -> Kept:
     """Return what a row of `checkpoints` tells of the value it points to."""
-    names = ("key", "call", "stage", "inside", "item", "done", "total")
-    return Kept(**{name: row[name] for name in names}, run=row["event_run_id"], seq=row["event_seq"])
+    stored = checked(row, _Stored, "checkpoints")
+    return Kept(
+        key=stored.key,
+        call=stored.call,
+        stage=stored.stage,
+        inside=stored.inside,
+        item=stored.item,
+        done=stored.done,
+        total=stored.total,
+        run=stored.event_run_id,
+        seq=stored.event_seq,
+    )
 
 
 def _kind_of_stored(stored: events.Stored) -> dict[str, object]:
@@ -132,77 +244,143 @@ def _kind_of_stored(stored: events.Stored) -> dict[str, object]:
             raise AssertionError(stored)
 
 
+def checked(row: "Row", kind: type[_Kind], table: str) -> _Kind:
+    """Return a row of `table` as a `kind`; Nonsense if a column holds what it can't."""
+    try:
+        return msgspec.convert(dict(row), kind)
+    except msgspec.ValidationError as error:
+        why, _, path = str(error).partition(" - at `$.")
+        column = path.rstrip("`")
+        raise Nonsense(f"{table}.{column}" if column else table, why) from None
+
+
 def to_view(row: "Row", stages: "Iterable[Row]") -> RunView:
     """Return the run that a row of `runs` and its rows of `stages`, in order, describe."""
-    values: dict[str, Any] = {
-        name: events.loads(row[name], kind) if row[name] is not None else None for name, kind in _JSON.items()
-    }
-    state, run = RunState(row["state"]), row["id"]
+    run = checked(row, _Run, "runs")
+    values = {name: _loaded(row[name], kind, f"runs.{name}") for name, kind in _JSON.items() if row[name] is not None}
     plan = events.RunCreated(
-        **{name: row[name] for name in _PLAIN},
+        **{name: getattr(run, name) for name in _PLAIN},
         **{name: values[name] for name in ("stages", "params", "expected", "done_before")},
-        root=row["root"] if row["root"] != run else None,
+        root=run.root if run.root != run.id else None,
     )
-    end = None
-    if state in TERMINAL:
-        end = events.RunFinished(state=state, error=values["error"], **{name: row[name] for name in _END})
+    if not -1 <= run.current_stage < len(plan.stages):
+        raise Nonsense("runs.current_stage", f"there is no stage {run.current_stage}")
     return RunView(
-        id=run,
-        created_on=row["created_on"],
+        id=run.id,
+        created_on=run.created_on,
         plan=plan,
-        stages=tuple(map(_to_stage, stages)),
-        state=state,
-        current_stage=row["current_stage"],
-        progress=values["progress"],
-        status=_to_status(row),
-        result_context=values["result_context"],
-        started_on=row["started_on"],
-        finished_on=row["finished_on"],
-        end=end,
+        stages=_to_stages(stages, plan.stages),
+        state=run.state,
+        current_stage=run.current_stage,
+        progress=values.get("progress"),
+        status=_to_status(run),
+        result_context=values.get("result_context"),
+        started_on=run.started_on,
+        finished_on=run.finished_on,
+        end=_to_end(run, values.get("error")),
     )
 
 
-def to_process(row: "Row") -> Process:
-    """Return the process of the run in a row of `runs`."""
-    return Process(
-        host=row["host"],
-        boot_id=row["boot_id"],
-        pid_namespace=row["pid_namespace"],
-        pid=row["pid"],
-        started=row["process_started"],
+def to_stage(row: "Row") -> StageView:
+    """Return the stage in a row of `stages`."""
+    stage = checked(row, _Stage, "stages")
+    return StageView(
+        name=stage.name,
+        state=stage.state,
+        seconds=stage.seconds,
+        entered_on=stage.entered_on,
+        visits=stage.visits,
+        from_run=stage.from_run,
     )
 
 
-def to_entry(run: int, row: "Row") -> events.Entry:
-    """Return the entry in a row of `events`."""
-    return events.Entry(run, row["seq"], row["time"], to_event(row))
+def to_summaries(found: "Iterable[Row]") -> Iterator[Summary]:
+    """Yield what decides whether runs may be deleted. A damaged one counts as one that is not over."""
+    for row in found:
+        try:
+            yield checked(row, Summary, "runs")
+        except Nonsense:
+            yield Summary(id=row["id"], root=row["root"], state=RunState.PENDING, created_on=0.0)
 
 
-def to_event(row: "Row") -> events.Event:
-    """Return the event in a row with the columns `kind` and `data`."""
-    event: events.Event = events.loads(row["data"], events.EVENTS[row["kind"]])
+def to_entry(run: int, row: "Row") -> events.Entry | None:
+    """Return the entry in a row of `events`, or None if it is of a kind that only a newer stagerun knows."""
+    place = checked(row, _Place, "events")
+    try:
+        event = to_event(row)
+    except Nonsense as error:
+        raise Nonsense(f"event {place.seq}", str(error)) from None
+    return None if event is None else events.Entry(run, place.seq, place.time, event)
+
+
+def next_number(last: object) -> int | None:
+    """Return the number of the event after `last`, the newest of a run or None; None if it can't have one."""
+    if last is None:
+        return 1
+    return last + 1 if isinstance(last, int) and last < events.LARGEST else None
+
+
+def to_event(row: "Row") -> events.Event | None:
+    """Return the event in a row with the columns `kind` and `data`, or None as `to_entry` does."""
+    kind = events.EVENTS.get(row["kind"])
+    if kind is None:
+        return None
+    event: events.Event = _loaded(row["data"], kind, "events.data")
+    if isinstance(event, events.RunFinished):
+        _check_end(event, "events.data")
     return event
 
 
-# Columns that hold a field of the plan, or of the end, as it is.
+# Columns that hold a field of the plan as it is.
 _PLAIN: Final = (
     *("target", "recipe", "operation", "source", "source_hash", "owner", "chained_from", "resumed_from", "attempt"),
     *("host", "boot_id", "pid_namespace", "pid", "process_started", "project", "folder", "work"),
 )
-_END: Final = ("seconds", "exit_code", "signal", "chained_to")
 
 
-def _to_stage(row: "Row") -> StageView:
-    return StageView(
-        name=row["name"],
-        state=StageState(row["state"]),
-        seconds=row["seconds"],
-        entered_on=row["entered_on"],
-        visits=row["visits"],
-        from_run=row["from_run"],
+def _loaded(text: object, kind: Any, where: str) -> Any:
+    if not isinstance(text, str):
+        raise Nonsense(where, "it is not text")
+    try:
+        return events.loads(text, kind)
+    except ValueError as error:
+        raise Nonsense(where, str(error)) from None
+
+
+def _to_stages(found: "Iterable[Row]", names: Sequence[str]) -> tuple[StageView, ...]:
+    stages = tuple(map(to_stage, found))
+    if [stage.name for stage in stages] != [events.encodable(name) for name in names]:
+        raise Nonsense("stages", "they are not those of the run")
+    return stages
+
+
+def _to_status(run: _Run) -> events.StatusChanged | None:
+    if run.status_text is None:
+        return None
+    if run.status_level is None:
+        raise Nonsense("runs.status_level", "a status has a level")
+    return events.StatusChanged(run.status_text, run.status_level)
+
+
+def _to_end(run: _Run, error: events.Failure | None) -> events.RunFinished | None:
+    if run.state not in TERMINAL:
+        return None
+    if run.seconds is None or run.exit_code is None:
+        raise Nonsense("runs", f"a run that is {run.state} has an exit code and a duration")
+    end = events.RunFinished(
+        state=run.state,
+        seconds=run.seconds,
+        exit_code=run.exit_code,
+        signal=run.signal,
+        error=error,
+        chained_to=run.chained_to,
     )
+    _check_end(end, "runs.exit_code")
+    return end
 
 
-def _to_status(row: "Row") -> events.StatusChanged | None:
-    text = row["status_text"]
-    return None if text is None else events.StatusChanged(text, row["status_level"])
+def _check_end(end: events.RunFinished, where: str) -> None:
+    if end.state not in TERMINAL:
+        raise Nonsense(where, f"a run can't end as {end.state}")
+    if (end.exit_code == 0) is not (end.state is RunState.SUCCEEDED):
+        raise Nonsense(where, f"a run that is {end.state} can't have the exit code {end.exit_code}")

@@ -4,16 +4,13 @@ Pure functions; their callers read the data.
 """
 
 from collections.abc import Container, Iterable
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from stagerun import events, exit_codes
+from stagerun.journal.rows import Summary
 from stagerun.machine.identity import Process
 from stagerun.states import RESUMABLE, TERMINAL, RunState
 from stagerun.view import RunView, fold
-
-
-if TYPE_CHECKING:
-    from stagerun.journal.store import Row
 
 
 HEARTBEAT: Final = 5.0  # seconds between two signs of life of a silent run
@@ -43,30 +40,30 @@ def crashed(view: RunView, seen_on: float) -> RunView:
 
 
 def prunable(
-    runs: "Iterable[Row]", newest: Container[int], *, before: float | None, state: RunState | None
+    runs: Iterable[Summary], newest: Container[int], *, before: float | None, state: RunState | None
 ) -> list[int]:
     """Return the ids of the runs that may be deleted: ended in `state`, created earlier than `before`, not `newest`.
 
     A lineage of resumes is deleted as a whole. One that can still be resumed stays, unless `state` asks for it.
 
     Args:
-        runs: id, root, state and created_on of all runs, in the order of their ids.
+        runs: all runs, in the order of their ids.
         newest: the ids of runs that stay.
         before: seconds since 1970, None for any time.
         state: None for any terminal state.
 
     """
-    lineages: dict[int, list[Row]] = {}
-    for row in runs:
-        lineages.setdefault(row["root"], []).append(row)
+    lineages: dict[int, list[Summary]] = {}
+    for run in runs:
+        lineages.setdefault(run.root, []).append(run)
     found = list[int]()
     for lineage in lineages.values():
-        end = RunState(lineage[-1]["state"])
+        end = lineage[-1].state
         if end not in TERMINAL or (state is None and end in RESUMABLE) or (state is not None and end is not state):
             continue
-        if before is not None and lineage[-1]["created_on"] >= before:
+        if before is not None and lineage[-1].created_on >= before:
             continue
-        ids = [row["id"] for row in lineage]
+        ids = [run.id for run in lineage]
         if not any(run in newest for run in ids):
             found += ids
     return sorted(found)

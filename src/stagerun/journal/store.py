@@ -17,6 +17,8 @@ class Row(Protocol):
 
     def __getitem__(self, column: str, /) -> Any: ...
 
+    def keys(self) -> Iterable[str]: ...
+
 
 class Store(Protocol):
     """One connection to a journal. The caller makes sure that only one thread at a time uses it.

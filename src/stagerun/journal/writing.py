@@ -168,9 +168,10 @@ class Journal:
         def write() -> None:
             sql = "SELECT state, (SELECT max(seq) FROM events WHERE run_id = id) AS last FROM runs WHERE id = ?"
             for row in self._store.rows(sql, (view.id,)):  # none if it was pruned meanwhile
-                if (state := RunState(row["state"])) not in TERMINAL:
-                    entry = events.Entry(view.id, row["last"] + 1, view.finished_on or 0.0, end)
-                    self.append([entry], view, state)
+                seq = rows.next_number(row["last"])
+                if row["state"] not in TERMINAL and seq is not None:
+                    entry = events.Entry(view.id, seq, view.finished_on or 0.0, end)
+                    self.append([entry], view, RunState(row["state"]))
 
         with suppress(RunLost):  # another process was faster
             self.commit(write)

@@ -50,7 +50,7 @@ def _report(views: Sequence[RunView], now: float) -> Iterator[str]:
     for view in views:
         where = sentences.ended_in(view)
         place = f" in {_code(where)}" if where else ""
-        signal = f" by {view.signal}" if view.signal else ""
+        signal = f" by {neutralise(view.signal)}" if view.signal else ""
         word = wording.state_word(view.state)
         join = {RunState.SUCCEEDED: "in", RunState.RUNNING: "for"}.get(view.state, "after")
         took = f" {join} {wording.duration(view.elapsed(now))}" if view.started_on is not None else ""

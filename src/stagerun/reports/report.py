@@ -99,7 +99,7 @@ class Report:
     def _headline(self, view: RunView) -> str:
         state = wording.state_word(view.state)
         if view.state is RunState.CANCELLED and view.signal:
-            state += f" by {view.signal}"
+            state += f" by {neutralise(view.signal)}"
         if view.state is not RunState.PENDING:
             joins = {RunState.RUNNING: "for", RunState.SUCCEEDED: "in"}
             state += f" {joins.get(view.state, 'after')} {wording.duration(view.elapsed(self._now))}"

@@ -45,7 +45,7 @@ def taken_over(view: RunView, event: events.StageTakenOver) -> str:
 
 
 def logged(event: events.Log, *, keep_colour: bool = False) -> list[str]:
-    level = "" if event.level in ("debug", "info") else f"{event.level}: "
+    level = "" if event.level in ("debug", "info") else f"{neutralise(event.level)}: "
     return [level + neutralise(line, keep_colour=keep_colour) for line in event.lines]
 
 
@@ -53,7 +53,7 @@ def status(view: RunView, event: events.StatusChanged) -> str:
     text = neutralise(event.text)
     name = working_on(view)
     line = f"{name}: {text}" if name else text
-    return line if event.level in ("debug", "info") else f"{event.level}: {line}"
+    return line if event.level in ("debug", "info") else f"{neutralise(event.level)}: {line}"
 
 
 def working_on(view: RunView) -> str:
@@ -191,7 +191,7 @@ def cause(view: RunView) -> str:
 
 
 def _how(view: RunView) -> str:
-    signal = f" by {view.signal}" if view.signal else ""
+    signal = f" by {neutralise(view.signal)}" if view.signal else ""
     place = ended_in(view)
     where = f" in {tag(view, place, view.position(place))}" if place else ""
     return f"{wording.state_word(view.state)}{signal}{where}"

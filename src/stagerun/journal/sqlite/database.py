@@ -142,6 +142,16 @@ def explained(error: sqlite3.Error, path: Path) -> JournalError:
     return JournalError(f"journal {path}: {reason}", hint)
 
 
+def is_undecodable(error: sqlite3.Error) -> bool:
+    """Return True if a text that was read is not UTF-8: that error is of Python's module and has no code."""
+    return isinstance(error, sqlite3.OperationalError) and _whole_code(error) == 0
+
+
+def decoded(text: bytes) -> str:
+    """Return text with each byte that is not UTF-8 replaced: a `text_factory`, slower than SQLite's own."""
+    return text.decode("utf-8", "replace")
+
+
 def _is_busy(error: sqlite3.Error) -> bool:
     return _code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 

@@ -27,6 +27,7 @@ _MAGIC: Final = b"SQLite format 3\0"
 APPLICATION_ID: Final = 0x73746772  # "stgr", in the file's header (sqlite.org/fileformat2.html, offset 68)
 _AFTER_ID: Final = 72
 _DRAFT: Final = ".new-"
+_TABLES: Final = 5  # of the first release
 
 
 # Tables of the first release: the events, which are the source of truth, and their projections.
@@ -350,14 +351,21 @@ def _version(connection: sqlite3.Connection, path: Path) -> int:
     """Return the file's version, 0 for an empty file; JournalError for a file that is not our journal."""
     # One statement: between two, another process could create the tables.
     look = """SELECT (SELECT application_id FROM pragma_application_id), (SELECT user_version FROM pragma_user_version),
-        (SELECT count(*) FROM sqlite_schema)"""
-    application, version, objects = database.read(lambda: connection.execute(look).fetchone(), path)
+        (SELECT count(*) FROM sqlite_schema),
+        (SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND rootpage > 0
+            AND name IN ('runs', 'stages', 'events', 'checkpoints', 'cancel_requests'))"""
+    application, version, objects, tables = database.read(lambda: connection.execute(look).fetchone(), path)
     if not isinstance(version, int) or (application != APPLICATION_ID and (objects or version or application)):
         raise _foreign(path)
     if version > VERSION:
         raise JournalError(
             f"journal {path} was made by a newer stagerun (version {version}, this one knows {VERSION})",
             "upgrade stagerun, or name another file with --journal",
+        )
+    if version and tables != _TABLES:
+        # A view in the place of a table could compute anything, for as long as it likes.
+        raise JournalError(
+            f"journal {path}: it is damaged: a table is missing", "move it aside, or name another file with --journal"
         )
     return version
 

@@ -77,6 +77,9 @@ class SqliteStore:
         try:
             return database.read(read, self._path, lambda: self._patience(wait=True))
         except sqlite3.Error as error:
+            if database.is_undecodable(error) and self.connection.text_factory is str:
+                self.connection.text_factory = database.decoded
+                return self.rows(sql, values)
             raise database.explained(error, self._path) from None
 
     def change(self, sql: str, values: "Values" = ()) -> int:
