@@ -1,8 +1,10 @@
 """What the documentation names is what the product has, and its examples work."""
 
+import itertools
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,9 @@ from msgspec.structs import fields
 from stagerun import LiveOperation, events
 from stagerun.cli import cli
 from stagerun.machine.settings import SETTINGS
+from stagerun.sinks import Sink
+from stagerun.states import RunState
+from stagerun.view import RunView
 from tests.conftest import Bench, Project
 from tests.journals import make, select
 
@@ -209,9 +214,9 @@ def _console(page: Path) -> dict[str, str]:
     return shown
 
 
-def _blocks() -> dict[str, str]:
-    """First operation in it -> a Python block of docs/authoring.md."""
-    text = (DOCS / "authoring.md").read_text(encoding="utf-8")
+def _blocks(page: Path = DOCS / "authoring.md") -> dict[str, str]:
+    """First operation in it -> a Python block of the page."""
+    text = page.read_text(encoding="utf-8")
     blocks = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     named = [(re.search(r"^class (\w+)\(LiveOperation\)", block, re.MULTILINE), block) for block in blocks]
     return {match[1]: block for match, block in named if match}
@@ -251,6 +256,76 @@ def test_the_operations_on_the_page_can_be_made_and_run(bench: Bench, name: str)
         each: FAILURES.get(each) for each in ended
     }
     assert operations
+
+
+EXAMPLES = {f"{page.name}-{name}": block for page in PAGES for name, block in _blocks(page).items()}
+RESUMABLE = [
+    name for name, block in EXAMPLES.items() if "key=" in block or "p.step(" in block or "p.checkpoint(" in block
+]
+
+
+@dataclass
+class Cancel(Sink):
+    """Asks for a cancel when that many facts are recorded."""
+
+    bench: Bench
+    after: int
+    facts: int = 0
+
+    def update(self, entry: events.Entry, view: RunView) -> None:
+        self.facts += isinstance(entry.event, events.Fact)
+        if self.facts == self.after:
+            self.bench.interrupts.request("SIGTERM")
+
+    def refresh(self, now: float) -> None: ...
+
+    def close(self) -> None: ...
+
+
+@pytest.mark.parametrize("name", RESUMABLE)
+def test_an_example_that_is_cancelled_anywhere_and_resumed_comes_to_what_it_comes_to_undisturbed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    def ended(after: int) -> tuple[int, dict[str, object], object]:
+        """Run the example; return how often it was resumed, its result, and the files that it made."""
+        folder = tmp_path / str(after)
+        folder.mkdir()
+        monkeypatch.chdir(folder)
+        (folder / "online").touch()
+        (folder / "orders.csv").write_text("A\nB\n c \n")
+        bench = Bench(folder)
+        operation = _operations(EXAMPLES[name])[0]
+        given: dict[str, Any] = {"source": Path("orders.csv")} if "source" in operation.parameters else {}
+        view = bench.run(operation(**given), Cancel(bench, after))
+        resumes = 0
+        while view.state is not RunState.SUCCEEDED:
+            assert view.state is RunState.CANCELLED, view.error
+            view, resumes = bench.resume(operation(**given)), resumes + 1
+        files = {
+            file.name: file.read_text() for file in folder.iterdir() if not file.name.startswith(("journal", "plain"))
+        }
+        return resumes, {**(view.result_context or {})}, files
+
+    _, *undisturbed = ended(0)
+    resumes = 0
+    for after in itertools.count(1):
+        resumed, *told = ended(after)
+        resumes += resumed
+        assert told == undisturbed
+        if not resumed:
+            break
+    assert resumes > 3
+
+
+def test_every_key_of_a_plan_is_documented_and_no_other_is(project: Project) -> None:
+    (project.root / "recipes" / "harvest.py").write_text(_blocks()["Harvest"])
+    project.stagerun("run", "harvest")
+
+    plan = _json(project, "resume", "--dry-run")
+
+    page = _sections("json.md")["resume"]
+    assert _first_column(page) == list(plan)
+    assert _first_column(page, 1) == list(plan["skipped"][0])
 
 
 ORDERS = "id,item,price\n" + "".join(f"{number},tea,4.5\n" for number in range(1, 5001))

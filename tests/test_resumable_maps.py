@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from stagerun import LiveOperation, OperationCancelled, Progress, Secret, events
+from stagerun import ItemsFailed, LiveOperation, OperationCancelled, Progress, Secret, events
 from stagerun.authoring import retries
-from stagerun.errors import ItemsFailed, RecipeError
+from stagerun.errors import RecipeError
 from stagerun.states import RunState
 from tests.conftest import Bench, Project
 from tests.processes import GATE, look, open_gate, rows, running, until

@@ -8,14 +8,16 @@ if TYPE_CHECKING:
     from stagerun.authoring.operation import LiveOperation as LiveOperation
     from stagerun.authoring.progress import Progress as Progress
     from stagerun.errors import ChildFailed as ChildFailed
+    from stagerun.errors import ItemsFailed as ItemsFailed
     from stagerun.errors import OperationCancelled as OperationCancelled
     from stagerun.text.secrets import Secret as Secret
 
 __version__ = "0.1.0"
-__all__ = ["ChildFailed", "LiveOperation", "OperationCancelled", "Progress", "Secret"]
+__all__ = ["ChildFailed", "ItemsFailed", "LiveOperation", "OperationCancelled", "Progress", "Secret"]
 
 _HOMES = {
     "ChildFailed": "stagerun.errors",
+    "ItemsFailed": "stagerun.errors",
     "LiveOperation": "stagerun.authoring.operation",
     "OperationCancelled": "stagerun.errors",
     "Progress": "stagerun.authoring.progress",
