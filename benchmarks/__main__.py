@@ -12,7 +12,10 @@ from benchmarks.harness import Workload, measure
 
 
 # In the order of the report; each is a module beside this one.
-NAMES = ("startup", "stages", "loops", "resumable", "logs", "children", "chains", "writers", "journal")
+NAMES = (
+    *("startup", "stages", "loops", "resumable", "coroutines"),
+    *("logs", "children", "chains", "writers", "journal"),
+)
 
 
 def main() -> None:

@@ -340,6 +340,7 @@ RECIPES = {
     "Talk": "talk",
     "Harvest": "harvest",
     "Export": "nightly",
+    "Mirror": "mirror",
 }
 
 
@@ -367,6 +368,7 @@ def _settled(text: str, root: Path) -> str:
         "stagerun run audit",
         "stagerun run talk",
         "stagerun run nightly:Export",
+        "stagerun run mirror",
     ],
 )
 def test_a_command_on_the_page_prints_what_stands_under_it(project: Project, command: str) -> None:

@@ -227,7 +227,6 @@ class Called:
 TAKE_P = "write def run(self, p)"
 UNDECORATED = "write def run(self, p), without the decorator"
 TAKE_YIELD_OUT = "remove the yield: p.log, p.status and p.track report progress"
-NOT_YET = "write def run(self, p), and asyncio.run(...) in it"
 
 
 @pytest.mark.parametrize(
@@ -246,7 +245,6 @@ NOT_YET = "write def run(self, p), and asyncio.run(...) in it"
             "is an async generator, and calling it would do nothing",
             TAKE_YIELD_OUT,
         ),
-        (waiting, waiting, "is async; stagerun can't run it yet", NOT_YET),
     ],
 )
 def test_a_run_that_can_not_work_is_refused_when_the_class_is_made(
@@ -268,8 +266,8 @@ def test_a_run_that_is_no_method_is_refused_when_the_class_is_made(run: object, 
 
 @pytest.mark.parametrize(
     "run",
-    [with_defaults, passed_on, partialmethod(with_more, more=1), Called()],
-    ids=["defaults", "anything", "partial", "callable"],
+    [with_defaults, passed_on, waiting, partialmethod(with_more, more=1), Called()],
+    ids=["defaults", "anything", "async", "partial", "callable"],
 )
 def test_every_other_way_to_write_run_is_taken(bench: Bench, run: object) -> None:
     operation: type[LiveOperation] = type("Fine", (LiveOperation,), {"run": run})
@@ -505,8 +503,10 @@ def test_the_package_exports_what_a_recipe_author_imports() -> None:
     del namespace["__builtins__"]
 
     assert set(namespace) == set(stagerun.__all__)
-    assert stagerun.__all__ == ["ChildFailed", "LiveOperation", "OperationCancelled", "Progress", "Secret"]
+    names = ["AsyncProgress", "ChildFailed", "LiveOperation", "OperationCancelled", "Progress", "Secret"]
+    assert stagerun.__all__ == names
     assert {name: f"{value.__module__}.{name}" for name, value in namespace.items()} == {
+        "AsyncProgress": "stagerun.authoring.async_progress.AsyncProgress",
         "LiveOperation": "stagerun.authoring.operation.LiveOperation",
         "ChildFailed": "stagerun.errors.ChildFailed",
         "OperationCancelled": "stagerun.errors.OperationCancelled",
@@ -516,6 +516,6 @@ def test_the_package_exports_what_a_recipe_author_imports() -> None:
 
 
 def test_the_package_lists_its_names_and_knows_no_other() -> None:
-    assert dir(stagerun) == ["ChildFailed", "LiveOperation", "OperationCancelled", "Progress", "Secret", "__version__"]
+    assert dir(stagerun) == [*stagerun.__all__, "__version__"]
     with pytest.raises(AttributeError, match=r"^module 'stagerun' has no attribute 'Operation'$"):
         stagerun.Operation  # noqa: B018

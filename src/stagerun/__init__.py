@@ -5,6 +5,7 @@ The names are loaded on first use: `stagerun --version` costs no more than Pytho
 
 TYPE_CHECKING = False  # as in typing, whose import would take as long as Python's own start
 if TYPE_CHECKING:
+    from stagerun.authoring.async_progress import AsyncProgress as AsyncProgress
     from stagerun.authoring.operation import LiveOperation as LiveOperation
     from stagerun.authoring.progress import Progress as Progress
     from stagerun.errors import ChildFailed as ChildFailed
@@ -13,9 +14,18 @@ if TYPE_CHECKING:
     from stagerun.text.secrets import Secret as Secret
 
 __version__ = "0.1.0"
-__all__ = ["ChildFailed", "ItemsFailed", "LiveOperation", "OperationCancelled", "Progress", "Secret"]
+__all__ = [
+    "AsyncProgress",
+    "ChildFailed",
+    "ItemsFailed",
+    "LiveOperation",
+    "OperationCancelled",
+    "Progress",
+    "Secret",
+]
 
 _HOMES = {
+    "AsyncProgress": "stagerun.authoring.async_progress",
     "ChildFailed": "stagerun.errors",
     "ItemsFailed": "stagerun.errors",
     "LiveOperation": "stagerun.authoring.operation",

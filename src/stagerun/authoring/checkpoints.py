@@ -1,10 +1,10 @@
 """Calls that are made once: what they returned is stored, and a resumed run gets it back without a call."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple, TypeVar
 
 from stagerun import events
-from stagerun.authoring import retries, stored_values
+from stagerun.authoring import awaiting, retries, stored_values
 from stagerun.authoring.keys import Claim, Recorder
 from stagerun.errors import RecipeError
 
@@ -66,6 +66,21 @@ class Checkpoints:
             value = retries.attempt(
                 make, once.attempts, sleep=self._wait, tell=lambda text: self._recorder.warn(f"{once.what}: {text}")
             )
+        return self._keep(once, value)
+
+    async def perform_async(
+        self, once: Once, make: Callable[[], Awaitable[_T]], sleep: Callable[[float], Awaitable[None]]
+    ) -> _T:
+        """Await `make`, store what it returns, and return that; `sleep` waits between two attempts."""
+        with self._recorder.keys.inside(once.claim.key):
+            value = await retries.attempt_async(
+                make, once.attempts, sleep=sleep, tell=lambda text: self._recorder.warn(f"{once.what}: {text}")
+            )
+        return self._keep(once, value)
+
+    def _keep(self, once: Once, value: _T) -> _T:
+        """Store what a call returned, unless the run is to stop, and return it."""
+        value = awaiting.plain(value, once.call)
         self._check()
         self.store(once, value)
         return value

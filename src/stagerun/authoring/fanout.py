@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from typing import Any, Final, Generic, TypeVar
 
-from stagerun.authoring import pool_process
+from stagerun.authoring import awaiting, pool_process
 from stagerun.authoring.pool_process import Answer
 from stagerun.errors import RecipeError
 
@@ -111,7 +111,7 @@ class Threads(Workers[_T]):
         if self._stopped.is_set():
             return _LEFT_OUT
         try:
-            return self._context.copy().run(self._fn, item)
+            return awaiting.plain(self._context.copy().run(self._fn, item), "map")
         except BaseException:
             if last_try:
                 self._stopped.set()  # at once: this thread would start its next item

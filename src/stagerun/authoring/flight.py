@@ -6,25 +6,45 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
+from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
 from stagerun.authoring import retries
 from stagerun.authoring.capture import Write
-from stagerun.authoring.fanout import Workers
 from stagerun.authoring.item_results import ItemResults
 from stagerun.authoring.pool_process import Answer
 from stagerun.errors import Interruption, ItemsFailed, RecipeError
 
 
-if TYPE_CHECKING:
-    from concurrent.futures import Future
-
 _T = TypeVar("_T")
+_Item_contra = TypeVar("_Item_contra", contravariant=True)
 
 GRACE: Final = 5.0  # seconds that running items get to end by themselves after a cancel
 _WAITING: Final = 8  # finished items that may wait for an earlier one, for each in flight
-_LOOK: Final = 0.2
+LOOK: Final = 0.2
 _SHOWN: Final = 200
+
+
+class Crew(Protocol[_Item_contra]):
+    """What works on the items: threads, processes, the tasks of an event loop.
+
+    Attributes:
+        ahead: how many items may be in flight.
+
+    """
+
+    ahead: int
+
+    def submit(self, item: _Item_contra, *, last_try: bool) -> Any:
+        """Start an item and return its future; if it fails on its `last_try`, no more items start."""
+
+    def answer(self, future: Any) -> Answer:
+        """Return how a finished item went."""
+
+    def stop(self, futures: Iterable[Any]) -> None:
+        """Start no more items."""
+
+    def close(self, *, patient: bool) -> None:
+        """Release what works; wait for running items only if `patient`."""
 
 
 class Rules(NamedTuple):
@@ -78,12 +98,12 @@ class _Item(Generic[_T]):
         self.value = value
         self.mark = mark
         self.attempt = 0
-        self.future: Future[Any] | None = None
+        self.future: Any = None
         self.answer: Answer | None = None
 
 
 def run(
-    workers: Workers[_T],
+    workers: Crew[_T],
     items: Iterable[_T],
     *,
     total: int | None,
@@ -96,20 +116,22 @@ def run(
     The first failure stops the rest and is raised with its item, unless the rules say to keep going: then all are
     tried, and ItemsFailed is raised at the end.
     """
-    flight = _Flight(workers, items, total=total, rules=rules, host=host, stored=stored)
+    flight = Flight(workers, items, total=total, rules=rules, host=host, stored=stored)
     patient = False
     try:
         while flight.goes_on():
             host.check()
             flight.take_off()
+            if flight.has_to_wait:
+                flight.wait()
             flight.land()
         flight.finish()
         patient = True
     except Interruption:
-        flight.stop(GRACE)
+        _stop(flight, GRACE)
         raise
     except BaseException as error:
-        flight.stop(None)
+        _stop(flight, None)
         patient = True
         raise flight.first_failure() or error from None
     finally:
@@ -117,12 +139,29 @@ def run(
     return flight.results
 
 
-class _Flight(Generic[_T]):
-    """The items that were taken, and whose results were not yet."""
+def _stop(flight: "Flight[_T]", grace: float | None) -> None:
+    """Start no more items, wait for the running ones, and put away what they came to."""
+    flight.halt()
+    deadline = None if grace is None else time.monotonic() + grace
+    while flight.in_air and (deadline is None or time.monotonic() < deadline):
+        flight.wait()
+        flight.settle()
+    flight.put_away()
+
+
+class Flight(Generic[_T]):
+    """The items that were taken, and whose results were not yet.
+
+    Attributes:
+        results: the results so far, in the order of the items.
+        more: True if items may be left to take.
+        in_air: how many items are being worked on.
+
+    """
 
     def __init__(
         self,
-        workers: Workers[_T],
+        workers: Crew[_T],
         items: Iterable[_T],
         *,
         total: int | None,
@@ -132,15 +171,15 @@ class _Flight(Generic[_T]):
     ) -> None:
         self.results: list[Any] = []
         self._workers = workers
-        self._source = enumerate(items)
+        self._source = iter(items)
         self._total = total
         self._rules = rules
         self._host = host
         self._stored = stored
-        self._more = True
+        self.more = True
+        self.in_air = 0
         self._taken = 0
         self._finished = 0 if stored is None else len(stored)
-        self._in_air = 0
         self._line = deque[_Item[_T]]()
         self._landed = SimpleQueue[_Item[_T]]()
         self._again: list[tuple[float, _Item[_T]]] = []
@@ -148,31 +187,48 @@ class _Flight(Generic[_T]):
         self._fatal = False
 
     def goes_on(self) -> bool:
-        return self._more or bool(self._line)
+        return self.more or bool(self._line)
+
+    @property
+    def has_room(self) -> bool:
+        """True if another item can be taken."""
+        ahead = self._workers.ahead
+        return self.more and self.in_air < ahead and len(self._line) < ahead * _WAITING
+
+    @property
+    def has_to_wait(self) -> bool:
+        """True if nothing can be done before an item is finished."""
+        return bool(self._line) and self._line[0].answer is None and not self.has_room
 
     def take_off(self) -> None:
         """Take the next item, if there is room for one, and start what is to be tried again."""
+        self.start_again()
+        if self.has_room:
+            for value in self._source:
+                self.take(value)
+                return
+            self.more = False
+
+    def start_again(self) -> None:
+        """Start what is to be tried again, if it is time."""
         now = time.monotonic()
         for due in [each for each in self._again if each[0] <= now]:
             self._again.remove(due)
             self._start(due[1])
-        if not self._has_room():
-            return
-        for position, value in self._source:
-            self._taken = position + 1
-            item = _Item(position, value, None if self._stored is None else self._stored.mark(value))
-            if self._stored is not None and self._stored.known(position, item.mark):
-                item.answer = Answer([], result=self._stored.recalled(position))
-                self._line.append(item)
-            else:
-                self._start(item)
-            return
-        self._more = False
+
+    def take(self, value: _T) -> None:
+        """Start an item, unless its result is stored."""
+        position = self._taken
+        self._taken += 1
+        item = _Item(position, value, None if self._stored is None else self._stored.mark(value))
+        if self._stored is not None and self._stored.known(position, item.mark):
+            item.answer = Answer([], result=self._stored.recalled(position))
+            self._line.append(item)
+        else:
+            self._start(item)
 
     def land(self) -> None:
-        """Take what is finished; wait for it if no more items can be taken."""
-        if self._line and self._line[0].answer is None and not self._has_room():
-            self._wait(_LOOK)
+        """Take what is finished."""
         with self._host.guard:
             while not self._landed.empty():
                 self._take(self._landed.get_nowait())
@@ -180,7 +236,7 @@ class _Flight(Generic[_T]):
                 raise error
             self._release()
             if self._stored is not None:
-                self._stored.store_due(self._total if self._more else self._taken)
+                self._stored.store_due(self._total if self.more else self._taken)
 
     def finish(self) -> None:
         """Store what is left; raise what has failed."""
@@ -191,22 +247,25 @@ class _Flight(Generic[_T]):
             message = f"{len(self._failed):,} of {self._taken:,} items failed"
             raise ItemsFailed(message, self._failed, self.results)
 
-    def stop(self, grace: float | None) -> None:
-        """Start no more items, wait for the running ones, store their results, and write their output."""
+    def halt(self) -> None:
+        """Start no more items."""
         with self._host.guard:
             self._workers.stop(item.future for item in self._line if item.future is not None)
         self._again.clear()
-        deadline = None if grace is None else time.monotonic() + grace
-        while self._in_air and (deadline is None or time.monotonic() < deadline):
-            self._wait(_LOOK)
-            with self._host.guard, contextlib.suppress(RecipeError):  # the first error is the one to report
-                while not self._landed.empty():
-                    self._settle(self._landed.get_nowait())
+
+    def settle(self) -> None:
+        """Note what has finished since the halt."""
+        with self._host.guard, contextlib.suppress(RecipeError):  # the first error is the one to report
+            while not self._landed.empty():
+                self._settle(self._landed.get_nowait())
+
+    def put_away(self) -> None:
+        """Write the output of what has finished, and store its results."""
         with self._host.guard, contextlib.suppress(RecipeError):
             for item in self._line:
                 self._write(item)
             if self._stored is not None:
-                self._stored.store(self._total if self._more else self._taken)
+                self._stored.store(self._total if self.more else self._taken)
 
     def first_failure(self) -> BaseException | None:
         """Return the error of the first failed item in order, with the item in a note."""
@@ -221,7 +280,7 @@ class _Flight(Generic[_T]):
             item.attempt += 1
             last = item.attempt >= self._rules.attempts and not self._rules.keep_going
             item.future = self._workers.submit(item.value, last_try=last)
-            self._in_air += 1
+            self.in_air += 1
             if item.attempt == 1:
                 self._line.append(item)
             item.future.add_done_callback(lambda _: self._landed.put(item))
@@ -246,7 +305,7 @@ class _Flight(Generic[_T]):
     def _settle(self, item: _Item[_T]) -> BaseException | None:
         """Note how an item went, and return what it raised."""
         assert item.future is not None
-        self._in_air -= 1
+        self.in_air -= 1
         answer = self._workers.answer(item.future)
         if not answer.started:
             return None
@@ -276,16 +335,15 @@ class _Flight(Generic[_T]):
         for line in item.answer.said if item.answer else ():
             self._host.write(*line)
 
-    def _wait(self, seconds: float) -> None:
-        """Wait until an item is finished, or something is due."""
-        if self._again:
-            seconds = min(seconds, max(0.0, min(due for due, _ in self._again) - time.monotonic()))
-        with contextlib.suppress(Empty):
-            self._landed.put(self._landed.get(timeout=seconds))
+    @property
+    def patience(self) -> float:
+        """The seconds after which something may be due: a new try, or storing results."""
+        return min([LOOK, *(max(0.0, due - time.monotonic()) for due, _ in self._again)])
 
-    def _has_room(self) -> bool:
-        ahead = self._workers.ahead
-        return self._more and self._in_air < ahead and len(self._line) < ahead * _WAITING
+    def wait(self) -> None:
+        """Wait until an item is finished, or something is due."""
+        with contextlib.suppress(Empty):
+            self._landed.put(self._landed.get(timeout=self.patience))
 
 
 def _with_note(error: BaseException, item: object) -> BaseException:

@@ -5,7 +5,7 @@ import inspect
 import sys
 from collections.abc import Mapping
 from types import FunctionType
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Self, TypeVar
+from typing import Any, ClassVar, Final, Generic, Self, TypeVar
 
 from stagerun.authoring import params
 from stagerun.errors import RecipeError
@@ -15,11 +15,8 @@ from stagerun.states import RunState, StageState
 from stagerun.text.secrets import Secret
 
 
-if TYPE_CHECKING:
-    from stagerun.authoring.progress import Progress
-
 _STAGE_NAME_LIMIT: Final = 200
-_NO_PLAIN_CALL: Final = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
+_NO_PLAIN_CALL: Final = inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
 _HOW_TO_RUN: Final = "write def run(self, p)"
 _HOW_TO_INIT: Final = "write def __init__(self, **given), and call super().__init__(**given) in it before anything else"
 
@@ -146,7 +143,7 @@ class LiveOperation:
     def pk(self) -> int | None:
         return self.id
 
-    def run(self, p: "Progress") -> object:
+    def run(self, p: Any) -> object:
         """Do the work; the recipe writes this. A mapping that it returns is the run's result."""
         raise RecipeError(f"{type(self).__name__} has no run(self, p)", "write one: it does the work")
 
@@ -192,20 +189,12 @@ def _check_run(owner: type[LiveOperation]) -> None:
             f"{where} is {kind}, and calling it would do nothing",
             "remove the yield: p.log, p.status and p.track report progress",
         )
-    _refuse_coroutine(where, function)
     try:
         inspect.signature(function, follow_wrapped=False).bind("self", "p")
     except TypeError as error:
         told = str(error)
         what = "does not take p" if told.startswith("too many") else f"can't be called with p alone: {told}"
         raise RecipeError(f"{where} {what}", _HOW_TO_RUN) from None
-
-
-def _refuse_coroutine(where: str, function: FunctionType) -> None:
-    if inspect.iscoroutinefunction(function):
-        raise RecipeError(
-            f"{where} is async; stagerun can't run it yet", "write def run(self, p), and asyncio.run(...) in it"
-        )
 
 
 def _check_names(owner: type[LiveOperation]) -> None:

@@ -2,18 +2,20 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import IO, TYPE_CHECKING, Any, NoReturn, TypeVar
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from typing import IO, TYPE_CHECKING, Any, NoReturn, TypeVar, overload
 
-from stagerun.authoring import log_lines
+from stagerun.authoring import awaiting, log_lines
 from stagerun.authoring.session import Session
 from stagerun.authoring.stages import Stage
+from stagerun.authoring.tracking import Loop
 from stagerun.errors import RecipeError
 
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
+    from stagerun.authoring import flight
     from stagerun.programs.request import Completed
 
 _T = TypeVar("_T")
@@ -39,7 +41,7 @@ class Progress:
             timeout: the seconds it may take; after that it fails and the run ends `timed_out`.
 
         """
-        self._session.check_thread("stage")
+        self._session.check_task("stage")
         caller = sys._getframe(1)  # noqa: SLF001 - the only way to know the line of a call
         place = caller.f_code.co_filename, caller.f_lineno
         return self._session.blocks.make(name, timeout, self._session.mask, place)
@@ -82,20 +84,42 @@ class Progress:
         self._checked_call("step", fn, attempts)
         return self._session.step(str(name), lambda: fn(*args, **kwargs), kind=type, attempts=attempts)
 
+    @overload
     def track(
         self,
         iterable: Iterable[_T],
+        total: int | None = ...,
+        label: str | None = ...,
+        unit: str = ...,
+        key: str | None = ...,
+        *,
+        state: dict[str, Any] | None = ...,
+    ) -> Iterator[_T]: ...
+    @overload
+    def track(
+        self,
+        iterable: AsyncIterable[_T],
+        total: int | None = ...,
+        label: str | None = ...,
+        unit: str = ...,
+        key: str | None = ...,
+        *,
+        state: dict[str, Any] | None = ...,
+    ) -> AsyncIterator[_T]: ...
+    def track(
+        self,
+        iterable: Any,
         total: int | None = None,
         label: str | None = None,
         unit: str = "item",
         key: str | None = None,
         *,
         state: dict[str, Any] | None = None,
-    ) -> Iterator[_T]:
+    ) -> Any:
         """Yield the items and count them; checks for a cancel at each item.
 
         Args:
-            iterable: never turned into a list.
+            iterable: never turned into a list. In an `async def run` also an async iterable, read by `async for`.
             total: how many there are; by default `len()`, else a length hint, else unknown.
             label: what is counted, shown beside the stage.
             unit: the name of one item, in the singular.
@@ -105,16 +129,40 @@ class Progress:
                 the items that are skipped. JSON must be able to restore it exactly. It needs a key.
 
         """
-        self._check_loop("track", key, state)
+        self._check_loop("track", iterable, key, state)
         session = self._session
-        counted = session.loop(iterable, key, state, total=total, label=label, unit=unit).count(iterable)
+        counted = self._count(session.loop(iterable, key, state, total=total, label=label, unit=unit), iterable)
         if key is not None:
             session.loops.resumable.add(counted)
         return counted
 
+    @overload
     def batches(
         self,
         items: Iterable[_T],
+        size: int,
+        *,
+        total: int | None = ...,
+        label: str | None = ...,
+        unit: str = ...,
+        key: str | None = ...,
+        state: dict[str, Any] | None = ...,
+    ) -> Iterator[list[_T]]: ...
+    @overload
+    def batches(
+        self,
+        items: AsyncIterable[_T],
+        size: int,
+        *,
+        total: int | None = ...,
+        label: str | None = ...,
+        unit: str = ...,
+        key: str | None = ...,
+        state: dict[str, Any] | None = ...,
+    ) -> AsyncIterator[list[_T]]: ...
+    def batches(
+        self,
+        items: Any,
         size: int,
         *,
         total: int | None = None,
@@ -122,16 +170,16 @@ class Progress:
         unit: str = "item",
         key: str | None = None,
         state: dict[str, Any] | None = None,
-    ) -> Iterator[list[_T]]:
+    ) -> Any:
         """Yield lists of `size` items, the last one shorter, and count the items.
 
         A batch is finished when the next one is asked for. The other arguments are those of `track`.
         """
         if type(size) is not int or size < 1:
             raise RecipeError(f"p.batches: size must be a whole number above 0, not {size!r}")
-        self._check_loop("batches", key, state)
+        self._check_loop("batches", items, key, state)
         session = self._session
-        counted = session.loop(items, key, state, total=total, label=label, unit=unit).batches(items, size)
+        counted = self._batch(session.loop(items, key, state, total=total, label=label, unit=unit), items, size)
         if key is not None:
             session.loops.resumable.add(counted)
         return counted
@@ -172,37 +220,41 @@ class Progress:
         """
         from stagerun.authoring import fanout, flight
 
-        session = self._session
-        session.check_thread("map")
         self._checked_call("map", fn, attempts)
+        self._check_loop("map", items, key)
+        self._check_map(items, workers, processes=processes, executor=executor, key=key, kind=type)
+        session, rules = self._session, flight.Rules(attempts, keep_going)
+        loop, stored = session.begin_map(items, key, type, label=label, unit=unit)
+        try:
+            with session.inside(key):
+                pool = fanout.workers_for(fn, workers, processes=processes, executor=executor)
+                host = self._map_host(loop)
+                return flight.run(pool, items, total=loop.total, rules=rules, host=host, stored=stored)
+        finally:
+            session.loops.end(loop)
+
+    def _map_host(self, loop: Loop) -> "flight.Host":
+        from stagerun.authoring import flight
+
+        session = self._session
+        return flight.Host(session.guarded(), session.check, loop.finish, session.lines.write, session.lines.warn)
+
+    def _check_map(
+        self, items: object, workers: object, *, processes: bool, executor: object, key: str | None, kind: Any
+    ) -> None:
         if workers is not None and (workers.__class__ is not int or workers < 1):
             raise RecipeError(f"p.map: workers must be a whole number above 0, not {workers!r}")
         if processes and executor is not None:
             raise RecipeError(
                 "p.map: processes=True can't be combined with an executor", "pass a ProcessPoolExecutor alone"
             )
-        if type is not None and key is None:
+        if kind is not None and key is None:
             raise RecipeError("p.map: type= is the type of stored results, and only a key stores them", "give a key")
-        if isinstance(items, Iterator) and items in session.loops.resumable:
+        if isinstance(items, Iterator | AsyncIterator) and items in self._session.loops.resumable:
             raise RecipeError(
                 "p.map over p.track(key=...): items would count as finished when they are taken",
                 "give the items and the key to p.map alone",
             )
-        stored = None if key is None else session.item_results(key, type)
-        loop = session.loop(items, None, None, label=label, unit=unit)
-        loop.skip(0 if stored is None else len(stored))
-        session.loops.begin(loop)
-        try:
-            session.check()
-            if stored is not None:
-                stored.say()
-            pool = fanout.workers_for(fn, workers, processes=processes, executor=executor)
-            host = flight.Host(session.guarded(), session.check, loop.finish, session.lines.write, session.lines.warn)
-            rules = flight.Rules(attempts, keep_going)
-            with session.inside(key):
-                return flight.run(pool, items, total=loop.total, rules=rules, host=host, stored=stored)
-        finally:
-            session.loops.end(loop)
 
     def sh(
         self,
@@ -275,7 +327,7 @@ class Progress:
             **kwargs: for `fn`.
 
         """
-        self._session.check_thread("checkpoint")
+        self._session.check_task("checkpoint")
         self._checked_call("checkpoint", fn, attempts)
         return self._session.checkpoint(key, lambda: fn(*args, **kwargs), kind=type, attempts=attempts)
 
@@ -310,7 +362,7 @@ class Progress:
 
     def chain_to(self, next_operation: object) -> None:
         """Run `next_operation` after this one has succeeded. A run can chain to only one operation."""
-        self._session.check_thread("chain_to")
+        self._session.check_task("chain_to")
         self._session.check()
         self._session.chain_to(next_operation)
 
@@ -319,11 +371,29 @@ class Progress:
 
         self._session.check()
         checkpoints.checked(call, fn, attempts=attempts)
+        awaiting.refuse_coroutine_function(fn, call)
 
-    def _check_loop(self, call: str, key: str | None, state: object) -> None:
-        self._session.check_thread(call)
+    def _check_loop(self, call: str, items: object, key: str | None, state: object = None) -> None:
+        self._check_owner(call, key)
+        self._check_items(call, items)
         if state is not None and key is None:
             raise RecipeError(f"p.{call}: state= is stored under a key", "give a key")
+
+    def _check_owner(self, call: str, key: str | None) -> None:
+        """Raise RecipeError if `p.<call>` was called in the wrong thread, or with a key in the wrong task."""
+        if key is None:
+            self._session.check_thread(call)
+        else:
+            self._session.check_task(call)
+
+    def _check_items(self, call: str, items: object) -> None:
+        awaiting.refuse_async_items(items, call)
+
+    def _count(self, loop: Loop, items: Any) -> Any:
+        return loop.count(items)
+
+    def _batch(self, loop: Loop, items: Any, size: int) -> Any:
+        return loop.batches(items, size)
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("p can't be pickled: another process has no run to report to; return values instead")

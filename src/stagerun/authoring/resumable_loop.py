@@ -11,7 +11,7 @@ position, taken before the recipe could change that item.
 
 import marshal
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from contextlib import suppress
 from itertools import islice, zip_longest
 from types import FrameType
@@ -21,7 +21,7 @@ from stagerun import events
 from stagerun.authoring import stored_values
 from stagerun.authoring.fingerprints import fingerprint
 from stagerun.authoring.keys import Claim, Recorder
-from stagerun.authoring.tracking import Loop, Loops
+from stagerun.authoring.tracking import Loop, Loops, in_batches
 from stagerun.errors import RecipeError
 from stagerun.text import wording
 
@@ -123,6 +123,39 @@ class ResumableLoop(Loop):
         finally:
             loops.end(self)
 
+    async def count_async(self, items: AsyncIterable[_T]) -> AsyncIterator[_T]:
+        loops = self._loops
+        try:
+            loops.interrupts.check()
+            self._look_at_reader()
+            self._begin()
+            async for item in self._rest_async(items):
+                loops.interrupts.check()
+                if self.due:
+                    self._look_between(item)
+                if self._state is not None:
+                    self.between = self.done, {**self._state}
+                yield item
+                self.done += 1
+            self._end_of_source()
+        finally:
+            loops.end(self)
+
+    async def batches_async(self, items: AsyncIterable[_T], size: int) -> AsyncIterator[list[_T]]:
+        loops = self._loops
+        try:
+            loops.interrupts.check()
+            self._look_at_reader()
+            self._begin()
+            async for batch in in_batches(self._rest_async(items), size):
+                loops.interrupts.check()
+                self._look_between(batch[0])
+                yield batch
+                self.done += len(batch)
+            self._end_of_source()
+        finally:
+            loops.end(self)
+
     def tick(self) -> None:
         now = self._loops.monotonic()
         if now - self._looked_on >= self._pause:
@@ -158,11 +191,28 @@ class ResumableLoop(Loop):
             return rest
         marks, there = dict(self._marks), 0
         for there, item in enumerate(islice(rest, position), 1):
-            if there - 1 in marks and fingerprint(item, self._recorder.masker.holds) not in (marks[there - 1], None):
-                raise self._other_items(f"item {there:,} is another one now")
+            self._check_skipped(there, item, marks)
         if there < position:
             raise self._other_items(f"there are only {there:,} now")
         return rest
+
+    async def _rest_async(self, items: AsyncIterable[_T]) -> AsyncIterator[_T]:
+        """Yield what `_rest` returns, of an async iterable."""
+        position = self._before.position if self._before else 0
+        marks, there = dict(self._marks), 0
+        async for item in items:
+            there += 1
+            if there > position:
+                yield item
+            else:
+                self._check_skipped(there, item, marks)
+        if there < position:
+            raise self._other_items(f"there are only {there:,} now")
+
+    def _check_skipped(self, there: int, item: object, marks: dict[int, int]) -> None:
+        """Raise RecipeError if the item at place `there`, counted from 1, is not the one that was finished then."""
+        if there - 1 in marks and fingerprint(item, self._recorder.masker.holds) not in (marks[there - 1], None):
+            raise self._other_items(f"item {there:,} is another one now")
 
     def _look_between(self, item: object) -> None:
         """Copy the state between two items, and take the fingerprint of the next one before the recipe changes it."""
@@ -305,4 +355,5 @@ def _restored(there: Any, stored: Any) -> Any:
 def _is_for_statement(frame: FrameType) -> bool:
     import opcode
 
-    return frame.f_code.co_code[frame.f_lasti] == opcode.opmap["FOR_ITER"]
+    # `async for` waits at SEND, as every `await` does.
+    return opcode.opname[frame.f_code.co_code[frame.f_lasti]] in ("FOR_ITER", "SEND")

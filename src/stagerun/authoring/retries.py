@@ -1,7 +1,7 @@
 """Retries: tenacity with waits that are logged, and that a cancel interrupts."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from stagerun.errors import ChildFailed, StagerunError
@@ -42,6 +42,26 @@ def attempt(
         reraise=True,
     )
     return retrying(call)
+
+
+async def attempt_async(
+    call: Callable[[], Awaitable[_T]],
+    attempts: int,
+    *,
+    sleep: Callable[[float], Awaitable[None]],
+    tell: Callable[[str], None],
+) -> _T:
+    """Do what `attempt` does, in an event loop."""
+    for number in range(1, attempts):
+        try:
+            return await call()
+        except Exception as error:
+            if not is_worth_it(error):
+                raise
+            wait = pause(number)
+            tell(next_try(error, number, attempts, wait))
+        await sleep(wait)
+    return await call()
 
 
 def is_worth_it(error: BaseException) -> bool:

@@ -25,10 +25,11 @@ from stagerun.view import RunView
 
 
 if TYPE_CHECKING:
-    from stagerun.authoring.checkpoints import Checkpoints
+    from stagerun.authoring.checkpoints import Checkpoints, Once
     from stagerun.authoring.host import Host
     from stagerun.authoring.item_results import ItemResults
     from stagerun.authoring.keys import Recorder
+    from stagerun.authoring.stages import Stage
     from stagerun.programs.children import Children
     from stagerun.programs.request import Completed, Request
 
@@ -44,6 +45,7 @@ class Session:
         blocks: the open stages, and the error that cut one short.
         failure: the message of `p.error`, or None.
         next: the operation passed to `p.chain_to`, or None.
+        in_own_task: returns True if the current code belongs to the task that runs the operation, in an event loop.
 
     """
 
@@ -66,6 +68,7 @@ class Session:
         self._host = host
         self._run = view.id
         self._work = view.plan.work
+        self.in_own_task: Callable[[], bool] = lambda: True
         self._thread = threading.get_ident()
         self._pid = os.getpid()
         self._programs: Children | None = None
@@ -120,26 +123,54 @@ class Session:
 
     def step(self, name: str, make: Callable[[], _T], *, kind: Any, attempts: int) -> _T:
         """Make a call that is all the work of a stage, unless an earlier run has made it."""
-        from stagerun.authoring.checkpoints import Once
-
-        stage = self.blocks.make(name, None, self.mask)
-        once = Once(self.recorder.keys.claim("step", name), "step", kind, attempts)
-        self.blocks.check_step(name)
+        stage, once = self.claim_step(name, kind, attempts)
         if once.done_in is not None:
-            value: _T = once.recalled()
-            self.blocks.take_over(stage, once.done_in)
+            value: _T = self.step_done_before(stage, once)
             return value
         with stage:
-            claim = once.claim._replace(place=self.recorder.keys.place())  # now inside the stage
-            return self.checkpoints.perform(once._replace(claim=claim), make)
+            return self.checkpoints.perform(self.placed(once), make)
+
+    def claim_step(self, name: str, kind: Any, attempts: int) -> tuple["Stage", "Once"]:
+        """Return the stage of a step and its call."""
+        stage, once = self.blocks.make(name, None, self.mask), self.claim("step", name, kind, attempts)
+        self.blocks.check_step(name)
+        return stage, once
+
+    def step_done_before(self, stage: "Stage", once: "Once") -> Any:
+        """Record that an earlier run has done a step, and return what it stored."""
+        assert once.done_in is not None
+        value = once.recalled()
+        self.blocks.take_over(stage, once.done_in)
+        return value
+
+    def placed(self, once: "Once") -> "Once":
+        """Return the call with the place where the recipe is now."""
+        return once._replace(claim=once.claim._replace(place=self.recorder.keys.place()))
+
+    def claim(self, call: str, key: str, kind: Any = None, attempts: int = 1) -> "Once":
+        """Return a call that is made once under that key."""
+        from stagerun.authoring.checkpoints import Once
+
+        return Once(self.recorder.keys.claim(call, key), call, kind, attempts)
 
     def checkpoint(self, key: str, make: Callable[[], _T], *, kind: Any, attempts: int) -> _T:
         """Make a call, unless an earlier run has made it."""
-        from stagerun.authoring.checkpoints import Once
-
-        once = Once(self.recorder.keys.claim("checkpoint", key), "checkpoint", kind, attempts)
+        once = self.claim("checkpoint", key, kind, attempts)
         value: _T = self.checkpoints.perform(once, make) if once.done_in is None else once.recalled()
         return value
+
+    def begin_map(
+        self, items: Iterable[Any], key: str | None, kind: Any, **about: Any
+    ) -> tuple[Loop, "ItemResults | None"]:
+        """Begin a map over `items`; return its loop, and its results if it has a key."""
+        stored = None if key is None else self.item_results(key, kind)
+        loop = self.loop(items, None, None, **about)
+        loop.skip(0 if stored is None else len(stored))
+        self.check()
+        if stored is not None:
+            stored.say()
+        self.loops.begin(loop)
+        return loop, stored
 
     def emit(self, event: events.Event) -> None:
         """Emit an event; events of a thread or a generator after the end are dropped."""
@@ -158,8 +189,17 @@ class Session:
                 "call it from the thread that runs the operation; p.log, p.status, p.percent and p.sh work anywhere",
             )
 
+    def check_task(self, call: str) -> None:
+        """Raise RecipeError if `p.<call>` was called outside the operation's own thread or, in a loop, task."""
+        self.check_thread(call)
+        if not self.in_own_task():
+            raise RecipeError(
+                f"p.{call} was called in another task than the one that runs the operation",
+                "stages, and whatever has a key, belong to async def run itself: await it there",
+            )
+
     def _check_stage(self) -> None:
-        self.check_thread("stage")
+        self.check_task("stage")
         self.check()
 
     def mask(self, text: str) -> str:
@@ -211,9 +251,7 @@ class Session:
         announced = "\n".join(wording.announced(request.shown))
         once = None
         if key is not None:
-            from stagerun.authoring.checkpoints import Once
-
-            once = Once(self.recorder.keys.claim("sh", key), "sh")
+            once = self.claim("sh", key)
             if once.done_in is not None:
                 if not quiet:
                     self.lines.write(f"{announced}\n(done in run {once.done_in}, not started again)")

@@ -204,7 +204,7 @@ class Blocks:
             self.broken, self.broken_stage = error, stage.name
         for visit in self._visits:
             if visit.stage is stage:
-                self._leave(visit, state_after(error))
+                self._leave(visit, state_after(self._interrupts.meant_by(error)))
                 return
         # Else the end of the run has closed it already.
 

@@ -1,7 +1,7 @@
 """Counted loops and their progress for the displays."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from itertools import islice
 from operator import index, length_hint
@@ -78,6 +78,35 @@ class Loop:
         finally:
             loops.end(self)
 
+    async def count_async(self, items: AsyncIterable[_T]) -> AsyncIterator[_T]:
+        """Yield the items of an async iterable, and count them."""
+        loops = self._loops
+        interrupts = loops.interrupts
+        loops.begin(self)
+        try:
+            interrupts.check()
+            async for item in items:
+                self.done += 1
+                if interrupts.stopping:
+                    interrupts.check()
+                yield item
+            self.done += 1
+        finally:
+            loops.end(self)
+
+    async def batches_async(self, items: AsyncIterable[_T], size: int) -> AsyncIterator[list[_T]]:
+        """Yield lists of `size` items of an async iterable, and count the items."""
+        loops = self._loops
+        loops.begin(self)
+        try:
+            self.skip(0)
+            async for batch in in_batches(items, size):
+                loops.interrupts.check()
+                yield batch
+                self.done += len(batch)
+        finally:
+            loops.end(self)
+
     def skip(self, items: int) -> None:
         """Note that an earlier run has finished so many items."""
         self.skipped = self.done = items
@@ -134,7 +163,7 @@ class Loops:
     ) -> None:
         self.interrupts = interrupts
         self.monotonic = monotonic
-        self.resumable = WeakSet[Iterator[Any]]()
+        self.resumable = WeakSet[Iterator[Any] | AsyncIterator[Any]]()
         self._emit = emit
         self._lock = lock
         self._loops: list[Loop] = []
@@ -170,3 +199,15 @@ class Loops:
                 self._emit(self._loops[-1].moved(self.monotonic(), ended=False))
             for loop in self._loops:
                 loop.tick()
+
+
+async def in_batches(items: AsyncIterable[_T], size: int) -> AsyncIterator[list[_T]]:
+    """Yield lists of `size` items, the last one shorter."""
+    batch: list[_T] = []
+    async for item in items:
+        batch.append(item)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 from msgspec.structs import replace
 
 from stagerun import events, exit_codes
-from stagerun.authoring import finding
+from stagerun.authoring import awaiting, finding
 from stagerun.authoring.capture import Capture
 from stagerun.authoring.operation import LiveOperation
 from stagerun.authoring.progress import Progress
@@ -184,8 +184,7 @@ class Runner:
         try:
             with Capture(session.lines.write, self._masker), self._interrupts.limit(operation.timeout, "the run"):
                 try:
-                    self._interrupts.expose()
-                    returned = operation.run(Progress(session))
+                    returned = self._call(operation, session)
                     if returned is not None:
                         from stagerun.authoring import results
 
@@ -201,6 +200,15 @@ class Runner:
         if self._outlet.failure is None:
             session.close(state_after(error))
         return error
+
+    def _call(self, operation: LiveOperation, session: Session) -> object:
+        """Call the recipe's `run`, with signals let in, and return what it returns."""
+        if awaiting.is_coroutine_function(operation.run):
+            from stagerun.authoring import coroutines
+
+            return coroutines.run(operation.run, session, self._interrupts)
+        self._interrupts.expose()
+        return operation.run(Progress(session))
 
     def _ending(self, error: BaseException | None, session: Session | None, begun: float) -> events.RunFinished:
         return ending(

@@ -29,7 +29,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import FrameType, TracebackType
-from typing import Any, Final, cast
+from typing import Any, Final, Protocol, cast
 
 from stagerun.errors import Interruption, OperationCancelled, TimeLimitExceeded
 from stagerun.exit_codes import SIGNALLED
@@ -37,12 +37,35 @@ from stagerun.exit_codes import SIGNALLED
 
 _SIGNALS: Final = ("SIGINT", "SIGTERM", "SIGHUP")
 _LONGEST: Final = 1e8  # seconds; some systems' timers can't hold more
+_AGAIN: Final = 0.2  # seconds between two looks at a receiver that has not taken a request
 _ABANDON_AT: Final = 3  # the third signal ends the process at once
 
 
 def is_limit(seconds: object) -> bool:
     """Return True if `seconds` can be a time limit: a finite number above 0."""
     return type(seconds) in (int, float) and 0 < cast("float", seconds) < math.inf
+
+
+class Receiver(Protocol):
+    """What takes a request to stop instead of the code that a signal has interrupted: an event loop.
+
+    Attributes:
+        unwinds: the exception by which a request unwinds the recipe.
+        is_waiting: True if it has not yet taken a request.
+
+    """
+
+    @property
+    def unwinds(self) -> type[BaseException]: ...
+
+    @property
+    def is_waiting(self) -> bool: ...
+
+    def notify(self) -> None:
+        """Take a request as soon as possible. Called in any thread and in signal handlers; it raises nothing."""
+
+    def is_due(self, *, blocked: bool) -> bool:
+        """Return True if the current code has to raise `unwinds`: at a call of `p`, or where a signal came."""
 
 
 class Interrupts:
@@ -56,6 +79,7 @@ class Interrupts:
         expired: the time limit that ran out ("stage 'Load' took longer than 5s"), or None.
         stopping: True once the run was asked to stop, for any reason.
         farewell: called before the third signal ends the process; it must not take a lock.
+        receiver: takes the requests, or None if they are raised in the recipe's thread.
 
     """
 
@@ -64,6 +88,7 @@ class Interrupts:
         self.expired: str | None = None
         self.stopping = False
         self.farewell: Callable[[], object] = lambda: None
+        self.receiver: Receiver | None = None
         self._pid = os.getpid()
         self._deadlines: list[_Limit] = []
         self._count = 0
@@ -104,7 +129,9 @@ class Interrupts:
         if number in self._previous and hasattr(signal, "pthread_kill"):
             signal.pthread_kill(self._thread, number)
             return
-        self.signal, self.stopping = name, True
+        self.signal, self.stopping, self._count = name, True, max(1, self._count)
+        if self.receiver is not None:
+            self.receiver.notify()
         if self._can_alarm():  # nobody handles that signal, but the alarm breaks a sleep as well
             self._kicked = True
             signal.pthread_kill(self._thread, signal.SIGALRM)
@@ -121,9 +148,12 @@ class Interrupts:
         """Raise the interruption if the run was asked to stop, unless one is being handled already."""
         if self._deadlines and not self._can_alarm():
             self._look_at_the_clock()
-        if self.stopping and not _is_unwinding():
+        if self.receiver is not None and threading.get_ident() == self._thread:
+            if self.stopping and self.receiver.is_due(blocked=False):
+                raise self.receiver.unwinds(str(self.interruption()))
+        elif self.stopping and not _is_unwinding():
             self._owed = False
-            raise self._interruption()
+            raise self.interruption()
 
     def limit(self, seconds: float | None, what: str) -> AbstractContextManager[None]:
         """Return a context manager that limits its block to that many seconds; None is no limit.
@@ -173,14 +203,14 @@ class Interrupts:
         self._depth -= 1
         if self._owed and self._depth == 0 and kind is None:
             self._owed = False
-            raise self._interruption()
+            raise self.interruption()
 
     def expose(self) -> None:
         """Let the handler raise inside a guarded block, until `cover`."""
         self._covered, self._depth = self._depth, 0
         if self._owed:
             self._owed = False
-            raise self._interruption()
+            raise self.interruption()
 
     def cover(self) -> None:
         """Defer signals again; a second call has no effect."""
@@ -199,6 +229,8 @@ class Interrupts:
             self.farewell()
             self._abandon(number)
         if self._exit_code is None:
+            if self.receiver is not None:
+                self.receiver.notify()
             self._raise_or_owe()
 
     def _abandon(self, number: int) -> None:
@@ -219,9 +251,11 @@ class Interrupts:
     def _expire(self, number: int, frame: FrameType | None) -> None:
         kicked, self._kicked = self._kicked, False
         expired = self._look_at_the_clock()
-        self._arm()
-        if expired or kicked:
+        if expired and self.receiver is not None:
+            self.receiver.notify()
+        if expired or kicked or self.receiver is not None:
             self._raise_or_owe()
+        self._arm()
 
     def _look_at_the_clock(self) -> bool:
         """Return True if a limit has just run out."""
@@ -239,19 +273,34 @@ class Interrupts:
     def _arm(self) -> None:
         """Set the alarm for the next deadline, or switch it off."""
         if self._can_alarm():
-            first = min((limit.moment for limit in self._deadlines), default=None)
+            now = time.monotonic()
+            # The recipe may block its event loop: the handler looks again.
+            again = [now + _AGAIN] if self.receiver is not None and self.receiver.is_waiting else []
+            first = min([*(limit.moment for limit in self._deadlines), *again], default=None)
             # A timer of 0 would switch the alarm off.
-            left = 0 if first is None else min(_LONGEST, max(1e-6, first - time.monotonic()))
+            left = 0 if first is None else min(_LONGEST, max(1e-6, first - now))
             signal.setitimer(signal.ITIMER_REAL, left)
 
     def _raise_or_owe(self) -> None:
+        if self.receiver is not None:
+            self._arm()
+            if self._exit_code is None and not self._depth and self.receiver.is_due(blocked=True):
+                raise self.receiver.unwinds(str(self.interruption()))
+            return
         if self._depth:
             self._owed = True
             return
-        raise self._interruption()
+        raise self.interruption()
 
-    def _interruption(self) -> Interruption:
+    def interruption(self) -> Interruption:
+        """Return the exception of a request."""
         return TimeLimitExceeded(self.expired) if self.signal is None else OperationCancelled(self.signal)
+
+    def meant_by(self, error: BaseException | None) -> BaseException | None:
+        """Return the interruption for an error by which an event loop unwinds the recipe, else the error itself."""
+        if self.stopping and self.receiver is not None and isinstance(error, self.receiver.unwinds):
+            return self.interruption()
+        return error
 
 
 class _Limit:

@@ -15,10 +15,13 @@ from stagerun.events import Failure, Program
 
 
 TEXT_LIMIT: Final = 64 * 1024
+_NAMED: Final = 3  # members of a group that its message names
 
 _UNPRINTABLE: Final = "<an error that can't be printed>"
 _IMPORTLIB: Final = str(Path(importlib.__file__).parent) + os.sep
-_FUTURES: Final = str(Path(importlib.__file__).parents[1] / "concurrent" / "futures") + os.sep
+_STANDARD: Final = Path(importlib.__file__).parents[1]
+_FUTURES: Final = str(_STANDARD / "concurrent" / "futures") + os.sep
+_ASYNCIO: Final = str(_STANDARD / "asyncio") + os.sep
 _OURS: Final = str(Path(__file__).parents[1]) + os.sep
 
 
@@ -44,7 +47,8 @@ def failure(
         text = "".join(printed.format()).rstrip("\n")
     except BaseException:
         return Failure(type=type(error).__qualname__, message=_UNPRINTABLE, stage=stage)
-    frames = [frame for frame in printed.stack if frame.filename == source] or printed.stack
+    stack = _first(printed).stack or printed.stack
+    frames = [frame for frame in stack if frame.filename == source] or stack
     innermost = frames[-1] if frames else None
     return Failure(
         type=type(error).__qualname__,
@@ -99,6 +103,13 @@ def _keep_recipe_frames(printed: traceback.TracebackException) -> None:
         )
 
 
+def _first(printed: traceback.TracebackException) -> traceback.TracebackException:
+    """Return the first member of a group, however deep, or the error itself."""
+    while printed.exceptions:
+        printed = printed.exceptions[0]
+    return printed
+
+
 def _all(printed: traceback.TracebackException) -> list[traceback.TracebackException]:
     """Return the error with its causes, its contexts and the members of groups."""
     found, waiting = list[traceback.TracebackException](), [printed]
@@ -111,15 +122,30 @@ def _all(printed: traceback.TracebackException) -> list[traceback.TracebackExcep
 
 def _is_machinery(filename: str) -> bool:
     retrying = getattr(sys.modules.get("tenacity"), "__file__", None)  # imported only for a second attempt
-    return filename == retrying or filename.startswith((_OURS, _IMPORTLIB, _FUTURES, "<frozen importlib"))
+    return filename == retrying or filename.startswith((_OURS, _IMPORTLIB, _FUTURES, _ASYNCIO, "<frozen importlib"))
 
 
 def _message(error: BaseException) -> str:
     """Return the error's message without its class."""
     try:
+        if isinstance(error, BaseExceptionGroup):
+            return f"{error.message}: {_members(error)}"
         return str(error.msg if isinstance(error, SyntaxError) else error)
     except BaseException:
         return _UNPRINTABLE
+
+
+def _members(group: BaseExceptionGroup[BaseException]) -> str:
+    """Return the first members of a group and of the groups in it, in one line."""
+    waiting, found = [*group.exceptions], list[str]()
+    while waiting:
+        error = waiting.pop(0)
+        if isinstance(error, BaseExceptionGroup):
+            waiting[:0] = error.exceptions
+        else:
+            found.append(f"{type(error).__qualname__}: {_message(error)}".removesuffix(": "))
+    more = [f"and {len(found) - _NAMED:,} more"] if len(found) > _NAMED else []
+    return "; ".join([*found[:_NAMED], *more])
 
 
 def _line(printed: traceback.TracebackException) -> int | None:
