@@ -503,12 +503,13 @@ def test_the_package_exports_what_a_recipe_author_imports() -> None:
     del namespace["__builtins__"]
 
     assert set(namespace) == set(stagerun.__all__)
-    names = ["AsyncProgress", "ChildFailed", "LiveOperation", "OperationCancelled", "Progress", "Secret"]
+    names = ["AsyncProgress", "ChildFailed", "ItemsFailed", "LiveOperation", "OperationCancelled", "Progress", "Secret"]
     assert stagerun.__all__ == names
     assert {name: f"{value.__module__}.{name}" for name, value in namespace.items()} == {
         "AsyncProgress": "stagerun.authoring.async_progress.AsyncProgress",
         "LiveOperation": "stagerun.authoring.operation.LiveOperation",
         "ChildFailed": "stagerun.errors.ChildFailed",
+        "ItemsFailed": "stagerun.errors.ItemsFailed",
         "OperationCancelled": "stagerun.errors.OperationCancelled",
         "Progress": "stagerun.authoring.progress.Progress",
         "Secret": "stagerun.text.secrets.Secret",

@@ -515,6 +515,26 @@ def test_a_state_that_json_can_not_restore_is_refused_before_an_item_counts(
 
 
 @pytest.mark.parametrize(
+    "value", [(1, 2), float("nan"), "x" * 2**20, "hunter2"], ids=["tuple", "nan", "large", "secret"]
+)
+def test_a_state_that_is_refused_at_the_next_look_is_not_stored_before_it(bench: Bench, value: object) -> None:
+    given = list[int]()
+
+    def work(p: Progress) -> None:
+        state: dict[str, Any] = {"sum": 0}
+        for row in p.track(range(5), key="rows", state=state):
+            given.append(row)
+            state["x"] = value
+            if row == 1:
+                bench.clock.move(100)
+                p._session.loops.sample()
+
+    view = bench.run(_operation(work))
+
+    assert (view.state, given, _positions(bench)) == (RunState.FAILED, [0, 1], [])
+
+
+@pytest.mark.parametrize(
     ("call", "message"),
     [
         (lambda p: p.track([1], state={}), "p.track: state= is stored under a key"),
@@ -731,23 +751,27 @@ def test_a_resumed_loop_is_refused_other_items_where_they_can_be_told_apart(
     assert (view.state is RunState.SUCCEEDED) is (told is None)
 
 
-def test_the_items_at_later_looks_are_compared_too(bench: Bench) -> None:
-    sources = iter([[*"abcdef"], [*"abcxef"]])
+@pytest.mark.parametrize(
+    ("fails_at", "now", "told"),
+    [("f", "abcdXf", "item 5 is another one now"), ("", "abcdeX", "item 6 is another one now")],
+    ids=["in the last item", "behind the loop"],
+)
+def test_the_items_at_later_looks_are_compared_too(bench: Bench, fails_at: str, now: str, told: str) -> None:
+    sources = iter(["abcdef", now])
 
     def work(p: Progress) -> None:
-        for row in p.track(next(sources), key="rows"):
+        for row in p.track([*next(sources)], key="rows"):
             bench.clock.move(1)
             p._session.loops.sample()
-            if row == "f":
+            if row == fails_at:
                 raise Half
+        raise Half
 
     bench.run(_operation(work))
-    bench.seen.entries.clear()
-    sources = iter([[*"abcdXf"]])
     view = bench.resume(_operation(work))
 
     assert view.error is not None
-    assert view.error.message.splitlines()[0] == OTHER + "item 5 is another one now"
+    assert view.error.message.splitlines()[0] == OTHER + told
 
 
 def test_items_that_a_loop_changes_in_place_are_the_same_items_in_a_resume(bench: Bench) -> None:
@@ -772,24 +796,27 @@ def test_items_that_a_loop_changes_in_place_are_the_same_items_in_a_resume(bench
     assert done == [0, 1, 2, 3, 4]
 
 
-def test_a_loop_that_is_refused_its_items_changes_nothing_of_what_is_stored(bench: Bench) -> None:
+@pytest.mark.parametrize("finished", [False, True], ids=["broken off", "finished"])
+def test_a_loop_that_is_refused_its_items_changes_nothing_of_what_is_stored(bench: Bench, finished: bool) -> None:
     sources = iter([["a", "b", "c"], ["a"], ["a", "b", "c"]])
-    done = list[str]()
+    done, lives = list[str](), iter([1, 2, 3])
 
     def work(p: Progress) -> None:
+        first = next(lives) == 1
         for row in p.track(next(sources), key="rows"):
-            if row == "c" and len(done) == 2:
-                done.append("half")
+            if row == "c" and first and not finished:
                 raise Half
             done.append(row)
+        if first:
+            raise Half
 
     bench.run(_operation(work))
-    bench.resume(_operation(work))
+    refused = bench.resume(_operation(work))
     view = bench.resume(_operation(work))
 
-    assert view.state is RunState.SUCCEEDED, view.error
-    assert done == ["a", "b", "half", "c"]
-    assert [_positions(bench, run) for run in (1, 2, 3)] == [[2], [], [3]]
+    assert (refused.state, view.state) == (RunState.FAILED, RunState.SUCCEEDED)
+    assert done == ["a", "b", "c"]
+    assert [_positions(bench, run) for run in (1, 2, 3)] == ([[3], [], []] if finished else [[2], [], [3]])
 
 
 def test_a_finished_loop_that_got_more_items_goes_on_and_keeps_what_lies_in_them(bench: Bench) -> None:

@@ -400,6 +400,15 @@ def test_a_result_that_is_refused_takes_no_other_with_it(bench: Bench, body: Cal
     assert dict(sorted(_stored(bench).items())) == {0: 0, 2: 2, 3: 3}
 
 
+@pytest.mark.parametrize("body", [_secret_result, _large_result], ids=["secret", "too large"])
+def test_what_finished_before_and_behind_a_result_that_is_refused_is_stored(
+    bench: Bench, body: Callable[[Progress], None]
+) -> None:
+    bench.run(_operation(body))
+
+    assert dict(sorted(_stored(bench).items())) == {0: 0, 2: 2, 3: 3}
+
+
 # --- other items than before
 
 

@@ -259,8 +259,9 @@ class ResumableLoop(Loop):
             return self._copy
         position, frozen = self.between
         state = marshal.loads(frozen) if isinstance(frozen, bytes) else frozen  # noqa: S302 - our own bytes
-        exact = _is_exact(state) and (isinstance(frozen, bytes) or _is_flat(state))
-        return (position, state) if exact and not self._recorder.masker.holds(state) else self._copy
+        whole = isinstance(frozen, bytes) or _is_flat(state)
+        fits = whole and _is_exact(state) and len(events.dumps(state)) <= STATE_LIMIT
+        return (position, state) if fits and not self._recorder.masker.holds(state) else self._copy
 
     def _frozen(self, state: dict[str, Any]) -> bytes | dict[str, Any]:
         """Return a copy of all of the state; RecipeError if it can't be restored exactly."""
