@@ -784,7 +784,7 @@ def test_threads_that_nobody_awaits_are_waited_for(bench: Bench) -> None:
     done = list[str]()
 
     def work() -> None:
-        time.sleep(0.05)
+        time.sleep(0.5)
         done.append("done")
 
     async def body(p: AsyncProgress) -> None:
