@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -731,11 +732,59 @@ def test_tasks_that_are_left_are_cancelled_and_named_once(bench: Bench) -> None:
     )
 
 
+def test_a_loop_that_was_broken_off_leaves_no_task_and_its_position(bench: Bench) -> None:
+    closed = list[str]()
+
+    async def source() -> AsyncIterator[int]:
+        try:
+            for number in range(5):
+                yield number
+        finally:
+            await asyncio.sleep(0.01)
+            closed.append("source")
+
+    async def body(p: AsyncProgress) -> None:
+        async for number in p.track(source(), key="rows"):
+            if number == 2:
+                break
+
+    assert _run(bench, body).state is RunState.SUCCEEDED
+    assert (closed, _lines(bench)) == (["source"], [])
+    assert [e.position for e in bench.seen.events if isinstance(e, events.PositionReached)] == [2]
+
+
+def test_an_exit_in_a_task_ends_the_run_with_its_code(bench: Bench) -> None:
+    cleaned = list[str]()
+
+    async def child() -> None:
+        sys.exit(7)
+
+    async def body(p: AsyncProgress) -> None:
+        task = asyncio.create_task(child())
+        try:
+            await asyncio.sleep(60)
+        finally:
+            cleaned.append(str(task.done()))
+
+    view = _run(bench, body)
+
+    assert (view.state, view.exit_code, cleaned) == (RunState.FAILED, 7, ["True"])
+
+
+def test_an_async_run_hands_over_to_the_next_operation(bench: Bench) -> None:
+    async def body(p: AsyncProgress) -> None:
+        p.chain_to(_operation(lambda p: p.step("Then", _double, 2)))
+
+    view = _run(bench, body)
+
+    assert (view.id, view.state, view.stages[1].state) == (2, RunState.SUCCEEDED, StageState.DONE)
+
+
 def test_threads_that_nobody_awaits_are_waited_for(bench: Bench) -> None:
     done = list[str]()
 
     def work() -> None:
-        time.sleep(0.05)
+        time.sleep(0.5)
         done.append("done")
 
     async def body(p: AsyncProgress) -> None:

@@ -30,6 +30,7 @@ from stagerun.machine.interrupts import Interrupts
 
 _PATIENCE: Final = 1.0  # seconds that the loop gets to take a request
 _NAMED: Final = 5
+_QUIET: Final = 3  # turns of the loop in which no generator is closed: each may hold another one
 
 
 def run(start: Callable[[AsyncProgress], Any], session: Session, interrupts: Interrupts) -> Any:
@@ -132,7 +133,7 @@ class EventLoop:
 
     async def _end_tasks(self, *, tell: bool) -> None:
         """Cancel the tasks that the recipe has left, and wait for them."""
-        await asyncio.sleep(0)  # those that are about to end
+        await _generators_closed()
         left = asyncio.all_tasks() - {asyncio.current_task()}
         if not left:
             return
@@ -157,6 +158,18 @@ class EventLoop:
 
         threading.Thread(target=end, name="stagerun-threads", daemon=True).start()
         await asyncio.wait([over], timeout=GRACE if self._interrupts.stopping else None)
+
+
+async def _generators_closed() -> None:
+    """Wait for the tasks in which asyncio closes the generators of async loops that were broken off."""
+    quiet = 0
+    while quiet < _QUIET:
+        closing = {each for each in asyncio.all_tasks() if type(each.get_coro()).__name__ == "async_generator_athrow"}
+        if closing:
+            await asyncio.wait(closing)
+        else:
+            await asyncio.sleep(0)
+        quiet = 0 if closing else quiet + 1
 
 
 def _finish(future: "asyncio.Future[None]") -> None:
