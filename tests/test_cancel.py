@@ -13,6 +13,7 @@ import pytest
 
 from stagerun import LiveOperation, OperationCancelled, Progress
 from stagerun.engine.cleanup import CleanUp
+from stagerun.engine.ticker import LostSignals
 from stagerun.machine.interrupts import Interrupts
 from stagerun.states import RunState, StageState
 from tests.conftest import STAGERUN, Bench, Done, HandClock, Project, timeless
@@ -177,10 +178,12 @@ class Stubborn(LiveOperation):
 
     def run(self, p):
         with p.stage("Load"):
-            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-                signal.signal(number, signal.SIG_IGN)
             p.log("ready")
-            gate("never")
+            while True:
+                try:
+                    gate("never")
+                except BaseException:
+                    pass
 """,
     )
 
@@ -205,6 +208,119 @@ def test_a_request_in_the_journal_alone_stops_a_run_that_no_signal_reaches(proje
 
     assert (ended.code, ended.err) == (-signal.SIGTERM, "")
     assert look(project, 1).state is RunState.CANCELLED
+
+
+LOST = ("signal.SIGINT", "signal.SIGTERM", "signal.SIGHUP", "signal.SIGURG", "signal.SIGALRM")
+
+
+def _robbed(take: str, work: str) -> str:
+    """Return a recipe in which a library takes signals, before it works."""
+    return f"""{GATE}
+import asyncio
+
+class Robbed(LiveOperation):
+    stages = ["Load", "Save"]
+
+    def run(self, p):
+        {take}
+        p.log("ready")
+        try:
+            {work}
+        finally:
+            p.log("cleaned up")
+"""
+
+
+ONE_TAKEN = "signal.signal(signal.SIGTERM, lambda number, frame: None)"
+ALL_TAKEN = f"[signal.signal(number, signal.SIG_IGN) for number in ({', '.join(LOST)})]"
+IN_A_LOOP_OF_ASYNCIO = """async def wait():
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, lambda: None)
+            p.log("ready")
+            await asyncio.sleep(600)"""
+
+
+@pytest.mark.parametrize(
+    ("take", "work"),
+    [
+        pytest.param(ONE_TAKEN, "time.sleep(600)", id="a handler, in a sleep"),
+        pytest.param(ONE_TAKEN, "while True: pass", id="a handler, in a loop"),
+        pytest.param(IN_A_LOOP_OF_ASYNCIO, "asyncio.run(wait())", id="asyncio"),
+        *(
+            pytest.param(ALL_TAKEN, work, id=f"all handlers, in {name}")
+            for name, work in {
+                "check_cancelled": "while True: p.check_cancelled()",
+                "log": "while True: p.log('more'); time.sleep(0.1)",
+                "track": "for _ in p.track(range(10**6)): time.sleep(0.01)",
+                "stage": "while True:\n                with p.stage('Save'): time.sleep(0.1)",
+                "sh": "p.sh([shutil.which('sleep'), '600'])",
+                "map": "p.map(lambda _: time.sleep(0.2), range(10**6), workers=2)",
+            }.items()
+        ),
+    ],
+)
+def test_cancel_stops_a_run_in_which_a_library_has_taken_the_signals(project: Project, take: str, work: str) -> None:
+    project.recipe("robbed", "import shutil\n" + _robbed(take, work))
+
+    with running(project, "run", "robbed", "--progress", "quiet") as run:
+        until(lambda: _has_run(project) and logged(project, 1))
+        cancel = project.stagerun("cancel", "1")
+        ended = finish(run)
+
+    assert (cancel.code, cancel.out, cancel.err) == (0, "run 1 cancelled\n", "")
+    assert (ended.code, ended.err) == (-signal.SIGTERM, "")
+    assert logged(project, 1)[-1] == "cleaned up"
+    assert (look(project, 1).state, look(project, 1).signal) == (RunState.CANCELLED, "SIGTERM")
+
+
+TAKEN = """
+def mine(number, frame): pass
+
+class Taken(LiveOperation):
+    def run(self, p):
+        signal.signal(signal.SIGTERM, mine)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        gate("end")
+        time.sleep(0.5)
+"""
+
+
+def test_a_signal_that_others_handle_is_told_of_once(project: Project) -> None:
+    project.recipe("taken", GATE + TAKEN)
+
+    with running(project, "run", "taken", "--progress", "quiet") as run:
+        until(lambda: _has_run(project) and len(logged(project, 1)) >= 3)
+        open_gate(project, "end")
+        ended = finish(run)
+
+    assert (ended.code, logged(project, 1)) == (
+        0,
+        [
+            "SIGINT is now ignored; 'stagerun cancel' still stops this run",
+            "SIGTERM is now handled by taken.mine, not by stagerun; 'stagerun cancel' still stops this run",
+            "SIGHUP now ends this process at once, without clean-up: its handler was reset",
+        ],
+    )
+
+
+def test_a_signal_that_is_given_back_soon_is_not_told_of() -> None:
+    clock, interrupts = HandClock(), Interrupts()
+    lost = LostSignals(interrupts, clock.as_clock())
+    interrupts.install()
+
+    def told_after(seconds: float) -> list[str]:
+        clock.move(seconds)
+        return lost.lines()
+
+    ours = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    told = [told_after(seconds) for seconds in (0, 0.9)]
+    signal.signal(signal.SIGTERM, ours)
+    told.append(told_after(0.2))
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    told += [told_after(seconds) for seconds in (0.5, 0.9, 0.2, 5)]
+    interrupts.restore()
+
+    assert told == [[]] * 5 + [["SIGTERM is now ignored; 'stagerun cancel' still stops this run"], []]
 
 
 def test_a_request_for_another_run_stops_nobody(project: Project) -> None:

@@ -4,12 +4,13 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 
 import pytest
 
 from stagerun import LiveOperation, OperationCancelled, Progress, events
+from stagerun.errors import TimeLimitExceeded
 from stagerun.machine.interrupts import Interrupts
 from stagerun.view import RunView
 from tests.conftest import Bench, Seen
@@ -171,6 +172,146 @@ def test_a_request_without_a_signal_is_met_at_the_next_check(interrupts: Interru
         interrupts.check()
 
     assert caught.value.signal == "SIGTERM"
+
+
+def in_a_thread(act: Callable[[], object]) -> None:
+    thread = threading.Thread(target=act)
+    thread.start()
+    thread.join()
+
+
+def test_a_request_of_another_thread_reaches_a_thread_whose_handlers_others_have_replaced(
+    interrupts: Interrupts,
+) -> None:
+    for name in SIGNALS:
+        signal.signal(signal.Signals[name], _previous)
+
+    with pytest.raises(OperationCancelled) as caught:
+        in_a_thread(lambda: interrupts.request("SIGTERM"))
+
+    assert (caught.value.signal, interrupts.stopping) == ("SIGTERM", True)
+    assert interrupts.replaced() == dict.fromkeys(SIGNALS, _previous)
+
+
+def test_a_request_of_another_thread_waits_for_the_end_of_a_guard(interrupts: Interrupts) -> None:
+    done = []
+
+    with pytest.raises(OperationCancelled):
+        with interrupts:
+            in_a_thread(interrupts.request)
+            done.append("inside")
+        done.append("after")
+
+    assert done == ["inside"]
+
+
+def test_a_request_of_another_thread_is_met_at_the_next_check_if_no_handler_is_left(interrupts: Interrupts) -> None:
+    interrupts.restore()
+
+    in_a_thread(lambda: interrupts.request("SIGTERM"))
+
+    with pytest.raises(OperationCancelled):
+        interrupts.check()
+
+
+def test_a_request_after_a_signal_raises_nothing_more(interrupts: Interrupts) -> None:
+    done = []
+
+    with pytest.raises(OperationCancelled):
+        try:
+            send("SIGTERM")
+        finally:
+            in_a_thread(interrupts.request)
+            with interrupts:
+                done.append("guarded")
+            done.append("cleaned up")
+
+    assert (done, interrupts.hurried) == (["guarded", "cleaned up"], False)
+
+
+def test_a_signal_after_a_request_is_the_second_one(interrupts: Interrupts) -> None:
+    with pytest.raises(OperationCancelled) as caught:
+        try:
+            in_a_thread(interrupts.request)
+        finally:
+            send("SIGINT")
+
+    assert (caught.value.signal, interrupts.hurried) == ("SIGINT", True)
+
+
+def test_a_check_of_another_thread_leaves_the_exception_of_the_main_thread_due(interrupts: Interrupts) -> None:
+    raised = []
+
+    def check() -> None:
+        try:
+            interrupts.check()
+        except OperationCancelled:
+            raised.append("in the thread")
+
+    with pytest.raises(OperationCancelled):
+        with interrupts:
+            send("SIGTERM")
+            in_a_thread(check)
+        raised.append("never")
+
+    assert raised == ["in the thread"]
+
+
+def test_a_stop_that_a_thread_was_the_first_to_meet_does_not_break_into_the_cleaning_up(interrupts: Interrupts) -> None:
+    met: list[BaseException] = []
+    done = []
+
+    def check() -> None:
+        try:
+            interrupts.check()
+        except OperationCancelled as error:
+            met.append(error)
+
+    with pytest.raises(OperationCancelled):
+        try:
+            with interrupts:
+                in_a_thread(interrupts.request)
+                in_a_thread(check)
+                raise met[0]
+        finally:
+            with interrupts:
+                pass
+            done.append("cleaned up")
+
+    assert done == ["cleaned up"]
+
+
+def test_another_thread_that_looks_finds_a_limit_that_ran_out(interrupts: Interrupts) -> None:
+    with (
+        pytest.raises(TimeLimitExceeded, match=r"^the run took longer than 1e-09s$"),
+        interrupts.limit(1e-9, "the run"),
+    ):
+        in_a_thread(interrupts.look)
+
+    assert (interrupts.stopping, interrupts.expired) == (True, "the run took longer than 1e-09s")
+
+
+def test_a_check_finds_a_limit_that_ran_out(interrupts: Interrupts) -> None:
+    interrupts.restore()
+
+    with pytest.raises(TimeLimitExceeded), interrupts.limit(1e-9, "the run"):
+        interrupts.check()
+
+
+def test_a_limit_that_was_left_in_time_stops_nobody(interrupts: Interrupts) -> None:
+    with interrupts.limit(1e-9, "the run"):
+        pass
+
+    assert (interrupts.look(), interrupts.expired) == (False, None)
+
+
+def test_a_request_after_the_end_changes_nothing(interrupts: Interrupts) -> None:
+    with interrupts.limit(1e-9, "the run"):
+        interrupts.close(0)
+
+        in_a_thread(interrupts.request)
+
+        assert (interrupts.look(), interrupts.stopping, interrupts.signal) == (False, False, None)
 
 
 def test_a_signal_after_the_end_changes_nothing(interrupts: Interrupts) -> None:
@@ -352,6 +493,68 @@ except OperationCancelled as error:
 timer.join()
 """
     assert _python(body) == (0, "cancelled by SIGTERM\n")
+
+
+# Loops without a call: Python runs the handlers of signals only where their rounds end.
+TIGHT_LOOPS = {
+    "forever": "while True: pass",
+    "forever with a condition at the end": "while True:\n            if ready == 1: ready = 2",
+    "while": "while ready < 10**15: ready += 1",
+    "while with a condition at the end": "while True:\n            ready += 1\n            if ready == 5: continue",
+    "for": "for n in range(10**12): pass",
+    "for with a condition at the end": "for n in range(10**12):\n            if n == 1000: ready = 2",
+    "tracked with a condition at the end": "for n in tracked():\n            if n == 1000: ready = 2",
+    "in a with": "with cleaner():\n            for n in range(10**12):\n                if n == 1000: ready = 2",
+}
+
+
+@pytest.mark.parametrize("loop", TIGHT_LOOPS.values(), ids=TIGHT_LOOPS)
+def test_clean_up_runs_wherever_a_signal_meets_a_loop(loop: str) -> None:
+    body = f"""
+import itertools, sys, threading, time
+from contextlib import contextmanager
+
+done, main = 0, threading.get_ident()
+
+@contextmanager
+def cleaner():
+    yield
+
+def tracked():
+    yield from itertools.count()
+
+def work():
+    global done
+    ready = 0
+    try:
+        {loop}
+    finally:
+        done += 1
+
+def inside():
+    frame = sys._current_frames()[main]
+    while frame is not None and frame.f_code is not work.__code__:
+        frame = frame.f_back
+    loop = work.__code__.co_firstlineno + 4
+    return frame is not None and (frame.f_lineno or loop) >= loop  # the end of a round may have no line
+
+def soon():
+    while not inside():
+        time.sleep(0.001)
+    signal.pthread_kill(main, signal.SIGTERM)
+
+for number in range(8):
+    interrupts._count = 0
+    thread = threading.Thread(target=soon)
+    thread.start()
+    try:
+        work()
+    except OperationCancelled:
+        pass
+    thread.join()
+print(done)
+"""
+    assert _python(body) == (0, "8\n")
 
 
 # --- in a run

@@ -78,6 +78,50 @@ def test_a_limit_wherever_it_is_set_ends_its_run_as_timed_out(
     _assert_timed_out(project, message)
 
 
+NO_ALARM = "signal.signal(signal.SIGALRM, signal.SIG_IGN); signal.setitimer(signal.ITIMER_REAL, 0)"
+NO_SIGNAL = "[signal.signal(number, signal.SIG_IGN) for number in {*range(1, 32)} - {9, 17, 19}]"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        f"{NO_ALARM}; time.sleep(600)",
+        f"{NO_ALARM}\n            while True: pass",
+        f"{NO_SIGNAL}\n            while True: p.log('more'); time.sleep(0.1)",
+        f"{NO_SIGNAL}\n            for _ in p.track(range(10**6)): time.sleep(0.01)",
+        f"{NO_SIGNAL}\n            p.map(lambda _: time.sleep(0.1), range(10**6), workers=2)",
+        f"{NO_SIGNAL}\n            p.sh(['sleep', '600'])",
+    ],
+    ids=[
+        "no alarm, in a sleep",
+        "no alarm, in a loop",
+        *(f"no signal, in {call}" for call in ("log", "track", "map", "sh")),
+    ],
+)
+def test_a_library_that_takes_the_alarm_or_all_signals_does_not_switch_a_limit_off(project: Project, body: str) -> None:
+    project.recipe("slow", _slow(body=body, setting="timeout = 0.25"))
+
+    done = project.stagerun("run", "slow", "--progress", "quiet")
+
+    assert (done.code, done.err) == (124, "")
+    _assert_timed_out(project, RUN_TOO_LONG)
+
+
+def test_a_limit_leaves_the_alarm_to_the_recipe(project: Project) -> None:
+    body = """rung = []
+            signal.signal(signal.SIGALRM, lambda number, frame: rung.append(number))
+            signal.setitimer(signal.ITIMER_REAL, 0.2)
+            with p.stage("more", timeout=60):
+                pass
+            while not rung:
+                time.sleep(0.01)"""
+    project.recipe("slow", _slow(body=body, setting="timeout = 60"))
+
+    done = project.stagerun("run", "slow")
+
+    assert (done.code, look(project, 1).state) == (0, RunState.SUCCEEDED)
+
+
 def test_the_limit_of_the_command_line_holds_for_a_whole_chain(project: Project) -> None:
     project.recipe(
         "links",

@@ -87,13 +87,13 @@ def execute(
 ) -> exit_codes.OwnCode:
     """Run `operation` and its chain in this process; return the exit code."""
     interrupts, output = Interrupts(), Output(sys.stdout)
-    interrupts.farewell, output.given_up = output.leave, lambda: interrupts.stopping
+    interrupts.farewell, output.given_up = output.leave, interrupts.look
     masker = here.masker
     display = choose_display(here, output, settings.display, masker)
     _write_id(settings.run_id_file, None)
     path = here.journal
     durable = here.project.durable
-    store = opening.open_journal(path, write=True, durable=durable, hurried=lambda: interrupts.stopping)
+    store = opening.open_journal(path, write=True, durable=durable, hurried=interrupts.look)
     if not store.concurrent:
         say(
             here, f"warning: journal {path} is on a network file system", "only one process at a time can use it safely"

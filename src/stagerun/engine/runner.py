@@ -6,9 +6,8 @@
 
 import os
 import sys
-import threading
-from collections.abc import Callable, Collection, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Callable, Collection
+from contextlib import AbstractContextManager, suppress
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from msgspec.structs import replace
@@ -21,7 +20,8 @@ from stagerun.authoring.progress import Progress
 from stagerun.authoring.session import Session
 from stagerun.authoring.stages import state_after
 from stagerun.engine.endings import ending, exit_code
-from stagerun.errors import HeldError, JournalError, RecipeError
+from stagerun.engine.ticker import Ticker
+from stagerun.errors import HeldError, RecipeError
 from stagerun.machine import identity
 from stagerun.machine.clock import Clock
 from stagerun.machine.interrupts import Interrupts
@@ -34,7 +34,6 @@ from stagerun.view import RunView
 
 
 if TYPE_CHECKING:
-    from stagerun.engine.cleanup import CleanUp
     from stagerun.engine.outlet import Memory, Outlet
 
 _SLOW_IMPORT: Final = 0.5  # seconds; a shorter import needs no explanation
@@ -74,9 +73,8 @@ class Runner:
         self._clock = clock or Clock()
         self._origin = origin
         self._session: Session | None = None
-        self._clean_up: CleanUp | None = None
+        self._ticker = Ticker(outlet, interrupts, self._clock, lambda: self._session)
         self._pid = os.getpid()
-        self._thread = threading.get_ident()
 
     def run(
         self,
@@ -115,7 +113,7 @@ class Runner:
     def perform(self, found: finding.Found, operation: LiveOperation, *, timeout: float | None = None) -> RunView:
         """Work on the current run and on those it chains to; return the last one as it ended."""
         self._masker.learn(operation.secret_values().values())
-        with self._interrupts, self._ticking(), self._interrupts.limit(timeout, "the run"):
+        with self._interrupts, self._ticker.ticking(), self._interrupts.limit(timeout, "the run"):
             link: _Link | None = (found, operation)
             while link is not None:
                 link = self._run_one(*link)
@@ -275,53 +273,6 @@ class Runner:
     def _reflect(self, operation: LiveOperation) -> None:
         operation.reflect(self._outlet.view)
         operation.cancel_requested = self._interrupts.stopping
-
-    @contextmanager
-    def _ticking(self) -> Iterator[None]:
-        """Look at the counters from a separate thread: a loop pays only for counting."""
-        done = threading.Event()
-
-        def tick() -> None:
-            asked = False
-            while not done.wait(self._clock.tick):
-                self._look()
-                if not asked and self._has_to_stop():
-                    asked = True
-                    if not self._interrupts.stopping:
-                        self._interrupts.request("SIGTERM")
-
-        thread = threading.Thread(target=tick, name="stagerun-ticker", daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            done.set()
-            thread.join()
-
-    def _look(self) -> None:
-        session = self._session
-        with suppress(JournalError):  # the main thread gets it, too, and stops
-            if session is not None:
-                session.loops.sample()
-            if session is not None and self._interrupts.stopping:
-                self._tell_of_clean_up(session)
-            self._outlet.tick()
-
-    def _has_to_stop(self) -> bool:
-        """Return True if somebody asked for a cancel, or nothing more can be recorded."""
-        if self._outlet.failure is not None:
-            return True
-        with suppress(JournalError):  # the next look tries again
-            return self._outlet.cancel_requested()
-        return False
-
-    def _tell_of_clean_up(self, session: Session) -> None:
-        from stagerun.engine.cleanup import CleanUp
-
-        if self._clean_up is None:
-            self._clean_up = CleanUp(self._view().plan.source, self._thread, self._interrupts, self._clock)
-        if (line := self._clean_up.line()) is not None:
-            session.lines.write(line)
 
 
 class _Host:

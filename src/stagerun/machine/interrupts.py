@@ -7,17 +7,29 @@ code after the commit never ran. So there are two kinds of code.
 The recipe's code is *exposed*. There the handler raises at once, which interrupts a sleep.
 
 Our own code is *guarded*: `with interrupts:` surrounds journal writes and stage transitions, and nothing that takes
-long. Inside a guard the handler only notes that it owes an exception, and the outermost guard raises it on exit. The
-runner holds a guard for its whole life and opens it (`expose`, `cover`) while the recipe runs.
+long. Inside a guard the handler raises nothing, and the outermost guard raises on exit. The runner holds a guard for
+its whole life and opens it (`expose`, `cover`) while the recipe runs.
 
-The exception can be swallowed, by a broad `except BaseException` of the recipe or by Python itself, in `__del__` and in
-callbacks. So the request stays, and `check` raises it again at the next call of `p`. While a cancel already unwinds
-the stack, `check` does not raise: clean-up may use `p`.
+A request to stop is more than its exception. It stays in `stopping`, which every call of `p` and every item of a loop
+looks at, so neither of these loses it:
+
+- The exception is swallowed, by a broad `except BaseException` of the recipe or by Python itself, in `__del__` and in
+  callbacks. `check` raises it again. Only while it unwinds the stack `check` does not raise: clean-up may use `p`.
+- A library has replaced a handler. A cancel then comes through the journal, and the ticker's thread passes it on
+  (`request`). It also looks at the time limits (`look`). There is no alarm, because a process has only one.
+
+Another thread can't raise in the main thread. It sets `stopping` and sends the main thread SIGURG, whose handler
+raises like that of any other signal. Hardly any library uses SIGURG, and it does nothing in a process without
+a handler. If its handler is lost too, the request waits for the next call of `p`. We do not use
+`PyThreadState_SetAsyncExc`: such an exception breaks no sleep, and it does not wait for the end of a guard.
+
+On some instructions of a loop Python skips the `finally` around it (`machine.backward_jumps`). There the handler waits
+for the next instruction.
+
+An exception would break an event loop that a handler has interrupted. There a `Receiver` takes the requests.
 
 Signals are counted. The first asks the run to stop. The second raises again, which cuts the clean-up short. The third
 ends the process at once. After the end of the run is recorded, no signal changes the exit code: it is the recorded one.
-
-Time limits use an alarm, which reaches the main thread like a signal. Without alarms, `check` looks at the clock.
 """
 
 import math
@@ -29,15 +41,15 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import FrameType, TracebackType
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, NoReturn, Protocol, cast
 
 from stagerun.errors import Interruption, OperationCancelled, TimeLimitExceeded
 from stagerun.exit_codes import SIGNALLED
+from stagerun.machine import backward_jumps
 
 
 _SIGNALS: Final = ("SIGINT", "SIGTERM", "SIGHUP")
-_LONGEST: Final = 1e8  # seconds; some systems' timers can't hold more
-_AGAIN: Final = 0.2  # seconds between two looks at a receiver that has not taken a request
+_WAKE: Final = getattr(signal, "SIGURG", None)
 _ABANDON_AT: Final = 3  # the third signal ends the process at once
 
 
@@ -94,8 +106,8 @@ class Interrupts:
         self._count = 0
         self._depth = 0
         self._covered: int | None = None
-        self._owed = False
-        self._kicked = False
+        self._raised = False
+        self._raise_again = False
         self._exit_code: int | None = None
         self._keyboard_lent = False
         self._thread = threading.get_ident()
@@ -110,31 +122,39 @@ class Interrupts:
             number = getattr(signal, name, None)
             if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
                 self._previous[number] = signal.signal(number, self._handle)
-        if hasattr(signal, "SIGALRM"):
-            self._previous[signal.SIGALRM] = signal.signal(signal.SIGALRM, self._expire)
+        if _WAKE is not None:
+            self._previous[_WAKE] = signal.signal(_WAKE, self._woken)
         threading.excepthook = self._thread_ended
 
     def restore(self) -> None:
         """Restore the previous signal handlers."""
-        self._deadlines.clear()
-        self._arm()
         for number, handler in self._previous.items():
             signal.signal(number, handler)
         self._previous.clear()
         threading.excepthook = self._report_thread
 
+    def replaced(self) -> dict[str, Any]:
+        """Return the signals that no longer reach us, name -> the handler that others have installed."""
+        handlers = {number: signal.getsignal(number) for number in self._previous if number != _WAKE}
+        return {signal.Signals(number).name: each for number, each in handlers.items() if each != self._handle}
+
     def request(self, name: str = "SIGTERM") -> None:
-        """Ask for a cancel, from any thread: by that signal if we handle signals, else at the next check."""
-        number = getattr(signal, name, None)
-        if number in self._previous and hasattr(signal, "pthread_kill"):
-            signal.pthread_kill(self._thread, number)
-            return
-        self.signal, self.stopping, self._count = name, True, max(1, self._count)
-        if self.receiver is not None:
-            self.receiver.notify()
-        if self._can_alarm():  # nobody handles that signal, but the alarm breaks a sleep as well
-            self._kicked = True
-            signal.pthread_kill(self._thread, signal.SIGALRM)
+        """Ask for a cancel, from any thread, as if that signal had arrived."""
+        if not self.stopping and self._exit_code is None:
+            self.signal = name
+            self._stop()
+
+    def look(self) -> bool:
+        """Return True if the run was asked to stop, or if a time limit has run out. Any thread may look."""
+        if self._deadlines and not self.stopping and self._exit_code is None:
+            now = time.monotonic()
+            over = [limit.told for limit in self._deadlines.copy() if limit.moment <= now]
+            if over:
+                self.expired = over[0]
+                self._stop()
+        if (receiver := self.receiver) is not None and receiver.is_waiting:
+            self._wake()  # the recipe may block its event loop
+        return self.stopping
 
     def close(self, exit_code: int) -> None:
         """Note that the run is over, with this exit code: signals no longer change it. Only the first call counts.
@@ -142,35 +162,24 @@ class Interrupts:
         The third signal after this call ends the process at once.
         """
         if self._exit_code is None:
-            self._exit_code, self._owed, self._count = exit_code, False, 0
+            self._exit_code, self._count = exit_code, 0
 
     def check(self) -> None:
         """Raise the interruption if the run was asked to stop, unless one is being handled already."""
-        if self._deadlines and not self._can_alarm():
-            self._look_at_the_clock()
-        if self.receiver is not None and threading.get_ident() == self._thread:
-            if self.stopping and self.receiver.is_due(blocked=False):
-                raise self.receiver.unwinds(str(self.interruption()))
-        elif self.stopping and not _is_unwinding():
-            self._owed = False
-            raise self.interruption()
+        if (self.stopping or self._deadlines) and self.look():
+            if threading.get_ident() != self._thread:
+                if unwinding() is None:
+                    raise self.interruption()
+            elif unwinding() is None if self.receiver is None else self.receiver.is_due(blocked=False):
+                self._raise()
 
     def limit(self, seconds: float | None, what: str) -> AbstractContextManager[None]:
-        """Return a context manager that limits its block to that many seconds; None is no limit.
-
-        Blocking code is interrupted too, by an alarm, which only the main thread can have.
-        """
-        return nullcontext() if seconds is None else _Limit(self, seconds, f"{what} took longer than {seconds:g}s")
-
-    def watch(self, deadline: "_Limit") -> None:
-        """Interrupt the code when `deadline` has passed."""
-        self._deadlines.append(deadline)
-        self._arm()
-
-    def forget(self, deadline: "_Limit") -> None:
-        if deadline in self._deadlines:
-            self._deadlines.remove(deadline)
-        self._arm()
+        """Return a context manager that limits its block to that many seconds; None is no limit."""
+        return (
+            nullcontext()
+            if seconds is None
+            else _Limit(self._deadlines, seconds, f"{what} took longer than {seconds:g}s")
+        )
 
     @contextmanager
     def keyboard_lent(self) -> Iterator[None]:
@@ -201,16 +210,14 @@ class Interrupts:
         if threading.get_ident() != self._thread:
             return
         self._depth -= 1
-        if self._owed and self._depth == 0 and kind is None:
-            self._owed = False
-            raise self.interruption()
+        if self.stopping and self._depth == 0 and kind is None and self._is_due():
+            self._raise()
 
     def expose(self) -> None:
         """Let the handler raise inside a guarded block, until `cover`."""
         self._covered, self._depth = self._depth, 0
-        if self._owed:
-            self._owed = False
-            raise self.interruption()
+        if self._is_due():
+            self._raise()
 
     def cover(self) -> None:
         """Defer signals again; a second call has no effect."""
@@ -222,16 +229,54 @@ class Interrupts:
             self._die(number)
         if self._keyboard_lent and number == signal.SIGINT:
             return
-        self._count += 1
+        waiting = self.stopping and not self._has_arrived()
+        asked = self.signal is not None and not waiting and self._exit_code is None
+        self._count = 1 + max(self._count, asked)  # a request of another thread counts like a signal
         if self._exit_code is None:
             self.signal, self.stopping = signal.Signals(number).name, True
         if self._count >= _ABANDON_AT:
             self.farewell()
             self._abandon(number)
-        if self._exit_code is None:
-            if self.receiver is not None:
-                self.receiver.notify()
-            self._raise_or_owe()
+        self._raise_again = self._raised or unwinding() is not None
+        if self.receiver is not None and not (waiting and self._count == 1):
+            self.receiver.notify()
+        self._deliver(frame)
+
+    def _woken(self, number: int, frame: FrameType | None) -> None:
+        if os.getpid() == self._pid:
+            self._deliver(frame)
+
+    def _stop(self) -> None:
+        self.stopping = True
+        if (receiver := self.receiver) is not None:
+            receiver.notify()
+        self._wake()
+
+    def _wake(self) -> None:
+        """Bring the recipe's thread to a handler, if it is the main thread."""
+        if _WAKE is not None and signal.getsignal(_WAKE) == self._woken:
+            signal.pthread_kill(self._thread, _WAKE)
+
+    def _deliver(self, frame: FrameType | None) -> None:
+        """Raise what is due in `frame`, which a handler has interrupted, unless our own code is guarded."""
+        if not self._depth and self._is_due(blocked=True) and not backward_jumps.wait(frame, self._raise):
+            self._raise()
+
+    def _is_due(self, *, blocked: bool = False) -> bool:
+        """Return True if the recipe's thread has yet to raise a request; with `blocked` where a signal came."""
+        if not self.stopping or self._exit_code is not None:
+            return False
+        if self.receiver is not None:
+            return blocked and self.receiver.is_due(blocked=True)
+        return self._raise_again or (not self._raised and unwinding() is None)
+
+    def _has_arrived(self) -> bool:
+        return self._raised if self.receiver is None else not self.receiver.is_waiting
+
+    def _raise(self) -> NoReturn:
+        self._raised, self._raise_again = True, False
+        told = self.interruption()
+        raise told if self.receiver is None else self.receiver.unwinds(str(told))
 
     def _abandon(self, number: int) -> None:
         """End the process as the run ended, or by the signal if it has not ended."""
@@ -247,50 +292,6 @@ class Interrupts:
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
         os._exit(SIGNALLED + number)  # the first process of a container ignores the signal
-
-    def _expire(self, number: int, frame: FrameType | None) -> None:
-        kicked, self._kicked = self._kicked, False
-        expired = self._look_at_the_clock()
-        if expired and self.receiver is not None:
-            self.receiver.notify()
-        if expired or kicked or self.receiver is not None:
-            self._raise_or_owe()
-        self._arm()
-
-    def _look_at_the_clock(self) -> bool:
-        """Return True if a limit has just run out."""
-        now = time.monotonic()
-        over = [limit.told for limit in self._deadlines if limit.moment <= now]
-        self._deadlines = [limit for limit in self._deadlines if limit.moment > now]
-        if not over or self._exit_code is not None or self.stopping:
-            return False
-        self.expired, self.stopping = over[0], True
-        return True
-
-    def _can_alarm(self) -> bool:
-        return hasattr(signal, "setitimer") and signal.SIGALRM in self._previous
-
-    def _arm(self) -> None:
-        """Set the alarm for the next deadline, or switch it off."""
-        if self._can_alarm():
-            now = time.monotonic()
-            # The recipe may block its event loop: the handler looks again.
-            again = [now + _AGAIN] if self.receiver is not None and self.receiver.is_waiting else []
-            first = min([*(limit.moment for limit in self._deadlines), *again], default=None)
-            # A timer of 0 would switch the alarm off.
-            left = 0 if first is None else min(_LONGEST, max(1e-6, first - now))
-            signal.setitimer(signal.ITIMER_REAL, left)
-
-    def _raise_or_owe(self) -> None:
-        if self.receiver is not None:
-            self._arm()
-            if self._exit_code is None and not self._depth and self.receiver.is_due(blocked=True):
-                raise self.receiver.unwinds(str(self.interruption()))
-            return
-        if self._depth:
-            self._owed = True
-            return
-        raise self.interruption()
 
     def interruption(self) -> Interruption:
         """Return the exception of a request."""
@@ -314,26 +315,25 @@ class _Limit:
 
     """
 
-    def __init__(self, interrupts: Interrupts, seconds: float, told: str) -> None:
+    def __init__(self, running: "list[_Limit]", seconds: float, told: str) -> None:
         self.moment = math.inf
         self.told = told
-        self._interrupts = interrupts
+        self._running = running
         self._seconds = seconds
 
     def __enter__(self) -> None:
         self.moment = time.monotonic() + self._seconds
-        self._interrupts.watch(self)
+        self._running.append(self)
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._interrupts.forget(self)
+        self._running.remove(self)
 
 
-def _is_unwinding() -> bool:
+def unwinding() -> Interruption | None:
+    """Return the interruption that this thread is handling, in a `finally` or `except` block, or None."""
     error = sys.exception()
-    while error is not None:
-        if isinstance(error, Interruption):
-            return True
+    while error is not None and not isinstance(error, Interruption):
         error = error.__context__
-    return False
+    return error

@@ -63,6 +63,20 @@ def clean_up(signal: str | None, place: tuple[str, int] | None, *, hurried: bool
     return f"stopping for {signal or 'the time limit'}: clean-up is still running{where}{hint}"
 
 
+def lost_signal(name: str, handler: object) -> str:
+    """Return `SIGTERM is now handled by asyncio.Loop.stop, not by stagerun; 'stagerun cancel' still stops this run`."""
+    import signal
+
+    if handler is signal.SIG_DFL:
+        return f"{name} now ends this process at once, without clean-up: its handler was reset"
+    if handler is signal.SIG_IGN:
+        now = "ignored"
+    else:
+        names = getattr(handler, "__module__", None), getattr(handler, "__qualname__", type(handler).__qualname__)
+        now = f"handled by {'.'.join(str(each) for each in names if each)}, not by stagerun"
+    return f"{name} is now {now}; 'stagerun cancel' still stops this run"
+
+
 def time_left(seconds: float) -> str:
     """`12s`, `1m 04s`: an estimate, so without tenths."""
     return f"{max(1, round(seconds))}s" if round(seconds) < _MINUTE else duration(round(seconds))
