@@ -363,6 +363,25 @@ def test_an_async_loop_without_a_key_counts_its_items(bench: Bench) -> None:
     assert moved == [(3, 4, True), (3, None, True)]
 
 
+@pytest.mark.parametrize("size", [None, 1])
+def test_while_a_loop_waits_for_its_source_the_item_before_is_finished(bench: Bench, size: int | None) -> None:
+    async def source() -> AsyncIterator[int]:
+        yield 5
+        yield 6
+        bench.interrupts.request()
+        await asyncio.sleep(60)
+
+    async def body(p: AsyncProgress) -> None:
+        totals = {"items": 0}
+        rows = p.track(source(), key="rows", state=totals)
+        async for _ in rows if size is None else p.batches(source(), size, key="batches", state=totals):
+            totals["items"] += 1
+
+    assert _run(bench, body).state is RunState.CANCELLED
+    reached = [(e.position, e.state) for e in bench.seen.events if isinstance(e, events.PositionReached)]
+    assert reached == [(2, {"items": 2})]
+
+
 def test_an_async_loop_that_gets_other_items_is_refused_in_a_resumed_run(bench: Bench) -> None:
     first = True
 

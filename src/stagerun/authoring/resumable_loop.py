@@ -133,10 +133,8 @@ class ResumableLoop(Loop):
                 loops.interrupts.check()
                 if self.due:
                     self._look_between(item)
-                if self._state is not None:
-                    self.between = self.done, {**self._state}
                 yield item
-                self.done += 1
+                self._finish_async(1)
             self._end_of_source()
         finally:
             loops.end(self)
@@ -151,10 +149,16 @@ class ResumableLoop(Loop):
                 loops.interrupts.check()
                 self._look_between(batch[0])
                 yield batch
-                self.done += len(batch)
+                self._finish_async(len(batch))
             self._end_of_source()
         finally:
             loops.end(self)
+
+    def _finish_async(self, items: int) -> None:
+        """Count finished items, and copy the state at once: the wait for the next item may be long, and cancelled."""
+        self.done += items
+        if self._state is not None:
+            self.between = self.done, {**self._state}
 
     def tick(self) -> None:
         now = self._loops.monotonic()
