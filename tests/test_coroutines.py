@@ -373,8 +373,8 @@ def test_while_a_loop_waits_for_its_source_the_item_before_is_finished(bench: Be
 
     async def body(p: AsyncProgress) -> None:
         totals = {"items": 0}
-        rows = p.track(source(), key="rows", state=totals)
-        async for _ in rows if size is None else p.batches(source(), size, key="batches", state=totals):
+        about: dict[str, Any] = {"key": "rows", "state": totals}
+        async for _ in p.batches(source(), size, **about) if size else p.track(source(), **about):
             totals["items"] += 1
 
     assert _run(bench, body).state is RunState.CANCELLED
