@@ -4,6 +4,7 @@ import gc
 import zlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
@@ -871,6 +872,11 @@ def _sliced(rows: Iterator[int]) -> None:
     list(islice(rows, 2))
 
 
+def _handed_out(rows: Iterator[int]) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        pool.map(str, rows)
+
+
 def _stepped(rows: Iterator[int]) -> None:
     next(rows)
 
@@ -892,6 +898,7 @@ def _generated(rows: Iterator[int]) -> None:
         (_comprehended, None),
         (_listed, "is not read by a for statement"),
         (_sliced, "is not read by a for statement"),
+        (_handed_out, "is not read by a for statement"),
         (_stepped, "is not read by a for statement"),
         (_generated, "is read by the generator reader"),
     ],
@@ -911,7 +918,7 @@ def test_a_reader_that_may_take_items_ahead_is_warned_about_and_a_for_statement_
     hint = "; if it reads ahead, a resumed run leaves items out: use p.batches, or p.map(key=)"
     assert len(warnings) == (told is not None)
     for warning in warnings:
-        assert warning.startswith(f"loop 'rows' {told}{where}")
+        assert warning.startswith(f"loop 'rows' {told} (" if read is _handed_out else f"loop 'rows' {told}{where}")
         assert warning.endswith(hint)
 
 

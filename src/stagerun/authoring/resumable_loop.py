@@ -10,6 +10,7 @@ position, taken before the recipe could change that item.
 """
 
 import marshal
+import os
 import sys
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from contextlib import suppress
@@ -33,6 +34,7 @@ STATE_LIMIT: Final = 1024 * 1024  # bytes of JSON
 _STATE_RATE: Final = 32 * 1024  # bytes of state that a loop stores a second: a large one is stored less often
 _SMALL: Final = 4 * 1024  # bytes of a state that is copied whole at every item
 _COPY_SHARE: Final = 20  # copying the state takes at most a twentieth of the time
+_LIBRARY: Final = os.path.dirname(os.__file__) + os.sep  # noqa: PTH120 - importing pathlib takes long
 _GENERATORS: Final = 0x20 | 0x200  # CO_GENERATOR and CO_ASYNC_GENERATOR of `inspect`, which is slow to import
 
 
@@ -358,7 +360,11 @@ def _restored(there: Any, stored: Any) -> Any:
 
 
 def _is_for_statement(frame: FrameType) -> bool:
+    """Return True if a for statement that is not one of Python's library is about to take the next item."""
     import opcode
 
     # `async for` waits at SEND, as every `await` does.
-    return opcode.opname[frame.f_code.co_code[frame.f_lasti]] in ("FOR_ITER", "SEND")
+    # Those of Python's library collect: `Executor.map` takes all items before the first one is finished.
+    file = frame.f_code.co_filename
+    collects = file.startswith(_LIBRARY) and "-packages" not in file.removeprefix(_LIBRARY)
+    return not collects and opcode.opname[frame.f_code.co_code[frame.f_lasti]] in ("FOR_ITER", "SEND")
