@@ -149,7 +149,10 @@ COLOURS = ["\x1b[m", "\x1b[0m", "\x1b[31m", "\x1b[1;38;5;208m", "\x1b[38:2::1:2:
 
 @pytest.mark.parametrize("colour", COLOURS)
 def test_a_colour_stays_where_colour_is_kept_and_is_closed_at_the_end(colour: str) -> None:
-    assert neutralise(f"a{colour}b", keep_colour=True) == f"a{colour}b\x1b[0m"
+    closed = f"a{colour}b" if colour == "\x1b[0m" else f"a{colour}b\x1b[0m"
+
+    assert neutralise(f"a{colour}b", keep_colour=True) == closed
+    assert neutralise(closed, keep_colour=True) == closed
 
 
 @pytest.mark.parametrize("colour", COLOURS)

@@ -14,6 +14,7 @@ from stagerun import exit_codes
 from stagerun.commands.help import help_option, version_option
 from stagerun.commands.surroundings import Surroundings, surroundings_of
 from stagerun.errors import StagerunError, UsageError
+from stagerun.text.streams import SafeStream
 
 
 # A command is imported when it is used; the help of the group needs only these lines.
@@ -82,6 +83,7 @@ def cli(ctx: click.Context) -> None:
 def main(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code; if a signal ended a run in this process, die of that signal."""
     here = Surroundings()
+    _take_streams(here)
     try:
         with _errors_as_sentences(here) as outcome:
             result: Any = cli.main(args=list(arguments), prog_name="stagerun", standalone_mode=False, obj=here)
@@ -93,6 +95,15 @@ def main(arguments: Sequence[str]) -> int:
         _die_of_signal(code)
     _abandon_threads(code)
     return code
+
+
+def _take_streams(here: Surroundings) -> None:
+    """Make safe, until the process ends, what anybody prints who is not stagerun: click, a recipe, Python itself."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is not None:
+            original = stream.original if isinstance(stream, SafeStream) else stream
+            setattr(sys, name, SafeStream(original, here.safe, here.complete))
 
 
 def _abandon_threads(code: int) -> None:
@@ -108,15 +119,15 @@ def _errors_as_sentences(here: Surroundings) -> Iterator[dict[str, int]]:
     """Print every expected error with its hint on stderr, and turn it into an exit code."""
     outcome = {"code": exit_codes.SUCCEEDED}
 
-    def say(message: str, hint: str | None = None) -> None:
+    def say(message: str, hint: str | None = None, traceback: str | None = None) -> None:
         from stagerun.commands import printing
 
-        printing.say(here, message, hint)
+        printing.say(here, message, hint, traceback)
 
     try:
         yield outcome
     except StagerunError as error:
-        say(error.message, error.hint)
+        say(error.message, error.hint, error.traceback)
         outcome["code"] = exit_codes.of_error(error)
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
@@ -141,6 +152,7 @@ def _errors_as_sentences(here: Surroundings) -> Iterator[dict[str, int]]:
 
 
 def _sentence(message: str) -> str:
+    message = " ".join(message.split())  # a list of choices has lines of its own
     return (message[:1].lower() + message[1:]).rstrip(".")
 
 

@@ -24,13 +24,15 @@ class StagerunError(Exception):
     Attributes:
         message: what is wrong, naming the thing.
         hint: what to do about it, or None.
+        traceback: what Python prints of the error behind it, or None.
 
     """
 
-    def __init__(self, message: str, hint: str | None = None) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, hint: str | None = None, *, traceback: str | None = None) -> None:
+        super().__init__(f"{message}\n{traceback}" if traceback else message)
         self.message = message
         self.hint = hint
+        self.traceback = traceback
         if hint:
             self.add_note(f"  {hint}")  # a traceback shows it too
 

@@ -1,18 +1,16 @@
 """Capturing what a recipe prints, logs and warns during a run, and turning it into log lines."""
 
-import codecs
-import io
 import os
 import sys
-import threading
 import warnings
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from importlib.util import find_spec
 from types import ModuleType, TracebackType
-from typing import TYPE_CHECKING, Any, Final, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from stagerun.text.masking import Masker
+from stagerun.text.streams import LineStream
 
 
 if TYPE_CHECKING:
@@ -21,103 +19,38 @@ if TYPE_CHECKING:
 
 Write = Callable[[str, str, str | None], None]  # text, level, stream
 
-_PARTIAL_LIMIT: Final = 64 * 1024
 
+class CapturedStream(LineStream):
+    """A text stream whose lines become log lines; those of a fork, which has no run, go to the original stream."""
 
-class CapturedStream(io.TextIOBase):
-    """A text stream whose lines become log lines.
-
-    Only a newline ends a line. If carriage returns redraw a line, its last state is kept.
-    """
-
-    def __init__(self, write: Write, name: str, original: TextIO | None, masker: Masker) -> None:
+    def __init__(self, write: Write, name: str, original: TextIO | None, masker: Masker | None) -> None:
+        super().__init__(original, masker.complete if masker else None)
         self._write = write
-        self._masker = masker
+        self._mask = masker.mask if masker else str
         self._name = name
-        self._original = original
-        self._pid = os.getpid()
-        self._partial: dict[int, list[str]] = {}
-        self.buffer = _Bytes(self)
+        self._owner = os.getpid()
 
-    @property
-    def encoding(self) -> str:  # type: ignore[override]
-        return "utf-8"
+    def line(self, text: str) -> None:
+        if os.getpid() == self._owner:
+            self._write(text, "info", self._name)
+        elif self.original is not None:
+            self.original.write(f"{self._mask(text)}\n")
+            self.original.flush()
 
-    @property
-    def errors(self) -> str:  # type: ignore[override]
-        return "backslashreplace"
-
-    def writable(self) -> bool:
-        return True
-
-    def fileno(self) -> int:
-        if self._original is None:
-            raise io.UnsupportedOperation("fileno")
-        return self._original.fileno()
-
-    def reconfigure(self, **settings: Any) -> None:
-        """Accept the call, as a real stream does; there is nothing to set here."""
-
-    def write(self, text: str) -> int:
-        if os.getpid() != self._pid:
-            # A forked child has no run: its output goes to the original stream.
-            if self._original is not None:
-                self._original.write(self._masker.mask(text))
-                self._original.flush()
-            return len(text)
-        thread = threading.get_ident()
-        if "\n" not in text and "\r" not in text:
-            self._keep(thread, text)
-            return len(text)
-        *lines, rest = ("".join(self._partial.pop(thread, ())) + text).split("\n")
-        for line in lines:
-            self._emit(line)
-        if "\r" in rest[:-1]:
-            rest = rest[rest.rindex("\r", 0, len(rest) - 1) + 1 :]
-        if rest:
-            self._keep(thread, rest)
-        return len(text)
-
-    def finish(self) -> None:
-        """Write the lines that have no newline yet."""
-        while self._partial:
-            self._emit("".join(self._partial.popitem()[1]))
-
-    def _keep(self, thread: int, text: str) -> None:
-        parts = self._partial.setdefault(thread, [])
-        parts.append(text)
-        if len(parts) * len(text) > _PARTIAL_LIMIT and sum(map(len, parts)) > _PARTIAL_LIMIT:
-            text = "".join(self._partial.pop(thread))
-            complete = self._masker.complete(text)
-            if complete:
-                self._emit(text[:complete])
-            if complete < len(text):
-                self._partial[thread] = [text[complete:]]
-
-    def _emit(self, line: str) -> None:
-        self._write(line.rstrip("\r").rpartition("\r")[2], "info", self._name)
-
-
-class _Bytes(io.RawIOBase):
-    """The `buffer` of a captured stream, for scripts that write bytes."""
-
-    def __init__(self, text: CapturedStream) -> None:
-        self._text = text
-        self._decode = codecs.getincrementaldecoder("utf-8")("backslashreplace").decode
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: Any) -> int:
-        raw = bytes(data)
-        self._text.write(self._decode(raw))
-        return len(raw)
+    def flush(self) -> None:
+        if os.getpid() != self._owner and self.original is not None:
+            # A fork may end without another line end.
+            self.original.write(self._mask(self.unfinished()))
+            self.original.flush()
 
 
 class Capture:
-    """Within this context print, logging and warnings go to `write`."""
+    """Within this context print, logging and warnings go to `write`.
 
-    def __init__(self, write: Write, masker: Masker) -> None:
+    Without a `masker`, which knows where a text can be cut, no line is.
+    """
+
+    def __init__(self, write: Write, masker: Masker | None) -> None:
         self._write = write
         self._masker = masker
         self._undo = ExitStack()
@@ -237,9 +170,8 @@ def _handler(write: Write) -> "logging.Handler":
                 text = f"{record.msg!r} can't be formatted with {record.args!r}: {error}"
             if os.getpid() == self.process:
                 write(text, _level(record.levelno), record.name)
-            elif sys.__stderr__ is not None:
-                sys.__stderr__.write(f"{text}\n")
-                sys.__stderr__.flush()
+            elif sys.stderr is not None:
+                sys.stderr.write(f"{text}\n")
 
     return RunHandler()
 

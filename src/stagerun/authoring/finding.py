@@ -44,7 +44,7 @@ class Found(Struct, frozen=True, kw_only=True):
             from stagerun.text import tracebacks
 
             told = tracebacks.failure(error).traceback
-            raise RecipeError(f"operation {self.target} can't be created\n{told}") from None
+            raise RecipeError(f"operation {self.target} can't be created", traceback=told) from None
 
     def source_hash(self) -> str | None:
         """Return the SHA-256 of the source file, or None if it can't be read."""

@@ -32,9 +32,9 @@ def explained(error: BaseException, recipe: str, project: Project) -> RecipeErro
     elif places and (circle := re.search(_PARTIAL, str(error))):
         told, hint = _circular(circle, places)
     else:
-        traceback = tracebacks.failure(error).traceback
+        traceback = tracebacks.failure(error, mask=str).traceback
         what = "calls sys.exit while it is imported" if isinstance(error, SystemExit) else "can't be imported"
-        return RecipeError(f"recipe {recipe} {what}\n{traceback}")
+        return RecipeError(f"recipe {recipe} {what}", traceback=traceback)
     return RecipeError(f"recipe {recipe} can't be imported: {told}", hint)
 
 

@@ -13,7 +13,6 @@ from stagerun.authoring.capture import Capture
 from stagerun.machine.parents import dies_with
 from stagerun.machine.settings import PRIVATE
 from stagerun.text import tracebacks
-from stagerun.text.masking import Masker
 
 
 if TYPE_CHECKING:
@@ -89,7 +88,7 @@ def call(fn: Callable[[_T], object], item: _T, last_try: bool) -> Answer:
     said: Said = []
     if _STOPPED is not None and _STOPPED.is_set():
         return Answer(said, started=False)
-    with Capture(lambda *line: said.append(line), Masker()):
+    with Capture(lambda *line: said.append(line), masker=None):
         try:
             result = fn(item)
         except BaseException as error:

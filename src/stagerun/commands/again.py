@@ -9,6 +9,7 @@ from stagerun.authoring import finding
 from stagerun.authoring.operation import LiveOperation
 from stagerun.authoring.params import Parameter
 from stagerun.commands import parameters
+from stagerun.commands.execution import made
 from stagerun.commands.options import option
 from stagerun.commands.surroundings import Surroundings
 from stagerun.errors import UsageError
@@ -61,10 +62,14 @@ def find(view: RunView, project: settings.Project) -> finding.Found:
 
 
 def make(
-    found: finding.Found, view: RunView, changes: Sequence[str], files: Sequence[tuple[str, str]]
+    here: Surroundings,
+    found: finding.Found,
+    view: RunView,
+    changes: Sequence[str],
+    files: Sequence[tuple[str, str]],
 ) -> LiveOperation:
     """Return the operation with the parameters of the run, changed by `--set` and by the texts of `--set-file`."""
-    return found.make(owner=view.owner, **_parameters(found.operation, view, changes, files))
+    return made(here, found, view.owner, _parameters(found.operation, view, changes, files))
 
 
 def changed(operation: LiveOperation, view: RunView) -> tuple[str, ...]:

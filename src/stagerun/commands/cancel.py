@@ -10,7 +10,7 @@ import click
 from stagerun import exit_codes
 from stagerun.commands.help import help_option
 from stagerun.commands.options import ENVIRONMENT, journal_option, operation_option, option
-from stagerun.commands.printing import say
+from stagerun.commands.printing import print_line, say
 from stagerun.commands.surroundings import Surroundings, pass_surroundings
 from stagerun.commands.types import Ref
 from stagerun.journal import opening
@@ -44,13 +44,13 @@ def command(here: Surroundings, *, ref: str, force: bool, operation: str | None)
     if view.state in TERMINAL:
         if view.state is RunState.CRASHED:
             writing.record_crash(view)
-        click.echo(f"run {view.id} is already over: {wording.state_word(view.state)}")
+        print_line(here, f"run {view.id} is already over: {wording.state_word(view.state)}")
         return 0
     # The signal first: else the run could stop because of the journal, and take the signal for a second request.
     _signal(view, signal.SIGTERM)
     writing.request_cancel(view.id, time.time(), identity.person())
     if _wait(records, view.id, DEADLINE):
-        return _tell(records, writing, view.id)
+        return _tell(here, records, writing, view.id)
     if not force:
         say(
             here,
@@ -66,7 +66,7 @@ def command(here: Surroundings, *, ref: str, force: bool, operation: str | None)
         )
         return exit_codes.FAILED
     _wait(records, view.id, DEADLINE)
-    return _tell(records, writing, view.id)
+    return _tell(here, records, writing, view.id)
 
 
 def _signal(view: RunView, number: int) -> bool:
@@ -103,9 +103,9 @@ def _wait(records: Records, run: int, seconds: float) -> bool:
         until_changed(records, version)
 
 
-def _tell(records: Records, writing: Journal, run: int) -> int:
+def _tell(here: Surroundings, records: Records, writing: Journal, run: int) -> int:
     view = records.find(str(run))
     if view.state is RunState.CRASHED:
         writing.record_crash(view)
-    click.echo(f"run {run} {wording.state_word(view.state)}")
+    print_line(here, f"run {run} {wording.state_word(view.state)}")
     return 0

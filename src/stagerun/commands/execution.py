@@ -1,7 +1,7 @@
 """Running an operation from a command: its display, journal, signals and exit code."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import wraps
 from pathlib import Path
 from typing import Any, Final
@@ -29,7 +29,7 @@ from stagerun.machine.clock import Clock
 from stagerun.machine.interrupts import Interrupts, is_limit
 from stagerun.render.output import Output
 from stagerun.resumption import Resumption
-from stagerun.text.masking import Masker
+from stagerun.text.secrets import Secret
 
 
 class RunSettings(Struct, frozen=True):
@@ -71,6 +71,13 @@ def run_options(function: Callable[..., int]) -> Callable[..., int]:
     return display_options(_timeout(_run_id_file(with_settings)))
 
 
+def made(here: Surroundings, found: finding.Found, owner: str | None, values: Mapping[str, Any]) -> LiveOperation:
+    """Return the operation. Its secrets are masked from here on, also in the error if it can't be created."""
+    secret = [value for name, value in values.items() if found.operation.parameters[name].secret]
+    here.masker.learn(value.reveal() if isinstance(value, Secret) else str(value) for value in secret)
+    return found.make(owner=owner, **values)
+
+
 def execute(
     here: Surroundings,
     found: finding.Found,
@@ -81,7 +88,7 @@ def execute(
     """Run `operation` and its chain in this process; return the exit code."""
     interrupts, output = Interrupts(), Output(sys.stdout)
     interrupts.farewell, output.given_up = output.leave, lambda: interrupts.stopping
-    masker = Masker()
+    masker = here.masker
     display = choose_display(here, output, settings.display, masker)
     _write_id(settings.run_id_file, None)
     path = here.journal

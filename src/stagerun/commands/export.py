@@ -8,7 +8,7 @@ import click
 from stagerun import events
 from stagerun.commands.help import help_option
 from stagerun.commands.options import ENVIRONMENT, journal_option, operation_option, option
-from stagerun.commands.printing import print_json, print_lines
+from stagerun.commands.printing import print_document, print_json, print_lines
 from stagerun.commands.records import open_records
 from stagerun.commands.surroundings import Surroundings, pass_surroundings
 from stagerun.commands.types import Ref
@@ -37,7 +37,7 @@ def command(here: Surroundings, *, ref: str, kind: str, operation: str | None) -
     if kind == "junit":
         from stagerun.reports.junit import report
 
-        click.echo(report(views, now).encode(), nl=False)  # in the encoding that its header names
+        print_document(report(views, now))
     elif kind == "markdown":
         from stagerun.reports.markdown import report
 

@@ -6,7 +6,7 @@ import click
 
 from stagerun.commands.help import help_option
 from stagerun.commands.options import ENVIRONMENT, journal_option, json_option, operation_option, option
-from stagerun.commands.printing import paint, print_json, print_lines
+from stagerun.commands.printing import paint, print_json, print_line, print_lines
 from stagerun.commands.records import open_records
 from stagerun.commands.surroundings import Surroundings, pass_surroundings
 from stagerun.commands.types import Moment, State
@@ -48,4 +48,4 @@ def command(
     elif views:
         print_lines(here, Report(now=time.time(), paint=paint(here)).history(views))
     else:
-        click.echo("no runs", err=True)
+        print_line(here, "no runs", err=True)

@@ -5,10 +5,9 @@ import click
 from stagerun.authoring import finding
 from stagerun.commands.help import help_option
 from stagerun.commands.options import json_option
-from stagerun.commands.printing import print_json, print_lines
+from stagerun.commands.printing import print_json, print_line, print_lines
 from stagerun.commands.surroundings import Surroundings, pass_surroundings
 from stagerun.reports import operations
-from stagerun.text.untrusted import neutralise
 
 
 @click.command("list")
@@ -24,4 +23,4 @@ def command(here: Surroundings, *, as_json: bool) -> None:
     elif listed:
         print_lines(here, operations.listing(listed))
     else:
-        click.echo(f"no operations in {neutralise(str(folder))}", err=True)
+        print_line(here, f"no operations in {folder}", err=True)

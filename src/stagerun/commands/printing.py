@@ -1,8 +1,13 @@
-"""How commands print: lines and JSON on stdout, errors on stderr, all made harmless for terminals and CI systems."""
+"""How commands print: lines, documents and JSON on stdout, errors on stderr, all made harmless on the way.
+
+No other module of the commands writes to a stream. What is not written by stagerun (click's messages and help, a recipe
+while it is imported or after its run, Python's own warnings and tracebacks) gets to the streams through `SafeStream`.
+"""
 
 import os
 import sys
 from collections.abc import Iterable, Mapping
+from typing import TextIO
 
 import click
 
@@ -11,29 +16,42 @@ from stagerun.commands.surroundings import Surroundings
 from stagerun.machine import ci
 from stagerun.render.output import Output
 from stagerun.text.paint import Paint
+from stagerun.text.streams import SafeStream
 from stagerun.text.untrusted import neutralise, neutralise_json
 
 
+def print_line(here: Surroundings, line: str, *, err: bool = False) -> None:
+    print_lines(here, [line], err=err)
+
+
 def print_lines(here: Surroundings, lines: Iterable[str], *, err: bool = False) -> None:
-    """Print each line as it comes."""
-    guard = here.guard
-    encoding = getattr(sys.stderr if err else sys.stdout, "encoding", None) or "utf-8"
+    """Print each line as it comes. The colours that `paint` allows stay."""
+    stream, guard = _stream(err=err), here.guard
+    encoding = getattr(stream, "encoding", None) or "utf-8"
     for line in lines:
-        told = guard(line).encode(encoding, "backslashreplace").decode(encoding)
-        click.echo(told, color=True, err=err)  # the lines contain colour only if it is allowed
+        told = guard(neutralise(line, keep_colour=True)).encode(encoding, "backslashreplace").decode(encoding)
+        click.echo(told, file=stream, color=True)
+
+
+def print_document(document: str) -> None:
+    """Print a document that is safe already, in UTF-8, which its header names."""
+    click.echo(document.encode(), file=_stream(), nl=False)
 
 
 def print_json(document: object) -> None:
-    click.echo(neutralise_json(events.dumps(document)))
+    click.echo(neutralise_json(events.dumps(document)), file=_stream())
 
 
-def say(here: Surroundings, message: str, hint: str | None = None) -> None:
-    """Print an error on stderr, with the hint on the next line."""
-    first, *rest = message.split("\n")
-    told = [f"stagerun: {neutralise(first)}", *map(neutralise, rest)]
-    if hint:
-        told.append(f"  {neutralise(hint)}")
-    click.echo("\n".join(map(here.guard, told)), err=True)
+def say(here: Surroundings, message: str, hint: str | None = None, traceback: str | None = None) -> None:
+    """Print an error on stderr: the message in one line, the traceback behind it, the hint."""
+    told = [f"stagerun: {message}", *(traceback.split("\n") if traceback else ()), *([f"  {hint}"] if hint else ())]
+    click.echo("\n".join(map(here.safe, told)), file=_stream(err=True))
+
+
+def _stream(*, err: bool = False) -> TextIO | None:
+    """Return the stream itself: what is written here is safe, and may have colour."""
+    stream = sys.stderr if err else sys.stdout
+    return stream.original if isinstance(stream, SafeStream) else stream
 
 
 def paint(here: Surroundings) -> Paint:

@@ -4,6 +4,7 @@ import click
 
 from stagerun.commands.help import help_option
 from stagerun.commands.options import ENVIRONMENT, journal_option, option
+from stagerun.commands.printing import print_line
 from stagerun.commands.surroundings import Surroundings, pass_surroundings
 from stagerun.commands.types import Moment, State
 from stagerun.errors import UsageError
@@ -48,14 +49,14 @@ def command(
         runs = records.prunable(keep=keep or 0, before=before, state=state)
     if delete:
         writing.delete(runs)
-        click.echo(f"deleted {wording.count(len(runs), 'run')}")
+        print_line(here, f"deleted {wording.count(len(runs), 'run')}")
     elif runs:
-        click.echo(f"would delete {wording.count(len(runs), 'run')}: {_ranges(runs)}; to do it: --delete")
+        print_line(here, f"would delete {wording.count(len(runs), 'run')}: {_ranges(runs)}; to do it: --delete")
     else:
-        click.echo("no run to delete")
+        print_line(here, "no run to delete")
     if vacuum:
         store.vacuum()
-        click.echo(f"the journal has {store.size():,} bytes now")
+        print_line(here, f"the journal has {store.size():,} bytes now")
 
 
 def _ranges(runs: list[int]) -> str:

@@ -42,7 +42,7 @@ def command(
     texts = again.texts(files)
     again.enter_folder(here, view)
     found = again.find(view, here.project)
-    instance = again.make(found, view, set_, texts)
+    instance = again.make(here, found, view, set_, texts)
     if dry_run:
         print_dry_run(here, found, instance)
         return 0

@@ -11,7 +11,7 @@ from stagerun.commands import again
 from stagerun.commands.execution import RunSettings, execute, run_options
 from stagerun.commands.help import help_option
 from stagerun.commands.options import ENVIRONMENT, journal_option, operation_option, option
-from stagerun.commands.printing import print_json, print_lines
+from stagerun.commands.printing import print_json, print_line, print_lines
 from stagerun.commands.records import open_records
 from stagerun.commands.surroundings import Surroundings, pass_surroundings
 from stagerun.commands.types import Ref
@@ -62,7 +62,7 @@ def command(
         raise UsageError("--json is for the plan", "add --dry-run; for the events of the run: --progress json")
     records = open_records(here, upgrade=not dry_run)
     on_stderr = settings.display.owns_stdout
-    view = _place(records, ref, operation, from_stage=from_stage, err=on_stderr)
+    view = _place(here, records, ref, operation, from_stage=from_stage, err=on_stderr)
     if view is None:
         return 0
     if view.plan.attempt >= MOST_ATTEMPTS and not force:
@@ -74,7 +74,7 @@ def command(
     texts, typed_in = again.texts(files), Path.cwd()
     again.enter_folder(here, view)
     found = again.find(view, here.project)
-    instance = again.make(found, view, set_, texts)
+    instance = again.make(here, found, view, set_, texts)
     plan = plans.Plan(
         resumption=resumption,
         from_stage=from_stage,
@@ -99,11 +99,17 @@ def command(
 
 
 def _place(
-    records: Records, ref: str | None, operation: str | None, *, from_stage: str | None, err: bool
+    here: Surroundings,
+    records: Records,
+    ref: str | None,
+    operation: str | None,
+    *,
+    from_stage: str | None,
+    err: bool,
 ) -> RunView | None:
     """Return the run to resume, or None if there is nothing to do."""
     if ref is None and not records.history(limit=1, operation=operation):
-        click.echo("nothing to resume: there is no run yet", err=err)
+        print_line(here, "nothing to resume: there is no run yet", err=err)
         return None
     named = records.find(ref or "last", operation)
     view = records.place_to_resume(named, along_chain=from_stage is None)
@@ -111,11 +117,11 @@ def _place(
         raise _held(view)
     if view.state is RunState.SUCCEEDED and from_stage is None:
         what = f"run {named.id}" if view is named else f"run {named.id} was resumed, and run {view.id}"
-        click.echo(f"nothing to resume: {what} succeeded; to run part of it again: --from STAGE", err=err)
+        print_line(here, f"nothing to resume: {what} succeeded; to run part of it again: --from STAGE", err=err)
         if ref is None and (other := records.newest_resumable(operation)) is not None:
             when = wording.ago(other.finished_on or other.created_on, time.time())
             told = f"{neutralise(other.plan.target)}, {wording.state_word(other.state)} {when}"
-            click.echo(f"the newest run that did not succeed: {told}; stagerun resume {other.id}", err=err)
+            print_line(here, f"the newest run that did not succeed: {told}; stagerun resume {other.id}", err=err)
         return None
     return view
 

@@ -9,14 +9,13 @@ import click
 
 from stagerun.authoring import finding
 from stagerun.authoring.operation import LiveOperation
-from stagerun.commands.execution import RunSettings, execute, run_options
+from stagerun.commands.execution import RunSettings, execute, made, run_options
 from stagerun.commands.help import help_option
 from stagerun.commands.options import ENVIRONMENT, journal_option, option
 from stagerun.commands.printing import print_lines
 from stagerun.commands.surroundings import Surroundings, pass_surroundings, surroundings_of
 from stagerun.commands.types import Target
 from stagerun.errors import UsageError
-from stagerun.text.masking import Masker
 from stagerun.text.untrusted import neutralise
 
 
@@ -89,7 +88,7 @@ def command(
     are options: see them with 'stagerun run TARGET --help'.
     """
     found: finding.Found = ctx.meta[_LOADED]
-    operation = found.make(owner=owner, **_given(found.operation, given))
+    operation = made(here, found, owner, _given(found.operation, given))
     if dry_run:
         print_dry_run(here, found, operation)
         return 0
@@ -101,14 +100,13 @@ def print_dry_run(here: Surroundings, found: finding.Found, operation: LiveOpera
     from stagerun.reports import operations
 
     expected = usual_seconds(here, found.target)
-    masker = Masker()
-    masker.learn(operation.secret_values().values())
-    told = [f"would run {neutralise(found.target)} as {neutralise(masker.mask(operation.owner))}"]
+    mask = here.masker.mask
+    told = [f"would run {neutralise(found.target)} as {neutralise(mask(operation.owner))}"]
     told += operations.plan(operation.stages, expected)
     values = operation.params()
     if values:
         told.append("parameters:")
-    told += [f"  {name}={neutralise(masker.mask(str(value)))}" for name, value in values.items()]
+    told += [f"  {name}={neutralise(mask(str(value)))}" for name, value in values.items()]
     print_lines(here, told)
 
 

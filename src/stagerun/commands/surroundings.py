@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from stagerun.machine.ci import System
     from stagerun.machine.settings import Project
+    from stagerun.text.masking import Masker
 
 
 class Surroundings:
@@ -45,10 +46,27 @@ class Surroundings:
 
         return ci.detect(os.environ)
 
+    @cached_property
+    def masker(self) -> "Masker":
+        """The secrets that no output of this process may show."""
+        from stagerun.text.masking import Masker
+
+        return Masker()
+
+    def safe(self, line: str) -> str:
+        """Return a line of any origin as it may be shown: its secrets masked, and nothing in it acts."""
+        from stagerun.text.untrusted import neutralise
+
+        return self.guard(neutralise(self.masker.mask(line) if "masker" in vars(self) else line))
+
+    def complete(self, text: str) -> int:
+        """Return how much of an unfinished text is safe to show: the rest may be the beginning of a secret."""
+        return self.masker.complete(text) if "masker" in vars(self) else len(text)
+
     @property
     def guard(self) -> Callable[[str], str]:
         """Return the function that keeps an untrusted line from acting as a command of the CI system."""
-        return _guard_of(self.system)
+        return str if self.system == "none" else _guard_of(self.system)
 
 
 @cache

@@ -23,7 +23,11 @@ _OURS: Final = str(Path(__file__).parents[1]) + os.sep
 
 
 def failure(
-    error: BaseException, stage: str | None = None, *, source: str | None = None, mask: Callable[[str], str] = str
+    error: BaseException,
+    stage: str | None = None,
+    *,
+    source: str | None = None,
+    mask: Callable[[str], str] | None = None,
 ) -> Failure:
     """Return what is recorded of `error`. It never raises, even if the error can't be printed.
 
@@ -31,7 +35,7 @@ def failure(
         error: the exception.
         stage: the stage in which it was raised, or None.
         source: the recipe's file; the failure's file and line are there if the error passed through it.
-        mask: masks the secrets in a text before it is cut.
+        mask: masks the secrets in a text before it is cut; without it nothing is cut.
 
     """
     try:
@@ -44,12 +48,12 @@ def failure(
     innermost = frames[-1] if frames else None
     return Failure(
         type=type(error).__qualname__,
-        message=_bounded(mask(_message(error))),
+        message=_bounded(_message(error), mask),
         stage=stage,
-        traceback=_bounded(mask(text)),
+        traceback=_bounded(text, mask),
         file=innermost.filename if innermost else getattr(printed, "filename", None),
         line=innermost.lineno if innermost else _line(printed),
-        program=_program(error, mask),
+        program=_program(error, mask or str),
     )
 
 
@@ -123,7 +127,10 @@ def _line(printed: traceback.TracebackException) -> int | None:
     return int(line) if line else None
 
 
-def _bounded(text: str) -> str:
+def _bounded(text: str, mask: Callable[[str], str] | None) -> str:
+    if mask is None:
+        return text
+    text = mask(text)
     if len(text) <= TEXT_LIMIT:
         return text
     half = TEXT_LIMIT // 2

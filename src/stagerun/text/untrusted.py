@@ -39,7 +39,7 @@ def neutralise(text: str, *, keep_colour: bool = False) -> str:
     if not keep_colour:
         return _unsafe().sub(_escape_unless_emoji, text)
     safe = _unsafe(keep_colour=True).sub(lambda match: match[1] or _escape_unless_emoji(match), text)
-    return safe + _RESET if "\x1b" in safe else safe
+    return safe if safe.rfind("\x1b") == safe.rfind(_RESET) else safe + _RESET
 
 
 @cache

@@ -1,0 +1,151 @@
+"""Text streams that take what others print, line by line, before it goes anywhere."""
+
+import codecs
+import io
+import os
+import threading
+from collections.abc import Callable
+from typing import Any, Final, TextIO
+
+
+_PARTIAL_LIMIT: Final = 64 * 1024
+
+
+class LineStream(io.TextIOBase):
+    """Splits what each thread writes into lines, and gives them to `line`.
+
+    Only a newline ends a line. If carriage returns redraw a line, its last state is kept. The output of a fork never
+    contains what its parent had begun to write.
+
+    Args:
+        complete: returns how much of a very long unfinished text may be given away as a line; None for no limit.
+
+    Attributes:
+        original: the stream that this one stands in for, or None.
+
+    """
+
+    def __init__(self, original: TextIO | None, complete: Callable[[str], int] | None) -> None:
+        self.original = original
+        self._complete = complete
+        self._process = os.getpid()
+        self._partial: dict[int, list[str]] = {}
+        self.buffer = _Bytes(self)
+
+    def line(self, text: str) -> None:
+        raise NotImplementedError
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return "utf-8"
+
+    @property
+    def errors(self) -> str:  # type: ignore[override]
+        return "backslashreplace"
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        if self.original is None:
+            raise io.UnsupportedOperation("fileno")
+        return self.original.fileno()
+
+    def reconfigure(self, **settings: Any) -> None:
+        """Accept the call, as a real stream does; there is nothing to set here."""
+
+    def write(self, text: str) -> int:
+        if os.getpid() != self._process:
+            self._process = os.getpid()
+            self._partial.clear()
+        thread = threading.get_ident()
+        if "\n" not in text and "\r" not in text:
+            self._keep(thread, text)
+            return len(text)
+        *lines, rest = ("".join(self._partial.pop(thread, ())) + text).split("\n")
+        for line in lines:
+            self._end(line)
+        if "\r" in rest[:-1]:
+            rest = rest[rest.rindex("\r", 0, len(rest) - 1) + 1 :]
+        if rest:
+            self._keep(thread, rest)
+        return len(text)
+
+    def finish(self) -> None:
+        """Give away the lines that have no newline yet."""
+        while self._partial:
+            self._end("".join(self._partial.popitem()[1]))
+
+    def unfinished(self) -> str:
+        """Return this thread's line that has no newline yet, and forget it."""
+        return "".join(self._partial.pop(threading.get_ident(), ())).rpartition("\r")[2]
+
+    def _keep(self, thread: int, text: str) -> None:
+        parts = self._partial.setdefault(thread, [])
+        parts.append(text)
+        if self._complete is None or len(parts) * len(text) <= _PARTIAL_LIMIT:
+            return
+        if sum(map(len, parts)) > _PARTIAL_LIMIT:
+            text = "".join(self._partial.pop(thread))
+            complete = self._complete(text)
+            if complete:
+                self._end(text[:complete])
+            if complete < len(text):
+                self._partial[thread] = [text[complete:]]
+
+    def _end(self, line: str) -> None:
+        self.line(line.rstrip("\r").rpartition("\r")[2])
+
+
+class SafeStream(LineStream):
+    """A standard stream for what is not written by stagerun itself: its lines are made safe before anybody sees them.
+
+    An unfinished line is written when it is flushed; it stays unfinished only on a terminal, because a CI system could
+    take it for a command together with what follows.
+
+    Args:
+        original: the stream to write to.
+        safe: makes a line safe.
+        complete: see LineStream.
+
+    """
+
+    original: TextIO
+
+    def __init__(self, original: TextIO, safe: Callable[[str], str], complete: Callable[[str], int]) -> None:
+        super().__init__(original, complete)
+        self._safe = safe
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return getattr(self.original, "encoding", None) or "utf-8"
+
+    def isatty(self) -> bool:
+        return self.original.isatty()
+
+    def line(self, text: str) -> None:
+        self._write(f"{self._safe(text)}\n")
+
+    def flush(self) -> None:
+        if text := self.unfinished():
+            self._write(self._safe(text) + ("" if self.isatty() else "\n"))
+        self.original.flush()
+
+    def _write(self, text: str) -> None:
+        self.original.write(text.encode(self.encoding, "backslashreplace").decode(self.encoding))
+
+
+class _Bytes(io.RawIOBase):
+    """The `buffer` of a stream, for scripts that write bytes."""
+
+    def __init__(self, text: LineStream) -> None:
+        self._text = text
+        self._decode = codecs.getincrementaldecoder("utf-8")("backslashreplace").decode
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        raw = bytes(data)
+        self._text.write(self._decode(raw))
+        return len(raw)
