@@ -61,9 +61,10 @@ json.loads(t)
 p.map(fail, [t])
 p.map(fail, [{"token": [t]}, Path(t)])
 p.map(fail, [t], processes=True)
+p.map(say, [t], processes=True)
 p.percent(t)
 p.stage("x", timeout=t)
-p.stage(t).__exit__(None, None, None)
+with p.stage(t): raise ValueError(t)
 p.log("x", t)
 p.status("x", t)
 p.status(t)
@@ -105,6 +106,11 @@ from pathlib import Path
 def fail(item):
     raise ValueError(f"can't take {item!r}")
 
+def say(item):
+    text = item.replace("\\n", " ").replace("\\r", "") * 9000
+    for start in range(0, len(text), 5):
+        sys.stdout.write(text[start : start + 5])
+
 def noted(error, *notes):
     for note in notes:
         error.add_note(note)
@@ -131,14 +137,31 @@ class Say(LiveOperation):
         with p.stage(f"of {t}"):
             list(p.track([1], label=t, unit=t))
         p.error(f"because of {t!r}")
+        if self.end == "program":
+            p.sh([sys.executable, "-c", "import sys; print(ascii(sys.argv), sys.argv[1]); sys.exit(3)", t])
+        if self.end == "pool":
+            p.map(fail, [f"{t} " * 9000], processes=True)
         if self.end == "raising":
             tens = [errors[n : n + 10] for n in range(0, len(errors), 10)]  # Python shows no more than 15 of a group
             raise BaseExceptionGroup(t, [BaseExceptionGroup(t, ten) for ten in tens])
 """
 
 
+# How the run may end, and what then tells that it did.
+ENDS = {
+    "raising": "ExceptionGroup: ***",
+    "told": "error: because of",
+    "program": "ended with exit code 3",
+    "pool": "in another process:",
+}
+
+
 @pytest.mark.parametrize(
-    ("name", "end"), [*((name, "raising") for name in SECRETS), ("both quotes", "told"), ("CRLF", "told")]
+    ("name", "end"),
+    [
+        *((name, "raising") for name in SECRETS),
+        *((name, end) for name in ("both quotes", "CRLF") for end in ("told", "program", "pool")),
+    ],
 )
 def test_a_secret_is_masked_wherever_text_is_put_together(project: Project, name: str, end: str) -> None:
     secret = SECRETS[name]
@@ -153,7 +176,7 @@ def test_a_secret_is_masked_wherever_text_is_put_together(project: Project, name
         " ".join(command): _told(project.stagerun(*command))
         for command in (("status",), ("logs", "--json"), ("export", "--format", "junit"))
     }
-    assert done.code == 1
+    assert (done.code, ENDS[end] in done.out) == (1, True)
     assert {where: _shards(secret, text) for where, text in told.items()} == {where: [] for where in told}
 
 

@@ -100,10 +100,10 @@ class ResumableLoop(Loop):
                     interrupts.check()
                 if self.due:
                     self._look_between(item)
-                if state is not None:
-                    self.between = self.done, self._frozen({**state}) if self._whole else {**state}
                 yield item
                 self.done = position
+                if state is not None:  # at once: the source may take long to give the next item, and fail
+                    self.between = position, self._frozen({**state}) if self._whole else {**state}
             self._end_of_source()
         finally:
             loops.end(self)
@@ -157,10 +157,10 @@ class ResumableLoop(Loop):
             loops.end(self)
 
     def _finish_async(self, items: int) -> None:
-        """Count finished items, and copy the state at once: the wait for the next item may be long, and cancelled."""
+        """Count finished items, and copy the state at once, as `count` does."""
         self.done += items
         if self._state is not None:
-            self.between = self.done, {**self._state}
+            self.between = self.done, self._frozen({**self._state}) if self._whole else {**self._state}
 
     def tick(self) -> None:
         now = self._loops.monotonic()
