@@ -184,7 +184,7 @@ READING: Final[dict[str, list[_Call]]] = {
         *[_history(state=state) for state in RunState],
         *[
             _history(operation=operation, state=state)
-            for operation in ("Import", "Once", "None", "stock:Import", "old:Once", "no:None")
+            for operation in ("Import", "Once", "None", "stock:Import", "old:Once", "no:None", "stock")
             for state in (None, *RunState)
         ],
         *[_history(owner=owner, state=state) for owner in ("alice", "zoe", "nobody") for state in (None, *RunState)],
@@ -207,6 +207,7 @@ READING: Final[dict[str, list[_Call]]] = {
         lambda far: far.records.newest_resumable("Once"),
         lambda far: far.records.newest_resumable("site:Publish"),
     ],
+    "operations": [lambda far: far.records.operations()],
     "successor": [lambda far: far.records.successor(far.newest())],
     "resumed_as": [lambda far: far.records.resumed_as([50, far.newest().id])],
     "place_to_resume": [lambda far: far.records.place_to_resume(far.newest(), along_chain=True)],

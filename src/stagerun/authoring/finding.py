@@ -89,14 +89,19 @@ def looks_like_target(text: str) -> bool:
     return _split(text)[1] is not None
 
 
-def is_there(target: str, folder: Path) -> bool:
-    """Return True if `target` names a recipe file that exists; nothing is imported."""
-    recipe = target.partition(":")[0]
-    file = Path(recipe) if recipe.endswith(".py") else _file_in(recipe, folder)
+def file_of(recipe: str, project: Project) -> Path | None:
+    """Return the file that the name of a recipe means, or None; nothing is imported."""
+    if recipe.endswith(".py"):
+        files = [_file_at(recipe)]
+    elif all(part.isidentifier() for part in recipe.split(".")):
+        modules = [_file_in(recipe, folder) for folder in (project.recipes, project.root, project.root / "src")]
+        files = [each for file in modules for each in (file, file.with_suffix("") / "__init__.py")]
+    else:
+        return None
     try:
-        return file.is_file()
-    except OSError:
-        return False
+        return next((each for each in files if each.is_file()), None)
+    except OSError:  # a name that is too long
+        return None
 
 
 def load(target: str, project: Project, source: Path | None = None) -> Found:
@@ -153,7 +158,7 @@ def _found(operation: type[LiveOperation], recipe: str, import_seconds: float = 
 
 def _imported(recipe: str, project: Project) -> ModuleType:
     if recipe.endswith(".py"):
-        file = Path(os.path.abspath(recipe))  # noqa: PTH100 - a link is not followed: Python imports by its name
+        file = _file_at(recipe)
         if not file.is_file():
             raise UsageError(f"there is no recipe file {recipe}", "see 'stagerun list'")
         return _of_file(file, project, recipe)
@@ -175,6 +180,10 @@ def _imported(recipe: str, project: Project) -> ModuleType:
 
 def _of_file(file: Path, current: Project, recipe: str) -> ModuleType:
     return importing.import_file(file, settings.home(file, current), recipe)
+
+
+def _file_at(path: str) -> Path:
+    return Path(os.path.abspath(path))  # noqa: PTH100 - a link is not followed: Python imports by its name
 
 
 def _file_in(recipe: str, folder: Path) -> Path:

@@ -11,6 +11,7 @@ from stagerun import exit_codes
 from stagerun.commands.help import help_option
 from stagerun.commands.options import ENVIRONMENT, journal_option, operation_option, option
 from stagerun.commands.printing import print_line, say
+from stagerun.commands.records import records_in
 from stagerun.commands.surroundings import Surroundings, pass_surroundings
 from stagerun.commands.types import Ref
 from stagerun.journal import opening
@@ -39,7 +40,7 @@ def command(here: Surroundings, *, ref: str, force: bool, operation: str | None)
     REF is a run's id, last, last~1, …
     """
     store = opening.open_existing(here.journal, write=True, durable=here.project.durable)
-    writing, records = Journal(store), Records(store)
+    writing, records = Journal(store), records_in(here, store)
     view = records.find(ref, operation)
     if view.state in TERMINAL:
         if view.state is RunState.CRASHED:

@@ -7,7 +7,7 @@ import click
 from stagerun.commands.help import help_option
 from stagerun.commands.options import ENVIRONMENT, journal_option, json_option, operation_option, option
 from stagerun.commands.printing import paint, print_json, print_line, print_lines
-from stagerun.commands.records import open_records, tell_damage
+from stagerun.commands.records import check_operation, open_records, tell_damage
 from stagerun.commands.surroundings import Surroundings, pass_surroundings
 from stagerun.commands.types import Moment, State
 from stagerun.errors import RunDamaged
@@ -44,6 +44,8 @@ def command(
         records = open_records(here)
         views = records.history(limit=limit, state=state, operation=operation, owner=owner, since=since)
         damaged = records.damaged
+        if not views and operation is not None:
+            check_operation(here, records, operation)
         resumed_as = records.resumed_as([view.id for view in views]) if as_json else {}
     if as_json:
         print_json([documents.run(view, resumed_as.get(view.id)) for view in views])

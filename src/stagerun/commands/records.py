@@ -1,18 +1,50 @@
 """Reading the journal from a command."""
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from stagerun import exit_codes
 from stagerun.commands.printing import say
 from stagerun.commands.surroundings import Surroundings
-from stagerun.errors import RunDamaged
+from stagerun.errors import RunDamaged, UsageError
 from stagerun.journal import opening
 from stagerun.journal.reading import Records
 
 
+if TYPE_CHECKING:
+    from stagerun.journal.store import Store
+
+
 def open_records(here: Surroundings, *, upgrade: bool = False) -> Records:
     """Open the journal for reading; UsageError if there is none yet. With `upgrade` an older one is upgraded first."""
-    return Records(opening.open_existing(here.journal, write=upgrade))
+    return records_in(here, opening.open_existing(here.journal, write=upgrade))
+
+
+def records_in(here: Surroundings, store: "Store") -> Records:
+    """Return the contents of a journal, in which an operation can be named as in `stagerun run`."""
+
+    def file_of(recipe: str) -> Path | None:
+        from stagerun.authoring import finding
+
+        return finding.file_of(recipe, here.project)
+
+    return Records(store, file_of)
+
+
+def check_operation(here: Surroundings, records: Records, operation: str) -> None:
+    """Raise UsageError if neither the journal nor the project knows an operation of that name."""
+    from stagerun.authoring import finding
+    from stagerun.text import suggestions
+
+    listed = {each.target for each in finding.listing(here.project.recipes)}
+    recipe = operation.partition(":")[0]
+    known = records.operations() | {name for each in listed for name in (each, *each.rpartition(":")[::2])}
+    if operation in known or (recipe not in known and finding.file_of(recipe, here.project) is not None):
+        return
+    near = suggestions.did_you_mean(operation, sorted(known))
+    there = ", ".join(sorted(name for name in known if ":" in name))
+    raise UsageError(f"there is no operation {operation!r}", near or f"there are: {there or 'none'}")
 
 
 def tell_damage(here: Surroundings, damaged: Sequence[RunDamaged]) -> int:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from inspect import cleandoc
-from pathlib import Path
 from typing import Any, Final
 
 import click
@@ -16,6 +15,7 @@ from stagerun.commands.printing import print_lines
 from stagerun.commands.surroundings import Surroundings, pass_surroundings, surroundings_of
 from stagerun.commands.types import Target
 from stagerun.errors import UsageError
+from stagerun.machine.settings import Project
 from stagerun.text.untrusted import neutralise
 
 
@@ -27,7 +27,7 @@ class _RunCommand(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         project = surroundings_of(ctx).project
-        target = _target_in(args, super().get_params(ctx), project.recipes)
+        target = _target_in(args, super().get_params(ctx), project)
         if target is not None:
             ctx.meta[_LOADED] = finding.load(target, project)
         try:
@@ -110,7 +110,7 @@ def print_dry_run(here: Surroundings, found: finding.Found, operation: LiveOpera
     print_lines(here, told)
 
 
-def _target_in(args: list[str], own: Iterable[click.Parameter], folder: Path) -> str | None:
+def _target_in(args: list[str], own: Iterable[click.Parameter], project: Project) -> str | None:
     """Return the argument that is most likely the target: its own options are not known before it is loaded."""
     options = [each for each in own if isinstance(each, click.Option)]
     known = {name for each in options for name in (*each.opts, *each.secondary_opts)}
@@ -127,7 +127,7 @@ def _target_in(args: list[str], own: Iterable[click.Parameter], folder: Path) ->
             (doubtful if unknown else candidates).append(argument)
         before = argument
     ranked = [*candidates, *doubtful]
-    there = [each for each in ranked if finding.is_there(each, folder)]
+    there = [each for each in ranked if finding.file_of(each.partition(":")[0], project)]
     likely = [each for each in ranked if finding.looks_like_target(each)]
     both = [each for each in there if each in likely]
     return next(iter([*both, *there, *likely, *ranked]), None)

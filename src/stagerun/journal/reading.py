@@ -5,8 +5,10 @@ A run whose process is gone is read as crashed, whatever its row still says.
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from heapq import merge
 from itertools import islice
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from stagerun import events
 from stagerun.errors import RunDamaged, UsageError
@@ -26,11 +28,15 @@ _PAGE: Final = 1000  # rows read at a time: a long log must not fill the memory
 _FEW: Final = 10_000  # runs that can be checked one by one without a noticeable delay
 _NO_ID: Final = 2**63 - 1  # above the id of any run
 
+_Match: TypeAlias = tuple[str, str]  # a column of `runs`, and its value
+
 
 class Records:
     """The contents of the journal.
 
     A run is named by a REF: its id, `last`, or `last~N` for the Nth before the last.
+    An operation is named by its class, or as in `stagerun run`: by the name or the file of its recipe, alone or with
+    the class. `file_of` returns the file that the name of a recipe means.
     Every method raises JournalError if the file can't be read, and RunDamaged if what it holds of a run that was asked
     for makes no sense.
 
@@ -39,9 +45,10 @@ class Records:
 
     """
 
-    def __init__(self, store: "Store") -> None:
+    def __init__(self, store: "Store", file_of: Callable[[str], Path | None] = lambda _: None) -> None:
         self.damaged: list[RunDamaged] = []
         self._store = store
+        self._file_of = file_of
 
     def find(self, ref: str, operation: str | None = None) -> RunView:
         """Return the run that `ref` names, among those of `operation` if given; UsageError if there is none."""
@@ -78,13 +85,13 @@ class Records:
         owner: str | None = None,
         since: float | None = None,
     ) -> list[RunView]:
-        """Return runs, newest first, without damaged ones. `operation` is a class name or a whole target."""
+        """Return runs, newest first, without damaged ones."""
         if state not in (*rules.OPEN, RunState.CRASHED):
             return list(self._readable(self._newest(limit, skip, state, operation=operation, owner=owner, since=since)))
         # What a row calls open may have crashed.
         states = [RunState.CRASHED, *rules.OPEN] if state is RunState.CRASHED else [state]
-        conditions, values = self._conditions(operation=operation, owner=owner, since=since)
-        walked = self._readable(self._walk(states, conditions, values, page=limit))
+        queries = [self._conditions(each, owner=owner, since=since) for each in self._matches(operation)]
+        walked = self._readable(self._walk(states, queries, page=limit))
         return list(islice((view for view in walked if view.state is state), skip, skip + limit))
 
     def chain(self, view: RunView) -> list[RunView]:
@@ -154,9 +161,10 @@ class Records:
 
     def newest_resumable(self, operation: str | None = None) -> RunView | None:
         """Return the newest run that did not succeed and was not resumed, or None."""
-        conditions, values = self._conditions(operation=operation)
-        conditions.append("NOT EXISTS (SELECT 1 FROM runs AS later WHERE later.resumed_from = runs.id)")
-        walked = self._walk([*sorted(RESUMABLE), *rules.OPEN], conditions, values, page=1)
+        queries = [self._conditions(each) for each in self._matches(operation)]
+        for conditions, _ in queries:
+            conditions.append("NOT EXISTS (SELECT 1 FROM runs AS later WHERE later.resumed_from = runs.id)")
+        walked = self._walk([*sorted(RESUMABLE), *rules.OPEN], queries, page=1)
         return next((view for view in self._truths(walked) if view.state in RESUMABLE), None)
 
     def successor(self, view: RunView) -> RunView | None:
@@ -212,24 +220,52 @@ class Records:
     def close(self) -> None:
         self._store.close()
 
+    def operations(self) -> set[str]:
+        """Return every name of an operation that has run: classes, recipes and targets."""
+        return {name for each in self._targets() for name in (each, *each.rpartition(":")[::2])}
+
     def _near_operation(self, operation: str | None) -> str | None:
         from stagerun.text import suggestions
 
-        column = "target" if operation and ":" in operation else "operation"
-        known = [row["name"] for row in self._rows(self._store.names(column)) if isinstance(row["name"], str)]
-        return suggestions.did_you_mean(operation or "", known)
+        return suggestions.did_you_mean(operation or "", sorted(self.operations()))
+
+    def _matches(self, operation: str | None) -> Sequence[_Match | None]:
+        """Return the columns and values that find the runs of an operation: each has an index, and no run has two."""
+        if operation is None:
+            return [None]
+        recipe, _, kind = operation.rpartition(":") if ":" in operation else (operation, "", "")
+        file = self._file_of(recipe)
+        targets, is_class = list[str](), False
+        for target in self._targets():
+            of, _, name = target.rpartition(":")
+            if name == operation:
+                is_class = True
+            elif kind in ("", name) and (of == recipe or (file is not None and self._is_of(target, file))):
+                targets.append(target)
+        found = [("operation", operation)] if is_class or not targets else []
+        return [*found, *(("target", target) for target in targets)]
+
+    def _is_of(self, target: str, file: Path) -> bool:
+        """Return True if the newest run of `target` came from `file`."""
+        sql = self._store.newest(list(RunState), ["target = :target"])
+        for row in self._rows(sql, {"target": target, "limit": 1, "skip": 0}):
+            with suppress(OSError, ValueError, TypeError):  # it is gone, or nonsense
+                return file.samefile(row["source"])
+        return False
+
+    def _targets(self) -> list[str]:
+        return [row["name"] for row in self._rows(self._store.names("target")) if isinstance(row["name"], str)]
 
     def _conditions(
-        self, *, operation: str | None = None, owner: str | None = None, since: float | None = None
+        self, match: _Match | None = None, *, owner: str | None = None, since: float | None = None
     ) -> tuple[list[str], dict[str, object]]:
         """Return the conditions of a query of runs, and the values of its parameters."""
         conditions, values = list[str](), dict[str, object]()
         # Most journals have few owners, so the owner's index is used only if the owner has few runs.
-        by_owner = owner is not None and (operation is None or self._some("owner = ?", owner)[0] <= _FEW)
-        if operation is not None:
-            column = "target" if ":" in operation else "operation"
+        by_owner = owner is not None and (match is None or self._some("owner = ?", owner)[0] <= _FEW)
+        if match is not None:
+            column, values["operation"] = match
             conditions.append(f"{self._store.unindexed(column) if by_owner else column} = :operation")
-            values["operation"] = operation
         if owner is not None:
             conditions.append(f"{'owner' if by_owner else self._store.unindexed('owner')} = :owner")
             values["owner"] = owner
@@ -260,16 +296,28 @@ class Records:
         since: float | None = None,
     ) -> "Sequence[Row]":
         """Return the rows of runs, newest first."""
-        conditions, values = self._conditions(operation=operation, owner=owner, since=since)
         # Each of these indexes ends in the state, so a query that uses one has to name the states.
         by_index = operation is not None or owner is not None
         states = [state] if state else list(RunState) if by_index else []
-        return self._rows(self._store.newest(states, conditions), values | {"limit": limit, "skip": skip})
+        matches, found = self._matches(operation), list["Row"]()
+        # With one match SQLite skips, with several all that could be skipped has to be compared.
+        first, more = (skip, 0) if len(matches) == 1 else (0, skip)
+        for match in matches:
+            conditions, values = self._conditions(match, owner=owner, since=since)
+            values |= {"limit": more + limit, "skip": first}
+            found += self._rows(self._store.newest(states, conditions), values)
+        return sorted(found, key=_id_of, reverse=True)[more : more + limit]
 
     def _walk(
-        self, states: Sequence[RunState], conditions: Sequence[str], values: dict[str, object], *, page: int
+        self, states: Sequence[RunState], queries: "Iterable[tuple[list[str], dict[str, object]]]", *, page: int
     ) -> "Iterator[Row]":
-        """Yield the rows of runs in `states`, newest first, read page by page as the caller iterates."""
+        """Yield the rows of runs in `states` that a query finds, newest first."""
+        return merge(*(self._pages(states, *each, page) for each in queries), key=_id_of, reverse=True)
+
+    def _pages(
+        self, states: Sequence[RunState], conditions: list[str], values: dict[str, object], page: int
+    ) -> "Iterator[Row]":
+        """Yield rows, newest first, read page by page as the caller iterates."""
         sql = self._store.newest(states, [*conditions, "id < :before"])
         before = _NO_ID
         while found := self._rows(sql, values | {"before": before, "limit": page, "skip": 0}):
@@ -331,6 +379,10 @@ class Records:
 
     def _rows(self, sql: str, values: "Values" = ()) -> "Sequence[Row]":
         return self._store.rows(sql, values)
+
+
+def _id_of(row: "Row") -> int:
+    return int(row["id"])
 
 
 def _median(values: list[float]) -> float:
