@@ -340,6 +340,11 @@ SIGNAL: Final = "SIG\x1b]0;owned\x07"
             "wait 3",
             "runs.exit_code: a run that is failed can't have the exit code 0",
         ),
+        (
+            "checkpoints SET call = 'x' WHERE run_id = 3",
+            "resume 3 --dry-run",
+            "checkpoints.call: invalid enum value 'x'",
+        ),
         ("runs SET exit_code = 256 WHERE id = 3", "wait 3", "runs.exit_code: expected `int` <= 255"),
     ],
 )

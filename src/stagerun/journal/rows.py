@@ -4,7 +4,7 @@ What is read is checked here, once for every command: a journal may come from el
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -86,7 +86,7 @@ class _Stored(Struct):
     """A row of `checkpoints`."""
 
     key: str
-    call: str
+    call: Literal["checkpoint", "step", "sh", "track", "map"]
     stage: str | None
     inside: str | None
     item: Count | None
