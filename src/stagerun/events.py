@@ -16,10 +16,11 @@ from stagerun.states import RunState, StageState
 
 LINE_LIMIT: Final = 64 * 1024  # characters of a log line; the rest is cut
 LARGEST: Final = 2**63 - 1  # the largest integer of a database
+LATEST: Final = 253_402_214_400  # the last day of the year 9999, in seconds since 1970
 
 # What a field may hold. It is checked when an event is read, not when it is made.
-Moment: TypeAlias = Annotated[float, Meta(ge=0, le=253_402_214_400)]  # seconds since 1970, to the year 9999
-Seconds: TypeAlias = Annotated[float, Meta(ge=0, le=253_402_214_400)]
+Moment: TypeAlias = Annotated[float, Meta(ge=0, le=LATEST)]  # seconds since 1970
+Seconds: TypeAlias = Annotated[float, Meta(ge=0, le=LATEST)]
 Count: TypeAlias = Annotated[int, Meta(ge=0, le=LARGEST)]
 Id: TypeAlias = Annotated[int, Meta(ge=1, le=LARGEST)]
 ExitCode: TypeAlias = Annotated[int, Meta(ge=0, le=255)]

@@ -30,10 +30,10 @@ class StageView(Struct, frozen=True, kw_only=True):
 
     name: str
     state: StageState = StageState.PENDING
-    seconds: float = 0.0
-    entered_on: float | None = None
-    visits: int = 0
-    from_run: int | None = None
+    seconds: events.Seconds = 0.0
+    entered_on: events.Moment | None = None
+    visits: events.Count = 0
+    from_run: events.Id | None = None
 
     def elapsed(self, now: float) -> float:
         """Return the seconds in this stage so far, including the current visit."""

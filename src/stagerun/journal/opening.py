@@ -1,14 +1,18 @@
 """Opening a journal: only this module knows which database is behind a place."""
 
 from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from stagerun.errors import JournalError, UsageError
 
 
 if TYPE_CHECKING:
     from stagerun.journal.store import Store
+
+
+_MOST_DAMAGES: Final = 5
 
 
 def open_journal(
@@ -52,9 +56,13 @@ def open_existing(place: Path, *, write: bool = False, durable: bool = True) -> 
 
 def examine(place: Path) -> Iterator[str]:
     """Yield each problem of the journal at `place`. It reads the whole of it."""
+    from stagerun.journal.reading import Records
     from stagerun.journal.sqlite import health
 
-    return health.examine(place)
+    yield from health.examine(place)
+    with suppress(JournalError), closing(Records(open_journal(place))) as records:
+        for error in records.find_damage(_MOST_DAMAGES):
+            yield error.message.removeprefix(f"journal {place}: ")
 
 
 def notes(place: Path) -> Iterator[str]:

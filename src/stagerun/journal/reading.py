@@ -351,6 +351,13 @@ class Records:
         """Yield the runs in rows of `runs`, without those that were pruned meanwhile."""
         return (view for row in found if (view := self._truth(row)) is not None)
 
+    def find_damage(self, most: int) -> list[RunDamaged]:
+        """Return why runs can't be read, at most `most` of them. It reads every run, but no events."""
+        for _ in self._readable(self._walk([], [], {}, page=_PAGE)):
+            if len(self.damaged) >= most:
+                break
+        return self.damaged[:most]
+
     def damage(self, run: object, error: Nonsense) -> RunDamaged:
         """Return the error that says what is wrong with a run."""
         place = self._store.place

@@ -4,7 +4,7 @@ What is read is checked here, once for every command: a journal may come from el
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -12,7 +12,7 @@ from msgspec import Struct
 from stagerun import events
 from stagerun.events import Count, Id, Moment, Seconds
 from stagerun.resumption import Kept
-from stagerun.states import TERMINAL, RunState, StageState
+from stagerun.states import TERMINAL, RunState
 from stagerun.view import RunView, StageView
 
 
@@ -75,17 +75,6 @@ class _Run(Struct):
     work: str
 
 
-class _Stage(Struct):
-    """A row of `stages`."""
-
-    name: str
-    state: StageState
-    seconds: Seconds
-    entered_on: Moment | None
-    visits: Count
-    from_run: Id | None
-
-
 class _Place(Struct):
     """What a row of `events` says about its event."""
 
@@ -97,7 +86,7 @@ class _Stored(Struct):
     """A row of `checkpoints`."""
 
     key: str
-    call: str
+    call: Literal["checkpoint", "step", "sh", "track", "map"]
     stage: str | None
     inside: str | None
     item: Count | None
@@ -283,15 +272,7 @@ def to_view(row: "Row", stages: "Iterable[Row]") -> RunView:
 
 def to_stage(row: "Row") -> StageView:
     """Return the stage in a row of `stages`."""
-    stage = checked(row, _Stage, "stages")
-    return StageView(
-        name=stage.name,
-        state=stage.state,
-        seconds=stage.seconds,
-        entered_on=stage.entered_on,
-        visits=stage.visits,
-        from_run=stage.from_run,
-    )
+    return checked(row, StageView, "stages")
 
 
 def to_summaries(found: "Iterable[Row]") -> Iterator[Summary]:
@@ -305,12 +286,15 @@ def to_summaries(found: "Iterable[Row]") -> Iterator[Summary]:
 
 def to_entry(run: int, row: "Row") -> events.Entry | None:
     """Return the entry in a row of `events`, or None if it is of a kind that only a newer stagerun knows."""
-    place = checked(row, _Place, "events")
+    seq, time = row["seq"], row["time"]
+    # There can be millions of events: only for one that looks wrong it is worked out what is wrong.
+    if type(seq) is not int or seq < 0 or type(time) is not float or not 0 <= time <= events.LATEST:
+        checked(row, _Place, "events")
     try:
         event = to_event(row)
     except Nonsense as error:
-        raise Nonsense(f"event {place.seq}", str(error)) from None
-    return None if event is None else events.Entry(run, place.seq, place.time, event)
+        raise Nonsense(f"event {seq}", str(error)) from None
+    return None if event is None else events.Entry(run, seq, time, event)
 
 
 def next_number(last: object) -> int | None:
