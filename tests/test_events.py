@@ -61,7 +61,9 @@ EVERY_EVENT: list[events.Event] = [
     events.CheckpointStored(key="rows", stage="Load", value=[1, {"a": None}]),
     events.CheckpointStored(key="page-1", stage="Load", value="\udcff", call="sh", inside="pages", item=1),
     events.PositionReached(key="loop", stage=None, position=3),
-    events.PositionReached(key="loop", position=3, total=4, state={"sum": 0.1, "rows": [10**30]}, mark=(2, 2**32 - 1)),
+    events.PositionReached(
+        key="loop", position=3, total=4, state={"sum": 0.1, "rows": [10**30]}, marks=((2, 2**32 - 1),)
+    ),
     events.ResultsStored(key="map", part=0, total=None, items=(), marks=(), values=()),
     events.ResultsStored(
         key="map", part=2, total=7, items=(0, 5), marks=(None, 17), values=(None, {"a": [1]}), stage="Load"

@@ -66,7 +66,7 @@ def test_a_finished_loop_stores_its_end_once_before_the_stage_is_left(bench: Ben
         "run_finished",
     ]
     # The mark is CRC-32 of the repr of item 0.
-    expected = events.PositionReached(key="rows", stage="Process", position=5, total=5, mark=(0, zlib.crc32(b"0")))
+    expected = events.PositionReached(key="rows", stage="Process", position=5, total=5, marks=((0, zlib.crc32(b"0")),))
     assert _facts(bench)[3] == expected
 
 

@@ -189,11 +189,21 @@ class Stored(Fact, frozen=True, kw_only=True):
 
 
 class CheckpointStored(Stored, frozen=True, kw_only=True):
-    """The value of a call. `call` is the method of `p` that made it: "checkpoint", "step" or "sh"."""
+    """The value of a call.
+
+    Attributes:
+        value: JSON values.
+        call: the method of `p` that made it: "checkpoint", "step" or "sh".
+        typed: True if the recipe stated the value's type.
+        mark: the fingerprint of what it was called with, or None.
+
+    """
 
     kind: ClassVar[str] = "checkpoint_stored"
     value: Any
     call: str = "checkpoint"
+    typed: bool = False
+    mark: int | None = None
 
 
 class PositionReached(Stored, frozen=True, kw_only=True):
@@ -203,7 +213,8 @@ class PositionReached(Stored, frozen=True, kw_only=True):
         position: how many.
         total: how many there are, or None if unknown; equal to `position` once the loop is finished.
         state: the loop's `state` after these items, or None if it has none.
-        mark: one of them by which a resumed run knows that it gets the same items: its position and fingerprint.
+        marks: positions and fingerprints of some items, by which a resumed run knows that it gets the same ones.
+        stages: the declared stages that were entered in it so far.
 
     """
 
@@ -211,7 +222,8 @@ class PositionReached(Stored, frozen=True, kw_only=True):
     position: Count
     total: Count | None = None
     state: Mapping[str, Any] | None = None
-    mark: tuple[int, int] | None = None
+    marks: tuple[tuple[int, int], ...] = ()
+    stages: tuple[str, ...] = ()
 
 
 class ResultsStored(Stored, frozen=True, kw_only=True):

@@ -1,7 +1,7 @@
 """What a resumed run takes over from the runs before it: pure functions of a run and of what it has stored.
 
-Only what is asked for again is taken over. A checkpoint inside a finished step, or inside a finished item of a loop,
-never is, because the step or the item is skipped as a whole.
+A checkpoint inside a finished step, or inside a finished item of a loop, is not asked for again there, because the step
+or the item is skipped as a whole. Another item may still ask for it, so it is taken over without being announced.
 """
 
 from collections.abc import Iterable, Mapping
@@ -29,6 +29,7 @@ class Kept(Struct, frozen=True, kw_only=True):
         total: how many items there are, or None if unknown.
         run: the run that stored it last.
         seq: the number of the event that stored it last.
+        stages: the declared stages that were entered inside a loop.
 
     """
 
@@ -41,6 +42,7 @@ class Kept(Struct, frozen=True, kw_only=True):
     total: int | None
     run: int
     seq: int
+    stages: tuple[str, ...] = ()
 
     @property
     def finished(self) -> bool:
@@ -54,7 +56,9 @@ class Resumption(Struct, frozen=True, kw_only=True):
     Attributes:
         view: the run that is being resumed.
         done_before: stages that it, or the runs before it, have finished.
-        kept: what is taken over, in the order in which it was stored.
+        kept: what the run is going to ask for, in the order in which it was stored.
+        covered: what is taken over besides: it is part of something that is skipped as a whole, so the run asks for it
+            only if it asks for it again somewhere else.
         dropped: what was stored and is not taken over, because its stage runs again.
 
     """
@@ -62,12 +66,13 @@ class Resumption(Struct, frozen=True, kw_only=True):
     view: RunView
     done_before: tuple[str, ...]
     kept: tuple[Kept, ...]
+    covered: tuple[Kept, ...]
     dropped: tuple[Kept, ...]
 
     @property
     def inherited(self) -> Mapping[str, tuple[int, int]]:
         """Key -> (run, seq) of the newest event stored under it."""
-        return {each.key: (each.run, each.seq) for each in self.kept}
+        return {each.key: (each.run, each.seq) for each in (*self.kept, *self.covered)}
 
     @property
     def skipped(self) -> tuple[Kept, ...]:
@@ -107,12 +112,14 @@ def resumption(view: RunView, stored: Iterable[Kept], from_stage: str | None = N
     again = set(names[names.index(from_stage) :] if from_stage else ())
     done = {*view.plan.done_before, *(stage.name for stage in view.stages if stage.state is StageState.DONE)}
     all_ = _by_key(stored)
-    left = {key: each for key, each in all_.items() if each.stage not in again}
+    dropped = {key: each for key, each in all_.items() if not again.isdisjoint([each.stage, *each.stages])}
+    left = {key: each for key, each in all_.items() if key not in dropped}
     return Resumption(
         view=view,
         done_before=tuple(name for name in names if name in done - again),
         kept=tuple(each for each in left.values() if not _is_covered(each, left)),
-        dropped=tuple(each for each in all_.values() if each.stage in again and not _is_covered(each, all_)),
+        covered=tuple(each for each in left.values() if _is_covered(each, left)),
+        dropped=tuple(each for each in dropped.values() if not _is_covered(each, all_)),
     )
 
 

@@ -73,14 +73,17 @@ class AsyncProgress(Progress):
         self._check_call("step", fn, attempts)
         name = str(name)
         return self._promise(
-            f"p.step({name!r})", partial(self._step, name, partial(fn, *args, **kwargs), type, attempts)
+            f"p.step({name!r})",
+            partial(self._step, name, partial(fn, *args, **kwargs), type, attempts, self._session.mark(args, kwargs)),
         )
 
-    async def _step(self, name: str, make: Callable[[], Awaitable[_T]], kind: Any, attempts: int) -> _T:
+    async def _step(
+        self, name: str, make: Callable[[], Awaitable[_T]], kind: Any, attempts: int, mark: int | None
+    ) -> _T:
         session = self._session
         session.check_task("step")
         session.check()
-        stage, once = session.claim_step(name, kind, attempts)
+        stage, once = session.claim_step(name, kind, attempts, mark)
         if once.done_in is not None:
             value: _T = session.step_done_before(stage, once)
             return value
@@ -117,15 +120,20 @@ class AsyncProgress(Progress):
             return super().checkpoint(key, fn, *args, type=type, attempts=attempts, **kwargs)
         self._check_call("checkpoint", fn, attempts)
         make = partial(fn, *args, **kwargs)
-        return self._promise(f"p.checkpoint({key!r})", partial(self._checkpoint, key, make, type, attempts))
+        return self._promise(
+            f"p.checkpoint({key!r})",
+            partial(self._checkpoint, key, make, type, attempts, self._session.mark(args, kwargs)),
+        )
 
-    async def _checkpoint(self, key: str, make: Callable[[], Awaitable[_T]], kind: Any, attempts: int) -> _T:
+    async def _checkpoint(
+        self, key: str, make: Callable[[], Awaitable[_T]], kind: Any, attempts: int, mark: int | None
+    ) -> _T:
         session = self._session
         session.check_task("checkpoint")
         session.check()
-        once = session.claim("checkpoint", key, kind, attempts)
+        once = session.claim("checkpoint", key, kind, attempts, mark)
         if once.done_in is not None:
-            value: _T = once.recalled()
+            value: _T = session.recalled(once)
             return value
         return await session.checkpoints.perform_async(once, make, asyncio.sleep)
 

@@ -1,5 +1,6 @@
 """Calls that are made once: what they returned is stored, and a resumed run gets it back without a call."""
 
+import shlex
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple, TypeVar
 
@@ -20,6 +21,7 @@ class Once(NamedTuple):
         call: the method of `p`.
         kind: the type of its value, or None for what JSON restores exactly by itself.
         attempts: how often it is tried.
+        mark: the fingerprint of what it is called with, or None.
 
     """
 
@@ -27,6 +29,7 @@ class Once(NamedTuple):
     call: str
     kind: Any = None
     attempts: int = 1
+    mark: int | None = None
 
     @property
     def what(self) -> str:
@@ -39,10 +42,25 @@ class Once(NamedTuple):
         return self.claim.recalled[-1].run if self.claim.recalled else None
 
     def recalled(self) -> Any:
-        """Return the stored value."""
+        """Return the stored value; RecipeError if it belongs to another call."""
         stored = self.claim.recalled[-1].stored
         assert isinstance(stored, events.CheckpointStored)
+        if None not in (stored.mark, self.mark) and stored.mark != self.mark:
+            other = "another command" if self.call == "sh" else "other arguments"
+            raise RecipeError(
+                f"{self.what} was stored for {other} in run {self.done_in}",
+                f"give what differs a key of its own; to make it again: {self._again()}",
+            )
+        if stored.typed != (self.kind is not None):
+            how = "with" if stored.typed else "without"
+            raise RecipeError(
+                f"{self.what} was stored {how} type= in run {self.done_in}", f"to make it again: {self._again()}"
+            )
         return stored.value if self.kind is None else stored_values.recalled(stored.value, self.kind, self.what)
+
+    def _again(self) -> str:
+        stage = self.claim.recalled[-1].stored.stage
+        return f"stagerun resume --from {shlex.quote(stage)}" if stage else "stagerun rerun"
 
 
 class Checkpoints:
@@ -62,7 +80,7 @@ class Checkpoints:
 
     def perform(self, once: Once, make: Callable[[], _T]) -> _T:
         """Call `make`, store what it returns, and return that."""
-        with self._recorder.keys.inside(once.claim.key):
+        with self._recorder.keys.inside(once.claim.key, release=True):
             value = retries.attempt(
                 make, once.attempts, sleep=self._wait, tell=lambda text: self._recorder.warn(f"{once.what}: {text}")
             )
@@ -72,7 +90,7 @@ class Checkpoints:
         self, once: Once, make: Callable[[], Awaitable[_T]], sleep: Callable[[float], Awaitable[None]]
     ) -> _T:
         """Await `make`, store what it returns, and return that; `sleep` waits between two attempts."""
-        with self._recorder.keys.inside(once.claim.key):
+        with self._recorder.keys.inside(once.claim.key, release=True):
             value = await retries.attempt_async(
                 make, once.attempts, sleep=sleep, tell=lambda text: self._recorder.warn(f"{once.what}: {text}")
             )
@@ -87,6 +105,22 @@ class Checkpoints:
 
     def store(self, once: Once, value: object) -> None:
         """Store the value; RecipeError if it would come back different, holds a secret, or is too large."""
+        with self._recorder.refusing():
+            plain = self._plain(once, value)
+        stage, inside, item = once.claim.place
+        stored = events.CheckpointStored(
+            key=once.claim.key,
+            call=once.call,
+            value=plain,
+            typed=once.kind is not None,
+            mark=once.mark,
+            stage=stage,
+            inside=inside,
+            item=item,
+        )
+        self._recorder.emit(stored)
+
+    def _plain(self, once: Once, value: object) -> Any:
         what, kind = once.what, once.kind
         plain = stored_values.exact(value, what) if kind is None else stored_values.to_builtins(value, kind, what)
         if self._recorder.masker.holds(plain):
@@ -94,11 +128,7 @@ class Checkpoints:
                 f"{what} contains a secret, which the journal must not store", "leave it out of the value"
             )
         stored_values.check_size(plain, what)
-        stage, inside, item = once.claim.place
-        stored = events.CheckpointStored(
-            key=once.claim.key, call=once.call, value=plain, stage=stage, inside=inside, item=item
-        )
-        self._recorder.emit(stored)
+        return plain
 
     def _wait(self, seconds: float) -> None:
         self._check()

@@ -1,36 +1,71 @@
-"""Fingerprints of items: a loop that goes on must find the items that it had before, in the same order."""
+"""Fingerprints of items and arguments: what goes on must get what it had before, in the same order."""
 
+import enum
 import zlib
-from collections.abc import Callable
-from pathlib import PurePath
-from typing import Final
+from collections.abc import Callable, Iterable
+from typing import Any, Final
 
 
-_PLAIN: Final = frozenset({str, bytes, int, float, bool, type(None)})  # a subclass may have any repr
-_DEEPEST: Final = 5
+_PLAIN: Final = frozenset({str, bytes, int, float, bool, type(None)})
+_READABLE: Final = frozenset({"datetime", "decimal", "uuid", "fractions", "pathlib", "zoneinfo"})  # by their repr
+_MOST_PARTS: Final = 10_000
+_DEEPEST: Final = 20
 
 
-def fingerprint(item: object, holds: Callable[[str], bool]) -> int | None:
-    """Return 32 bits that are the same in every process, or None for an item that has no such value.
+def fingerprint(value: object, holds: Callable[[str], bool]) -> int | None:
+    """Return 32 bits that are the same in every process, or None for a value that has nothing to tell it by.
 
     Args:
-        item: plain values and lists, tuples and dicts of them have a fingerprint.
-        holds: tells whether a text contains a secret; an item that does has none.
+        value: plain values, dates, decimals, enums, paths, dataclasses, rows, and lists, tuples, sets and dicts of
+            them have a fingerprint. Other objects inside count as equal.
+        holds: tells whether a text contains a secret; a value that does has none.
 
     """
-    if not _is_plain(item, 0):
+    text = repr(value) if type(value) in _PLAIN else _text(value, [_MOST_PARTS], 0)
+    if text is None or holds(text):
         return None
-    text = repr(item)
-    return None if holds(text) else zlib.crc32(text.encode("utf-8", "surrogatepass"))
+    return zlib.crc32(text.encode("utf-8", "surrogatepass"))
 
 
-def _is_plain(item: object, depth: int) -> bool:
-    if type(item) in _PLAIN or isinstance(item, PurePath):
-        return True
-    if depth > _DEEPEST:
-        return False
-    if type(item) in (list, tuple):
-        return all(_is_plain(each, depth + 1) for each in item)  # type: ignore[attr-defined]
-    if type(item) is dict:
-        return all(_is_plain(key, depth + 1) and _is_plain(value, depth + 1) for key, value in item.items())
-    return False
+def is_constant(value: object) -> bool:
+    """Return True if the value can't change, so that its fingerprint may be taken later."""
+    return type(value) in _PLAIN or type(value).__module__ in _READABLE or isinstance(value, enum.Enum)
+
+
+def _text(value: Any, left: list[int], depth: int) -> str | None:
+    """Return what tells `value` from others, or None if nothing does or it has more parts than `left` counts down."""
+    kind = type(value)
+    left[0] -= 1
+    if left[0] < 0 or depth > _DEEPEST:
+        return None
+    if kind in _PLAIN or kind.__module__ in _READABLE:
+        return repr(value)
+    if kind is dict:
+        return _all("{", (each for pair in value.items() for each in pair), left, depth)
+    if kind is list or isinstance(value, tuple) or kind.__module__ == "sqlite3":
+        return _all("[", value, left, depth)
+    if isinstance(value, set | frozenset):
+        return "<" + ",".join(sorted(_text(each, left, depth + 1) or "?" for each in value))
+    return _text_of_object(value, left, depth)
+
+
+def _text_of_object(value: Any, left: list[int], depth: int) -> str | None:
+    kind = type(value)
+    if isinstance(value, enum.Enum):
+        return f"{kind.__qualname__}.{value.name}"
+    if isinstance(value, str):
+        return str.__repr__(value)
+    if isinstance(value, int):
+        return int.__repr__(value)
+    if isinstance(value, dict):
+        return _text(dict(value), left, depth)
+    fields = getattr(kind, "__dataclass_fields__", None) or getattr(kind, "__struct_fields__", None)
+    if fields is not None:
+        return kind.__qualname__ + _all("(", (getattr(value, name, None) for name in fields), left, depth)
+    if kind.__module__ == "numpy" and getattr(value, "ndim", None) == 0:
+        return repr(value.item())
+    return None
+
+
+def _all(mark: str, values: Iterable[Any], left: list[int], depth: int) -> str:
+    return mark + ",".join([_text(each, left, depth + 1) or "?" for each in values]) + "."

@@ -133,7 +133,10 @@ def run(
     except BaseException as error:
         _stop(flight, None)
         patient = True
-        raise flight.first_failure() or error from None
+        failure = flight.first_failure()
+        if failure is None and stored is not None and isinstance(error, RecipeError):
+            stored.refused(error)
+        raise failure or error from None
     finally:
         workers.close(patient=patient)
     return flight.results

@@ -42,14 +42,20 @@ class ItemResults:
         """How many results earlier runs have stored."""
         return len(self._known)
 
-    def say(self) -> None:
-        """Tell how many results are taken over, and from where."""
+    def say(self, total: int | None) -> None:
+        """Tell how many results are taken over, and from where; RecipeError if they can't belong to `total` items."""
         if self._known:
+            known = None not in (total, self._total) and total != self._total
+            if known and all(mark is None for mark, _ in self._known.values()):
+                raise self._other_items(f"there were {self._total:,}, now {total:,}, and nothing tells them apart")
             runs = sorted({run for run, _ in self.claim.recalled})
             where = f"run {runs[0]}" if len(runs) == 1 else f"runs {', '.join(map(str, runs[:-1]))} and {runs[-1]}"
             of = f" of {self._total:,}" if self._total is not None else ""
             plural = "s" if len(self._known) != 1 else ""
             self._recorder.tell(f"map {self.claim.key}: {len(self._known):,}{of} result{plural} taken from {where}")
+
+    def refused(self, error: RecipeError) -> None:
+        self._recorder.refused(error)
 
     def mark(self, item: object) -> int | None:
         return fingerprint(item, self._recorder.masker.holds)

@@ -1,8 +1,9 @@
 """The keys of one run: each is claimed once, is checked, and knows what earlier runs stored under it."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from types import TracebackType
 from typing import NamedTuple, Protocol
 
 from stagerun import events
@@ -19,6 +20,25 @@ class Around(Protocol):
     @property
     def item(self) -> int | None:
         """The position of the item that is being worked on; None if it is not a loop."""
+
+
+class Stages(Protocol):
+    """The stages of a run, as far as keys have to know them.
+
+    Attributes:
+        last: the declared stage that was entered last, or None.
+        entered: how many blocks were entered so far.
+
+    """
+
+    @property
+    def last(self) -> str | None: ...
+
+    @property
+    def entered(self) -> int: ...
+
+    def since(self, entered: int) -> list[str]:
+        """Return the declared stages that were entered after so many blocks."""
 
 
 class Call(NamedTuple):
@@ -53,6 +73,7 @@ class Recorder(NamedTuple):
         tell: writes a log line.
         warn: writes a warning.
         masker: the secrets, which nothing stored may contain.
+        refused: notes an error that the recipe must not swallow: else it would go on without what was refused.
 
     """
 
@@ -61,6 +82,16 @@ class Recorder(NamedTuple):
     tell: Callable[[str], None]
     warn: Callable[[str], None]
     masker: Masker
+    refused: Callable[[RecipeError], None]
+
+    @contextmanager
+    def refusing(self) -> Iterator[None]:
+        """Note the RecipeError that ends this block."""
+        try:
+            yield
+        except RecipeError as error:
+            self.refused(error)
+            raise
 
 
 class Keys:
@@ -68,16 +99,14 @@ class Keys:
 
     Args:
         recall: returns what earlier runs stored under a key, in order.
-        stage: returns the declared stage that was entered last.
+        stages: the stages of the run.
         masker: the secrets, which no key may contain.
 
     """
 
-    def __init__(
-        self, recall: Callable[[str], list[events.Recalled]], *, stage: Callable[[], str | None], masker: Masker
-    ) -> None:
+    def __init__(self, recall: Callable[[str], list[events.Recalled]], *, stages: Stages, masker: Masker) -> None:
+        self.stages = stages
         self._recall = recall
-        self._stage = stage
         self._masker = masker
         self._lock = threading.Lock()
         self._used: dict[str, str] = {}
@@ -104,10 +133,20 @@ class Keys:
             )
         return Claim(key, recalled, self.place())
 
+    def release(self, key: str) -> None:
+        """Let `key` be used again: the call that used it has failed, and stored nothing."""
+        with self._lock:
+            self._used.pop(key, None)
+
+    @property
+    def around(self) -> Sequence[Around]:
+        """The calls and loops with a key that are running, the outermost first."""
+        return self._around
+
     def place(self) -> Place:
         """Return where the recipe is now."""
         around = self._around[-1] if self._around else None
-        return Place(self._stage(), around.key if around else None, around.item if around else None)
+        return Place(self.stages.last, around.key if around else None, around.item if around else None)
 
     def enter(self, around: Around) -> None:
         self._around.append(around)
@@ -116,15 +155,28 @@ class Keys:
         if around in self._around:
             self._around.remove(around)
 
-    @contextmanager
-    def inside(self, key: str) -> Iterator[None]:
-        """Note that what is claimed in this block is part of the call with that key."""
-        call = Call(key)
-        self.enter(call)
-        try:
-            yield
-        finally:
-            self.leave(call)
+    def inside(self, key: str, *, release: bool = False) -> "_Inside":
+        """Return a context whose keys are part of the call with that key; `release` it if the block fails."""
+        return _Inside(self, key, release=release)
+
+
+class _Inside:
+    """A class, because a generator would set `__traceback__` on exceptions that pass through it, which some refuse."""
+
+    def __init__(self, keys: Keys, key: str, *, release: bool) -> None:
+        self._keys = keys
+        self._call = Call(key)
+        self._release = release
+
+    def __enter__(self) -> None:
+        self._keys.enter(self._call)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._keys.leave(self._call)
+        if self._release and isinstance(value, Exception):
+            self._keys.release(self._call.key)
 
 
 def _call_of(stored: events.Stored) -> str:

@@ -82,7 +82,8 @@ class Progress:
         """
         self._session.check_thread("step")
         self._checked_call("step", fn, attempts)
-        return self._session.step(str(name), lambda: fn(*args, **kwargs), kind=type, attempts=attempts)
+        mark = self._session.mark(args, kwargs)
+        return self._session.step(str(name), lambda: fn(*args, **kwargs), kind=type, attempts=attempts, mark=mark)
 
     @overload
     def track(
@@ -131,10 +132,8 @@ class Progress:
         """
         self._check_loop("track", iterable, key, state)
         session = self._session
-        counted = self._count(session.loop(iterable, key, state, total=total, label=label, unit=unit), iterable)
-        if key is not None:
-            session.loops.resumable.add(counted)
-        return counted
+        loop = session.loop(iterable, key, state, total=total, label=label, unit=unit)
+        return session.loops.note(loop, self._count(loop, iterable))
 
     @overload
     def batches(
@@ -179,10 +178,8 @@ class Progress:
             raise RecipeError(f"p.batches: size must be a whole number above 0, not {size!r}")
         self._check_loop("batches", items, key, state)
         session = self._session
-        counted = self._batch(session.loop(items, key, state, total=total, label=label, unit=unit), items, size)
-        if key is not None:
-            session.loops.resumable.add(counted)
-        return counted
+        loop = session.loop(items, key, state, total=total, label=label, unit=unit)
+        return session.loops.note(loop, self._batch(loop, items, size))
 
     def map(
         self,
@@ -329,7 +326,8 @@ class Progress:
         """
         self._session.check_task("checkpoint")
         self._checked_call("checkpoint", fn, attempts)
-        return self._session.checkpoint(key, lambda: fn(*args, **kwargs), kind=type, attempts=attempts)
+        mark = self._session.mark(args, kwargs)
+        return self._session.checkpoint(key, lambda: fn(*args, **kwargs), kind=type, attempts=attempts, mark=mark)
 
     def token(self, key: str) -> str:
         """Return a text that is the same in all attempts of this work, and nowhere else: an idempotency key.

@@ -12,15 +12,16 @@ position, taken before the recipe could change that item.
 import marshal
 import os
 import sys
+import weakref
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from contextlib import suppress
-from itertools import islice, zip_longest
+from itertools import chain, islice, zip_longest
 from types import FrameType
 from typing import Any, Final, TypeVar
 
 from stagerun import events
 from stagerun.authoring import stored_values
-from stagerun.authoring.fingerprints import fingerprint
+from stagerun.authoring.fingerprints import fingerprint, is_constant
 from stagerun.authoring.keys import Claim, Recorder
 from stagerun.authoring.tracking import Loop, Loops, in_batches
 from stagerun.errors import RecipeError
@@ -35,6 +36,7 @@ _STATE_RATE: Final = 32 * 1024  # bytes of state that a loop stores a second: a 
 _SMALL: Final = 4 * 1024  # bytes of a state that is copied whole at every item
 _COPY_SHARE: Final = 20  # copying the state takes at most a twentieth of the time
 _LIBRARY: Final = os.path.dirname(os.__file__) + os.sep  # noqa: PTH120 - importing pathlib takes long
+_COMPREHENSIONS: Final = ("<listcomp>", "<setcomp>", "<dictcomp>")
 _GENERATORS: Final = 0x20 | 0x200  # CO_GENERATOR and CO_ASYNC_GENERATOR of `inspect`, which is slow to import
 
 
@@ -43,6 +45,7 @@ class ResumableLoop(Loop):
 
     Attributes:
         key: its key.
+        state: the recipe's dict, or None.
         due: True if the ticker wants to know more of the loop than its position.
         between: how many items were finished when the state was copied last, and the copy: its top level, or all of it
             as bytes.
@@ -69,17 +72,27 @@ class ResumableLoop(Loop):
         self.between: tuple[int, dict[str, Any] | bytes] | None = None
         self._claim = claim
         self._recorder = recorder
-        self._state = state
+        self.state = state
         self._went_on = False  # it got an item that is not stored as finished, or the end
         self._finished = False
         self._whole = False  # the state is small, and nested or empty
         self._copy: tuple[int, dict[str, Any]] | None = None
+        self._iterator: weakref.ref[Any] | None = None
+        self._at: tuple[int, Any] = (0, None)
         self._marks: list[tuple[int, int]] = []  # of the current item and of one before it
+        self._stages: tuple[str, ...] = ()
+        self._entered_before = 0
+        self._first = ""
+        self._around: tuple[ResumableLoop, str] | None = None
         self._looked_on = self._stored_on = loops.monotonic()
         self._pause = 0.0  # seconds between two looks between items
         self._interval = POSITION_SECONDS
         self._stored: tuple[int, bool] = (0, False)
         self._before: events.PositionReached | None = None
+
+    def note(self, iterator: Any) -> bool:
+        self._iterator = weakref.ref(iterator)
+        return True
 
     @property
     def item(self) -> int | None:
@@ -88,23 +101,27 @@ class ResumableLoop(Loop):
 
     def count(self, items: Iterable[_T]) -> Iterator[_T]:
         """Yield the items that no earlier run has finished, and count them."""
-        loops, state = self._loops, self._state
+        loops, state = self._loops, self.state
         interrupts = loops.interrupts
         try:
             interrupts.check()
-            self._look_at_reader()
             self._begin()
+            self._look_at_reader()
             # Counted after each item: if the source itself fails, the item before is finished.
             for position, item in enumerate(self._rest(items), self.skipped + 1):
                 if interrupts.stopping:
                     interrupts.check()
                 if self.due:
                     self._look_between(item)
+                self._at = self.done, item
                 yield item
                 self.done = position
                 if state is not None:  # at once: the source may take long to give the next item, and fail
                     self.between = position, self._frozen({**state}) if self._whole else {**state}
             self._end_of_source()
+        except RecipeError as error:
+            self._recorder.refused(error)
+            raise
         finally:
             loops.end(self)
 
@@ -113,8 +130,8 @@ class ResumableLoop(Loop):
         loops = self._loops
         try:
             loops.interrupts.check()
-            self._look_at_reader()
             self._begin()
+            self._look_at_reader()
             rest = self._rest(items)
             while batch := list(islice(rest, size)):
                 loops.interrupts.check()
@@ -122,6 +139,9 @@ class ResumableLoop(Loop):
                 yield batch
                 self.done += len(batch)
             self._end_of_source()
+        except RecipeError as error:
+            self._recorder.refused(error)
+            raise
         finally:
             loops.end(self)
 
@@ -129,8 +149,8 @@ class ResumableLoop(Loop):
         loops = self._loops
         try:
             loops.interrupts.check()
-            self._look_at_reader()
             self._begin()
+            self._look_at_reader()
             async for item in self._rest_async(items):
                 loops.interrupts.check()
                 if self.due:
@@ -138,6 +158,9 @@ class ResumableLoop(Loop):
                 yield item
                 self._finish_async(1)
             self._end_of_source()
+        except RecipeError as error:
+            self._recorder.refused(error)
+            raise
         finally:
             loops.end(self)
 
@@ -145,22 +168,25 @@ class ResumableLoop(Loop):
         loops = self._loops
         try:
             loops.interrupts.check()
-            self._look_at_reader()
             self._begin()
+            self._look_at_reader()
             async for batch in in_batches(self._rest_async(items), size):
                 loops.interrupts.check()
                 self._look_between(batch[0])
                 yield batch
                 self._finish_async(len(batch))
             self._end_of_source()
+        except RecipeError as error:
+            self._recorder.refused(error)
+            raise
         finally:
             loops.end(self)
 
     def _finish_async(self, items: int) -> None:
         """Count finished items, and copy the state at once, as `count` does."""
         self.done += items
-        if self._state is not None:
-            self.between = self.done, self._frozen({**self._state}) if self._whole else {**self._state}
+        if self.state is not None:
+            self.between = self.done, self._frozen({**self.state}) if self._whole else {**self.state}
 
     def tick(self) -> None:
         now = self._loops.monotonic()
@@ -172,6 +198,19 @@ class ResumableLoop(Loop):
     def leave(self) -> None:
         self._store()
         self._recorder.keys.leave(self)
+        if self._around is not None and events.dumps(self._around[0].state) != self._around[1]:
+            self._recorder.warn(
+                f"loop {self.key!r} has no state, and changed the state of loop {self._around[0].key!r}: "
+                "a resumed run skips its finished items, and what they changed is lost; give it a state of its own"
+            )
+
+    def _loop_with_state_around(self) -> "tuple[ResumableLoop, str] | None":
+        """Return the loop around this one whose state this one can change without storing it, and that state."""
+        for each in reversed(self._recorder.keys.around):
+            if self.state is None and isinstance(each, ResumableLoop) and each.state is not None:
+                with suppress(TypeError, ValueError):
+                    return each, events.dumps(each.state)
+        return None
 
     def _begin(self) -> None:
         """Take over what earlier runs stored, and say so."""
@@ -180,14 +219,18 @@ class ResumableLoop(Loop):
             run, stored = self._claim.recalled[-1]
             assert isinstance(stored, events.PositionReached)
             self._restore(stored)
-            self._before, self._marks = stored, [stored.mark] if stored.mark else []
+            self._before, self._marks = stored, list(stored.marks)
+            self._stages = stored.stages
             self._stored = stored.position, stored.position == stored.total
             self.skip(stored.position)
             self._say(run, stored)
+        self._around = self._loop_with_state_around()
+        self._entered_before = self._recorder.keys.stages.entered
         self._recorder.keys.enter(self)
         self._loops.begin(self)
-        if self._state is not None:
+        if self.state is not None:
             self._copy_state()
+            self._first = events.dumps(self.state)
 
     def _rest(self, items: Iterable[_T]) -> Iterator[_T]:
         """Return the items that no earlier run has finished; RecipeError if those before are not the same as then."""
@@ -200,6 +243,9 @@ class ResumableLoop(Loop):
             self._check_skipped(there, item, marks)
         if there < position:
             raise self._other_items(f"there are only {there:,} now")
+        for item in rest:  # the next one: it was being worked on
+            self._check_skipped(there + 1, item, marks)
+            return chain([item], rest)
         return rest
 
     async def _rest_async(self, items: AsyncIterable[_T]) -> AsyncIterator[_T]:
@@ -208,10 +254,10 @@ class ResumableLoop(Loop):
         marks, there = dict(self._marks), 0
         async for item in items:
             there += 1
+            if there <= position + 1:
+                self._check_skipped(there, item, marks)
             if there > position:
                 yield item
-            else:
-                self._check_skipped(there, item, marks)
         if there < position:
             raise self._other_items(f"there are only {there:,} now")
 
@@ -224,7 +270,7 @@ class ResumableLoop(Loop):
         """Copy the state between two items, and take the fingerprint of the next one before the recipe changes it."""
         self.due = False
         self._went_on = True
-        if self._state is not None:
+        if self.state is not None:
             self._copy_state()
         self._looked_on = self._loops.monotonic()
         if (mark := fingerprint(item, self._recorder.masker.holds)) is not None:
@@ -233,14 +279,16 @@ class ResumableLoop(Loop):
     def _end_of_source(self) -> None:
         """Note that the source has no more items."""
         self._went_on = self._finished = True
-        if self._state is not None:
+        if self.state is not None:
             self._copy_state()
+            if self.done > self.skipped + 1 and events.dumps(self.state) == self._first:
+                self._recorder.warn(f"the state of loop {self.key!r} did not change: change that dict, not another one")
 
     def _store(self) -> None:
         """Store the position, unless it is stored already."""
         if not self._went_on:
             return
-        position, state = (max(0, self.done), None) if self._state is None else self._newest_state()
+        position, state = (max(0, self.done), None) if self.state is None else self._newest_state()
         if (position, self._finished) == self._stored:
             return
         self._stored, self._stored_on = (position, self._finished), self._loops.monotonic()
@@ -251,12 +299,26 @@ class ResumableLoop(Loop):
                 position=position,
                 total=position if self._finished else self.total,
                 state=state,
-                mark=next((mark for mark in reversed(self._marks) if mark[0] < position), None),
+                marks=self._marks_for(position),
+                stages=self._entered(),
                 stage=stage,
                 inside=inside,
                 item=item,
             )
         )
+
+    def _entered(self) -> tuple[str, ...]:
+        """Return the declared stages that were entered in this loop, also in earlier runs."""
+        return tuple(dict.fromkeys([*self._stages, *self._recorder.keys.stages.since(self._entered_before)]))
+
+    def _marks_for(self, position: int) -> tuple[tuple[int, int], ...]:
+        """Return the fingerprint of a finished item, and of the one that follows if that is known."""
+        marks = [mark for mark in self._marks if mark[0] <= position]
+        at, item = self._at
+        if at == position and is_constant(item) and not self._finished:
+            mark = fingerprint(item, self._recorder.masker.holds)
+            marks += [(at, mark)] if mark is not None else []
+        return tuple(sorted(dict(marks[-2:]).items()))
 
     def _newest_state(self) -> tuple[int, dict[str, Any]]:
         """Return the newest copy of the state that was not changed since, and how many items were finished then."""
@@ -279,10 +341,10 @@ class ResumableLoop(Loop):
 
     def _copy_state(self) -> None:
         """Copy the state; RecipeError if it can't be restored exactly."""
-        assert self._state is not None
+        assert self.state is not None
         began = self._loops.monotonic()
         what = f"the state of loop {self.key!r}"
-        plain = stored_values.exact(dict(self._state), what)
+        plain = stored_values.exact(dict(self.state), what)
         text = events.dumps(plain)
         if len(text) > STATE_LIMIT:
             raise RecipeError(
@@ -296,34 +358,62 @@ class ResumableLoop(Loop):
         self._interval = max(POSITION_SECONDS, len(text) / _STATE_RATE)
 
     def _look_at_reader(self) -> None:
-        """Warn if the loop is not read by a plain for statement: what reads ahead takes items that are not finished."""
+        """Refuse what takes items that are not finished, or pairs them anew; warn of what may."""
         frame = sys._getframe(2)  # noqa: SLF001 - the caller of the generator that calls this
         code = frame.f_code
         where = f"{code.co_filename}, line {frame.f_lineno}"
-        hint = "if it reads ahead, a resumed run leaves items out: use p.batches, or p.map(key=)"
         if code.co_flags & _GENERATORS:
-            self._recorder.warn(f"loop {self.key!r} is read by the generator {code.co_name} ({where}); {hint}")
-        elif not _is_for_statement(frame):
-            self._recorder.warn(f"loop {self.key!r} is not read by a for statement ({where}); {hint}")
+            self._recorder.warn(
+                f"loop {self.key!r} is read by the generator {code.co_name} ({where}); if it reads ahead, a resumed "
+                "run leaves items out: use p.batches, or p.map(key=)"
+            )
+        elif code.co_name in _COMPREHENSIONS or not _is_for_statement(frame):
+            raise RecipeError(
+                f"loop {self.key!r} is not read by a for statement ({where}): what is collected would be incomplete "
+                "in a resumed run",
+                "use a for statement with state=, or p.map(key=), which stores results",
+            )
+        elif (pairing := self._paired_by()) is not None:
+            what = f"{pairing} around loop {self.key!r} begins anew in a resumed run ({where})"
+            if self.skipped:
+                raise RecipeError(what, f"put it inside: p.track({pairing}(...), key=...)")
+            self._recorder.warn(f"{what}; put it inside: p.track({pairing}(...), key=...)")
+
+    def _paired_by(self) -> str | None:
+        """Return "enumerate" or "zip" if that reads the loop, and would not go on where the loop does."""
+        import gc
+
+        items = self._iterator() if self._iterator is not None else None
+        for each in gc.get_referrers(items) if items is not None else ():
+            if isinstance(each, enumerate):
+                return "enumerate"
+            if isinstance(each, zip) and not all(one in self._loops.resumable for one in each.__reduce__()[1]):
+                return "zip"
+        return None
 
     def _restore(self, stored: events.PositionReached) -> None:
-        if (stored.state is None) != (self._state is None):
+        if (stored.state is None) != (self.state is None):
             before = "without state" if stored.state is None else "with state"
             raise RecipeError(
                 f"an earlier run stored the loop {self.key!r} {before}, so it can't go on",
                 "run its stage again: stagerun resume --from STAGE",
             )
-        if self._state is not None:
-            _restored(self._state, dict(stored.state or {}))
+        if self.state is not None:
+            _restored(self.state, dict(stored.state or {}))
 
     def _say(self, run: int, stored: events.PositionReached) -> None:
         of = f" of {stored.total:,}" if stored.total is not None else ""
         items = wording.plural(stored.total if stored.total is not None else stored.position, self.unit)
-        self._recorder.tell(f"loop {self.key}: {stored.position:,}{of} {items} done in run {run}, skipped")
+        lost = "" if self.state is not None else "; variables that they changed are not restored (state= does that)"
+        self._recorder.tell(f"loop {self.key}: {stored.position:,}{of} {items} done in run {run}, skipped{lost}")
         if None not in (stored.total, self.total) and stored.total not in (self.total, stored.position):
-            self._recorder.warn(
-                f"loop {self.key!r} had {stored.total:,} items in run {run}, and has {self.total:,} now"
-            )
+            what = f"had {stored.total:,} items in run {run}, and has {self.total:,} now"
+            if not stored.marks:
+                raise RecipeError(
+                    f"loop {self.key!r} {what}, and nothing tells its items apart",
+                    "give it the same items, or items that can be told apart: plain values, dataclasses",
+                )
+            self._recorder.warn(f"loop {self.key!r} {what}")
 
     def _other_items(self, what: str) -> RecipeError:
         run = self._claim.recalled[-1].run

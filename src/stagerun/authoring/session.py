@@ -45,6 +45,7 @@ class Session:
         blocks: the open stages, and the error that cut one short.
         failure: the message of `p.error`, or None.
         next: the operation passed to `p.chain_to`, or None.
+        refusal: the first error that means that work was refused, or None; a recipe that swallows it must not be green.
         in_own_task: returns True if the current code belongs to the task that runs the operation, in an event loop.
 
     """
@@ -61,6 +62,7 @@ class Session:
     ) -> None:
         self.failure: str | None = None
         self.next: Any = None
+        self.refusal: RecipeError | None = None
         self._emit = emit
         self._interrupts = interrupts
         self._clock = clock
@@ -73,6 +75,7 @@ class Session:
         self._pid = os.getpid()
         self._programs: Children | None = None
         self._recorder: Recorder | None = None
+        self._tokens: set[str] = set()
         self._percent: tuple[int, float] | None = None
         self._over = False
         self.lines = LogLines(self.emit, masker)
@@ -95,8 +98,10 @@ class Session:
 
         with self._host.lock:
             if self._recorder is None:
-                keys = Keys(self._host.recall, stage=lambda: self.blocks.last, masker=self._masker)
-                self._recorder = Recorder(keys, self.emit, self.lines.write, self.lines.warn, self._masker)
+                keys = Keys(self._host.recall, stages=self.blocks, masker=self._masker)
+                self._recorder = Recorder(
+                    keys, self.emit, self.lines.write, self.lines.warn, self._masker, refused=self._note_refusal
+                )
             return self._recorder
 
     @cached_property
@@ -112,34 +117,47 @@ class Session:
             return Loop(self.loops, items, **about)
         from stagerun.authoring.resumable_loop import ResumableLoop
 
-        claim = self.recorder.keys.claim("track", key)
-        return ResumableLoop(self.loops, items, claim, self.recorder, state=state, **about)
+        with self.recorder.refusing():
+            claim = self.recorder.keys.claim("track", key)
+            return ResumableLoop(self.loops, items, claim, self.recorder, state=state, **about)
 
     def item_results(self, key: str, kind: Any) -> "ItemResults":
         """Return the stored results of a map with that key."""
         from stagerun.authoring.item_results import ItemResults
 
-        return ItemResults(self.recorder.keys.claim("map", key), kind, self.recorder, self._clock.monotonic)
+        with self.recorder.refusing():
+            return ItemResults(self.recorder.keys.claim("map", key), kind, self.recorder, self._clock.monotonic)
 
-    def step(self, name: str, make: Callable[[], _T], *, kind: Any, attempts: int) -> _T:
+    def _note_refusal(self, error: RecipeError) -> None:
+        self.refusal = self.refusal or error
+
+    def mark(self, *what: object) -> int | None:
+        """Return the fingerprint of what a call is made with."""
+        from stagerun.authoring.fingerprints import fingerprint
+
+        return fingerprint(what, self._masker.holds)
+
+    def step(self, name: str, make: Callable[[], _T], *, kind: Any, attempts: int, mark: int | None) -> _T:
         """Make a call that is all the work of a stage, unless an earlier run has made it."""
-        stage, once = self.claim_step(name, kind, attempts)
+        stage, once = self.claim_step(name, kind, attempts, mark)
         if once.done_in is not None:
             value: _T = self.step_done_before(stage, once)
             return value
         with stage:
             return self.checkpoints.perform(self.placed(once), make)
 
-    def claim_step(self, name: str, kind: Any, attempts: int) -> tuple["Stage", "Once"]:
+    def claim_step(self, name: str, kind: Any, attempts: int, mark: int | None) -> tuple["Stage", "Once"]:
         """Return the stage of a step and its call."""
-        stage, once = self.blocks.make(name, None, self.mask), self.claim("step", name, kind, attempts)
-        self.blocks.check_step(name)
+        stage = self.blocks.make(name, None, self.mask)
+        once = self.claim("step", name, kind, attempts, mark)
+        with self.recorder.refusing():
+            self.blocks.check_step(name)
         return stage, once
 
     def step_done_before(self, stage: "Stage", once: "Once") -> Any:
         """Record that an earlier run has done a step, and return what it stored."""
         assert once.done_in is not None
-        value = once.recalled()
+        value = self.recalled(once)
         self.blocks.take_over(stage, once.done_in)
         return value
 
@@ -147,16 +165,22 @@ class Session:
         """Return the call with the place where the recipe is now."""
         return once._replace(claim=once.claim._replace(place=self.recorder.keys.place()))
 
-    def claim(self, call: str, key: str, kind: Any = None, attempts: int = 1) -> "Once":
+    def claim(self, call: str, key: str, kind: Any = None, attempts: int = 1, mark: int | None = None) -> "Once":
         """Return a call that is made once under that key."""
         from stagerun.authoring.checkpoints import Once
 
-        return Once(self.recorder.keys.claim(call, key), call, kind, attempts)
+        with self.recorder.refusing():
+            return Once(self.recorder.keys.claim(call, key), call, kind, attempts, mark)
 
-    def checkpoint(self, key: str, make: Callable[[], _T], *, kind: Any, attempts: int) -> _T:
+    def recalled(self, once: "Once") -> Any:
+        """Return what an earlier run stored of a call."""
+        with self.recorder.refusing():
+            return once.recalled()
+
+    def checkpoint(self, key: str, make: Callable[[], _T], *, kind: Any, attempts: int, mark: int | None) -> _T:
         """Make a call, unless an earlier run has made it."""
-        once = self.claim("checkpoint", key, kind, attempts)
-        value: _T = self.checkpoints.perform(once, make) if once.done_in is None else once.recalled()
+        once = self.claim("checkpoint", key, kind, attempts, mark)
+        value: _T = self.checkpoints.perform(once, make) if once.done_in is None else self.recalled(once)
         return value
 
     def begin_map(
@@ -168,7 +192,8 @@ class Session:
         loop.skip(0 if stored is None else len(stored))
         self.check()
         if stored is not None:
-            stored.say()
+            with self.recorder.refusing():
+                stored.say(loop.total)
         self.loops.begin(loop)
         return loop, stored
 
@@ -223,6 +248,9 @@ class Session:
 
         if not key:
             raise RecipeError("the key of p.token must not be empty")
+        if key in self._tokens:
+            self.lines.warn(f'p.token({key!r}) was asked for twice: it is the same text; in a loop: f"{key}-{{n}}"')
+        self._tokens.add(key)
         text = sha256(f"{self._work}\n{key}".encode("utf-8", "backslashreplace")).hexdigest()
         return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:32]))
 
@@ -251,14 +279,22 @@ class Session:
         announced = "\n".join(wording.announced(request.shown))
         once = None
         if key is not None:
-            once = self.claim("sh", key)
+            once = self.claim("sh", key, mark=self.mark(request.shown))
             if once.done_in is not None:
+                with self.recorder.refusing():
+                    completed = request.done_before(once.recalled(), once.what)
                 if not quiet:
-                    self.lines.write(f"{announced}\n(done in run {once.done_in}, not started again)")
-                return request.done_before(once.recalled(), once.what)
+                    how = wording.ended_before(completed.returncode, once.done_in)
+                    self.lines.write(f"{announced}\n({how}, not started again)")
+                return completed
         if not quiet:
             self.lines.write(announced)
-        completed = self._run_program(request, interactive=interactive, quiet=quiet)
+        try:
+            completed = self._run_program(request, interactive=interactive, quiet=quiet)
+        except Exception:
+            if once is not None:
+                self.recorder.keys.release(once.claim.key)  # the recipe may try again
+            raise
         if once is not None:
             self.checkpoints.store(once, completed.to_json())
         return completed

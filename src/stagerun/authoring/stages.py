@@ -122,7 +122,8 @@ class Blocks:
         self._monotonic = monotonic
         self._loops = loops
         self._visits: list[_Visit] = []
-        self._visited: set[str] = set()
+        self._entries: dict[str, int] = {}
+        self._done: set[str] = set()
         self._warned: set[str] = set()
 
     @property
@@ -161,9 +162,9 @@ class Blocks:
 
     def check_step(self, name: str) -> None:
         """Raise RecipeError if a step of that name can't be made here."""
-        if name in self._visited:
+        if name in self._done:
             raise RecipeError(
-                f"p.step({name!r}): the stage {name!r} was entered before in this run",
+                f"p.step({name!r}): the stage {name!r} was done before in this run",
                 "a step is all the work of its stage; use p.checkpoint inside with p.stage(...)",
             )
 
@@ -172,8 +173,13 @@ class Blocks:
         self._check()
         with self._interrupts:
             self._allow(stage)
-            self.last = stage.name if stage.index is not None else self.last
             self._emit(events.StageTakenOver(stage=stage.name, index=stage.index, run=run))
+            self._note_entry(stage)
+            self._done.add(stage.name)
+
+    def since(self, entered: int) -> list[str]:
+        """Return the declared stages that were entered after so many blocks."""
+        return [name for name, number in self._entries.items() if number > entered]
 
     def enter(self, stage: Stage, timeout: float | None) -> None:
         self.unentered = [each for each in self.unentered if each.stage() is not stage]
@@ -190,7 +196,7 @@ class Blocks:
                     loops_around=self._loops.depth,
                 )
                 self._visits.append(visit)
-                self.entered, self.entered_on = self.entered + 1, visit.entered
+                self.entered_on = visit.entered
                 visit.limit.__enter__()
         except Interruption as interruption:
             # A signal waited until the stage was recorded, and no with block will leave that stage.
@@ -222,6 +228,8 @@ class Blocks:
             self._visits.remove(visit)
             stage = visit.stage
             self._emit(events.StageLeft(stage=stage.name, index=stage.index, state=state, seconds=seconds))
+            if state is StageState.DONE:
+                self._done.add(stage.name)
 
     def _allow(self, stage: Stage) -> None:
         """Raise RecipeError if a block can't be entered here."""
@@ -238,9 +246,13 @@ class Blocks:
             self._emit(events.StageEntered(stage=stage.name, index=stage.index))
         except IllegalTransition as error:
             raise RecipeError(str(error), "it was cancelled: let the cancel through") from None
+        self._note_entry(stage)
+
+    def _note_entry(self, stage: Stage) -> None:
+        self.entered += 1
         if stage.index is not None:
             self.last = stage.name
-            self._visited.add(stage.name)
+            self._entries[stage.name] = self.entered
 
     def _warn_of_near_miss(self, name: str) -> None:
         from stagerun.text import suggestions

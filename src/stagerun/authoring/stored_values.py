@@ -56,7 +56,10 @@ def from_builtins(plain: Any, kind: Any) -> Any:
 def recalled(plain: Any, kind: Any, what: str) -> Any:
     """Return a stored value as `kind`; RecipeError if it no longer fits."""
     try:
-        return from_builtins(plain, kind)
+        value = from_builtins(plain, kind)
+        if to_builtins(value, kind, what) == plain:
+            return value
+        raise RecipeError(f"{what} would lose a part of what is stored", "to make it again: --from STAGE")
     except (TypeError, ValueError, NotImplementedError, msgspec.ValidationError) as error:
         raise RecipeError(
             f"{what} was stored as something other than {_name(kind)}: {error}", "to compute it again: --from STAGE"

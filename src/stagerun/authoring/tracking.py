@@ -13,6 +13,7 @@ from stagerun.machine.interrupts import Interrupts
 
 
 _T = TypeVar("_T")
+_Iterator = TypeVar("_Iterator", bound="Iterator[Any] | AsyncIterator[Any]")
 
 
 class Loop:
@@ -115,6 +116,10 @@ class Loop:
         """Note that so many items are finished."""
         self.done = items
 
+    def note(self, iterator: Any) -> bool:
+        """Note the iterator that counts the loop; return True if what is taken from it counts as finished."""
+        return False
+
     def tick(self) -> None:
         """Do what is due a few times a second, while it runs. Called by the ticker's thread."""
 
@@ -173,6 +178,12 @@ class Loops:
     def depth(self) -> int:
         """How many loops are running."""
         return len(self._loops)
+
+    def note(self, loop: Loop, items: _Iterator) -> _Iterator:
+        """Note that `items` is the iterator of `loop`, and return it."""
+        if loop.note(items):
+            self.resumable.add(items)
+        return items
 
     def begin(self, loop: Loop) -> None:
         self._loops.append(loop)

@@ -1,6 +1,7 @@
 """How a run ended, decided in one place from its error, its session and its interrupts."""
 
 from collections.abc import Callable
+from typing import Final
 
 from msgspec.structs import replace
 
@@ -9,6 +10,9 @@ from stagerun.authoring.session import Session
 from stagerun.errors import Interruption, OperationCancelled, TimeLimitExceeded
 from stagerun.machine.interrupts import Interrupts
 from stagerun.states import RunState
+
+
+_SWALLOWED: Final = "the recipe caught this error and went on without what was refused"
 
 
 def ending(
@@ -67,6 +71,9 @@ def ending(
         why = failure(error)
     elif session is not None and session.failure is not None:
         code, why = exit_codes.FAILED, events.Failure(type="", message=session.failure)
+    elif session is not None and session.refusal is not None:
+        refused = failure(session.refusal)
+        code, why = exit_codes.FAILED, replace(refused, message=f"{refused.message} ({_SWALLOWED})")
     elif blocks is not None and blocks.unentered:
         forgotten = blocks.unentered[0]
         file, line = forgotten.place

@@ -92,6 +92,7 @@ class _Stored(Struct):
     item: Count | None
     done: Count | None
     total: Count | None
+    stages: str | None
     event_run_id: Id
     event_seq: Count
 
@@ -218,17 +219,20 @@ def to_kept(row: "Row") -> Kept:
         total=stored.total,
         run=stored.event_run_id,
         seq=stored.event_seq,
+        stages=_loaded(stored.stages, tuple[str, ...], "checkpoints.stages") if stored.stages else (),
     )
 
 
 def _kind_of_stored(stored: events.Stored) -> dict[str, object]:
     match stored:
         case events.PositionReached():
-            return {"part": 0, "call": "track", "done": stored.position, "total": stored.total}
+            stages = events.dumps(stored.stages) if stored.stages else None
+            return {"part": 0, "call": "track", "done": stored.position, "total": stored.total, "stages": stages}
         case events.ResultsStored():
-            return {"part": stored.part, "call": "map", "done": len(stored.items), "total": stored.total}
+            done = len(stored.items)
+            return {"part": stored.part, "call": "map", "done": done, "total": stored.total, "stages": None}
         case events.CheckpointStored():
-            return {"part": 0, "call": stored.call, "done": None, "total": None}
+            return {"part": 0, "call": stored.call, "done": None, "total": None, "stages": None}
         case _:
             raise AssertionError(stored)
 

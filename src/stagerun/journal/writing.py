@@ -37,7 +37,7 @@ _UPDATE_STAGE: Final = (
     "UPDATE stages SET state = :state, seconds = :seconds, entered_on = :entered_on, visits = :visits, "
     "from_run = :from_run WHERE run_id = :run_id AND position = :position"
 )
-_KEPT: Final = "stage", "inside", "item", "done", "total", "event_run_id", "event_seq"
+_KEPT: Final = "stage", "inside", "item", "done", "total", "stages", "event_run_id", "event_seq"
 _STORE: Final = (
     f"INSERT INTO checkpoints (run_id, key, part, call, {', '.join(_KEPT)}) "  # noqa: S608 - names of columns
     f"VALUES (:run_id, :key, :part, :call, {', '.join(f':{name}' for name in _KEPT)}) "

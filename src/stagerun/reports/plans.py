@@ -59,6 +59,8 @@ def lines(plan: Plan, now: float) -> Iterator[str]:
     else:
         what = "nothing is taken over" if resumption.dropped else "nothing was stored"
         yield f"  {what}: all of it runs again"
+    if plan.changes and resumption.kept:
+        yield f"  warning: what is skipped and reused was made with the old {_listed(list(plan.changes))}"
     if plan.changed_source is not None:
         yield f"  warning: {neutralise(plan.changed_source)} has changed since"
 

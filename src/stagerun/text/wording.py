@@ -51,6 +51,11 @@ def duration(seconds: float) -> str:
     return f"{whole // _HOUR}h {whole % _HOUR // 60:02}m"
 
 
+def ended_before(returncode: int, run: int) -> str:
+    """`done in run 12`, `ended with exit code 1 in run 12`."""
+    return f"done in run {run}" if returncode == 0 else f"ended with exit code {returncode} in run {run}"
+
+
 def slow_import(recipe: str, seconds: float) -> str:
     return f"importing recipe {recipe} took {duration(seconds)}"
 

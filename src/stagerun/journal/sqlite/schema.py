@@ -140,6 +140,7 @@ _SECOND: Final = (
         item INTEGER,                 -- the position in the loop around it
         done INTEGER,                 -- finished items: of a loop from its first on, of a map in this part
         total INTEGER,
+        stages TEXT,                  -- JSON array: the stages that were entered inside a loop
         event_run_id INTEGER NOT NULL, -- the event that holds the value, of this run or of one before it
         event_seq INTEGER NOT NULL,
         PRIMARY KEY (run_id, key, part)
