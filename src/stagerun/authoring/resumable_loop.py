@@ -84,6 +84,7 @@ class ResumableLoop(Loop):
         self._entered_before = 0
         self._first = ""
         self._around: tuple[ResumableLoop, str] | None = None
+        self.told = False  # that a loop inside changes the state
         self._looked_on = self._stored_on = loops.monotonic()
         self._pause = 0.0  # seconds between two looks between items
         self._interval = POSITION_SECONDS
@@ -198,7 +199,10 @@ class ResumableLoop(Loop):
     def leave(self) -> None:
         self._store()
         self._recorder.keys.leave(self)
-        if self._around is not None and events.dumps(self._around[0].state) != self._around[1]:
+        if self._around is None or self._around[0].told:
+            return
+        if events.dumps(self._around[0].state) != self._around[1]:
+            self._around[0].told = True
             self._recorder.warn(
                 f"loop {self.key!r} has no state, and changed the state of loop {self._around[0].key!r}: "
                 "a resumed run skips its finished items, and what they changed is lost; give it a state of its own"

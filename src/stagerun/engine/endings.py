@@ -12,7 +12,7 @@ from stagerun.machine.interrupts import Interrupts
 from stagerun.states import RunState
 
 
-_SWALLOWED: Final = "the recipe caught this error and went on without what was refused"
+_SWALLOWED: Final = "  the recipe caught this error and went on without what was refused"
 
 
 def ending(
@@ -72,8 +72,8 @@ def ending(
     elif session is not None and session.failure is not None:
         code, why = exit_codes.FAILED, events.Failure(type="", message=session.failure)
     elif session is not None and session.refusal is not None:
-        refused = failure(session.refusal)
-        code, why = exit_codes.FAILED, replace(refused, message=f"{refused.message} ({_SWALLOWED})")
+        session.refusal.add_note(_SWALLOWED)
+        code, why = exit_codes.FAILED, failure(session.refusal)
     elif blocks is not None and blocks.unentered:
         forgotten = blocks.unentered[0]
         file, line = forgotten.place
