@@ -389,7 +389,7 @@ def test_the_system_that_an_option_names_reads_the_errors_too_and_the_recipe_is_
 
     assert (refused.code, refused.err) == (
         2,
-        "stagerun: the run id can't be written to ##\\vso[x]/file: No such file or directory\n",
+        f"stagerun: the run id can't be written to {project.root}/##\\vso[x]/file: No such file or directory\n",
     )
     assert ran.out.splitlines()[1] == "unset"
 

@@ -632,7 +632,7 @@ def test_after_keep_going_a_resume_does_only_what_failed(bench: Bench, attempts:
     assert first.error is not None
     assert (first.error.type, first.error.message.splitlines()[0]) == (
         "ItemsFailed",
-        "2 of 6 items failed (2 sub-exceptions)",
+        "2 of 6 items failed: ValueError: bad 1; ValueError: bad 4",
     )
     assert (sorted(done), returned) == ([1, 4], [[0, 1, 4, 9, 16, 25]])
 

@@ -805,10 +805,7 @@ def test_a_dry_run_of_a_rerun_starts_nothing(project: Project) -> None:
     assert len(_runs(project)) == 1
 
 
-def test_a_resumed_step_is_shown_as_the_work_of_the_run_that_did_it(project: Project) -> None:
-    project.recipe(
-        "jobs",
-        """
+STEP = """
 from pathlib import Path
 
 class Ship(LiveOperation):
@@ -819,11 +816,18 @@ class Ship(LiveOperation):
         with p.stage("Publish"):
             if Path("end").exists():
                 raise ValueError("boom")
-""",
-    )
+"""
+
+
+def _fail_behind_a_step(project: Project) -> None:
+    project.recipe("jobs", STEP)
     (project.root / "end").touch()
     project.stagerun("run", "jobs:Ship")
     _mend(project)
+
+
+def test_a_resumed_step_is_shown_as_the_work_of_the_run_that_did_it(project: Project) -> None:
+    _fail_behind_a_step(project)
 
     done = project.stagerun("resume")
 
@@ -842,3 +846,30 @@ class Ship(LiveOperation):
         {"Build": "done", "Publish": "done"},
         ["Publish"],
     )
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        ("junit", "<system-out>from run 1</system-out>"),
+        ("markdown", "| 2 | <code>Build</code> | ✓ done | from run 1 |"),
+        ("trace", '"args":{"state":"done","from_run":1}'),
+    ],
+)
+def test_a_resumed_step_is_exported_as_the_work_of_the_run_that_did_it(project: Project, kind: str, told: str) -> None:
+    _fail_behind_a_step(project)
+    project.stagerun("resume")
+
+    assert told in project.stagerun("export", "2", "--format", kind).out
+    assert "from" not in project.stagerun("export", "1", "--format", kind).out.replace("resumed_from", "")
+
+
+def test_on_a_terminal_a_resumed_step_is_done_by_the_run_that_did_it(project: Project) -> None:
+    _fail_behind_a_step(project)
+
+    with project.terminal("resume") as terminal:
+        code = terminal.wait()
+        shown = [line.strip() for line in terminal.lines]
+
+    assert code == 0
+    assert "✓ [1/2] Build: done, from run 1" in shown or "✓ Build from run 1   ✓ Publish 0.0s" in shown, shown

@@ -381,7 +381,7 @@ def test_a_run_id_file_that_cannot_be_written_starts_nothing_and_leaves_no_run(p
     done = project.stagerun("run", "orders", "--run-id-file", "missing/run-id")
 
     assert (done.code, done.out) == (2, "")
-    assert done.err.startswith("stagerun: the run id can't be written to missing/run-id: ")
+    assert done.err.startswith(f"stagerun: the run id can't be written to {project.root}/missing/run-id: ")
     assert project.stagerun("history", "--json").out == "[]\n"
 
 

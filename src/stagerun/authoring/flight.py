@@ -295,7 +295,7 @@ class Flight(Generic[_T]):
             return
         if item.attempt < self._rules.attempts and retries.is_worth_it(error):
             self._write(item)
-            item.answer = item.future = None
+            item.answer = None
             wait = retries.pause(item.attempt)
             self._again.append((time.monotonic() + wait, item))
             told = retries.next_try(error, item.attempt, self._rules.attempts, wait)
@@ -310,6 +310,7 @@ class Flight(Generic[_T]):
         assert item.future is not None
         self.in_air -= 1
         answer = self._workers.answer(item.future)
+        item.future = None  # its callback holds the item: together they would stay until the garbage collector comes
         if not answer.started:
             return None
         item.answer, error = answer, answer.raised()

@@ -73,7 +73,8 @@ def run_options(function: Callable[..., int]) -> Callable[..., int]:
 
 def made(here: Surroundings, found: finding.Found, owner: str | None, values: Mapping[str, Any]) -> LiveOperation:
     """Return the operation. Its secrets are masked from here on, also in the error if it can't be created."""
-    secret = [value for name, value in values.items() if found.operation.parameters[name].secret]
+    known = found.operation.parameters
+    secret = [value for name, value in values.items() if name in known and known[name].secret]
     here.masker.learn(value.reveal() if isinstance(value, Secret) else str(value) for value in secret)
     return found.make(owner=owner, **values)
 
