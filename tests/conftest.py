@@ -214,21 +214,27 @@ class Project:
         fresh: bool = False,
         stdout: int | None = None,
         full: bool = False,
+        user: int | None = None,
     ) -> Command:
         """Start the command; with `fresh` in an interpreter of its own, that has imported nothing and ends as any.
 
-        With `full` it writes to a disk that is full.
+        With `full` it writes to a disk that is full; with `user` it runs as that user, which only root can ask for.
         """
         whole = self.environ | dict(environ or {})
         if not full:
-            return _server().start(arguments, cwd=self.root, environ=whole, fresh=fresh, stdout=stdout)
+            return _server().start(arguments, cwd=self.root, environ=whole, fresh=fresh, stdout=stdout, user=user)
         with Path("/dev/full").open("w") as disk:
             return _server().start(arguments, cwd=self.root, environ=whole, fresh=fresh, stdout=disk.fileno())
 
     def stagerun(
-        self, *arguments: str, environ: Mapping[str, str] | None = None, fresh: bool = False, full: bool = False
+        self,
+        *arguments: str,
+        environ: Mapping[str, str] | None = None,
+        fresh: bool = False,
+        full: bool = False,
+        user: int | None = None,
     ) -> Done:
-        with self.start(*arguments, environ=environ, fresh=fresh, full=full) as process:
+        with self.start(*arguments, environ=environ, fresh=fresh, full=full, user=user) as process:
             out, err = process.communicate(timeout=60)
         return Done(process.wait(), out, err)
 

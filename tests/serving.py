@@ -125,6 +125,7 @@ class Server:
         environ: Mapping[str, str],
         fresh: bool = False,
         stdout: int | None = None,
+        user: int | None = None,
     ) -> Command:
         """Start the command.
 
@@ -134,19 +135,20 @@ class Server:
             environ: its environment.
             fresh: True for an interpreter of its own; also where the environment asks for one.
             stdout: what it writes to instead of a pipe that is read here.
+            user: the id of the user that it becomes.
 
         """
         out, other_out = os.pipe()
         err, other_err = os.pipe()
         outputs = [other_out if stdout is None else stdout, other_err]
-        end = self._fork(outputs, arguments=arguments, cwd=str(cwd), environ=dict(environ), fresh=fresh)
+        end = self._fork(outputs, arguments=arguments, cwd=str(cwd), environ=dict(environ), fresh=fresh, user=user)
         for descriptor in (other_out, other_err):
             os.close(descriptor)
         return Command(end, out, err)
 
     def start_on(self, terminal: int, arguments: Sequence[str], *, cwd: Path, environ: Mapping[str, str]) -> Fork:
         """Start the command as the leader of a session on a terminal, which is closed here."""
-        end = self._fork([terminal], arguments=arguments, cwd=str(cwd), environ=dict(environ), fresh=False)
+        end = self._fork([terminal], arguments=arguments, cwd=str(cwd), environ=dict(environ), fresh=False, user=None)
         os.close(terminal)
         return Fork(end)
 
@@ -258,7 +260,13 @@ class _Forks:
 
 
 def _become(
-    outputs: Sequence[int], arguments: Sequence[str], cwd: str, environ: Mapping[str, str], *, fresh: bool
+    outputs: Sequence[int],
+    arguments: Sequence[str],
+    cwd: str,
+    environ: Mapping[str, str],
+    *,
+    fresh: bool,
+    user: int | None,
 ) -> None:
     """Make this process what `stagerun ARGUMENTS` would be when its script begins, with pipes or on a terminal."""
     if len(outputs) == 1:
@@ -271,6 +279,10 @@ def _become(
         os.dup2(descriptor, number)
         os.close(descriptor)
     os.chdir(cwd)
+    if user is not None:
+        os.setgroups([])
+        os.setgid(user)
+        os.setuid(user)
     if fresh:
         os.execve(SCRIPT, [str(SCRIPT), *arguments], dict(environ))
     os.environ.clear()

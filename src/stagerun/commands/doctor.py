@@ -17,6 +17,7 @@ from stagerun.commands.help import help_option
 from stagerun.commands.options import ENVIRONMENT, journal_option, json_option
 from stagerun.commands.printing import paint, print_json, print_lines
 from stagerun.commands.surroundings import Surroundings, pass_surroundings
+from stagerun.errors import JournalError
 from stagerun.journal import opening
 from stagerun.machine import ci
 from stagerun.render.output import Output
@@ -84,7 +85,12 @@ def _recipes(folder: Path) -> Iterator[Finding]:
 
 
 def _journal(path: Path) -> Iterator[Finding]:
-    if not opening.has_runs(path):
+    try:
+        has_runs = opening.has_runs(path)
+    except JournalError as error:
+        yield Finding("bad", "journal", ": ".join(filter(None, [error.message, error.hint])))
+        return
+    if not has_runs:
         folder = next(parent for parent in path.parents if parent.exists())
         if folder.is_dir() and os.access(folder, os.W_OK):
             yield Finding("ok", "journal", f"{path}, not created yet")
@@ -99,7 +105,7 @@ def _journal(path: Path) -> Iterator[Finding]:
         yield Finding("ok", "journal", f"{path}, {path.stat().st_size:,} bytes")
     for note in opening.notes(path):
         yield Finding("note", "journal", note)
-    if not os.access(path, os.W_OK) or not os.access(path.parent, os.W_OK):
+    if not problems and not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):
         yield Finding("bad", "journal", f"{path} can't be written")
 
 

@@ -99,6 +99,8 @@ def execute(
         say(
             here, f"warning: journal {path} is on a network file system", "only one process at a time can use it safely"
         )
+    if (taken := opening.taken_by_root(path)) is not None:
+        say(here, f"warning: {taken[0]}, who can't open it", taken[1])
     clock = Clock()
     emitter = Emitter(Journal(store), [display], clock, interrupts, masker)
     runner = Runner(

@@ -1,5 +1,6 @@
 """Opening a journal: only this module knows which database is behind a place."""
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
@@ -32,7 +33,12 @@ def open_journal(
     from stagerun.journal.sqlite import schema
     from stagerun.journal.sqlite.store import SqliteStore
 
-    connection = schema.open_for_writing(place, durable=durable) if write else schema.open_for_reading(place)
+    try:
+        connection = schema.open_for_writing(place, durable=durable) if write else schema.open_for_reading(place)
+    except JournalError as error:
+        from stagerun.journal import ownership
+
+        raise ownership.denied(place, write=write) or error from None
     return SqliteStore(connection, place, hurried=hurried)
 
 
@@ -43,7 +49,9 @@ def has_runs(place: Path) -> bool:
     except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError as error:
-        raise JournalError(f"journal {place} can't be read: {error.strerror}") from None
+        from stagerun.journal import ownership
+
+        raise ownership.denied(place) or JournalError(f"journal {place} can't be read: {error.strerror}") from None
 
 
 def open_existing(place: Path, *, write: bool = False, durable: bool = True) -> "Store":
@@ -54,11 +62,26 @@ def open_existing(place: Path, *, write: bool = False, durable: bool = True) -> 
     return open_journal(place, write=write, durable=durable)
 
 
+def taken_by_root(place: Path) -> tuple[str, str] | None:
+    """Return a sentence and the remedy if this is root, and the owner of the folder can't open the journal."""
+    if not hasattr(os, "geteuid") or os.geteuid() != 0:
+        return None
+    from stagerun.journal import ownership
+
+    return ownership.taken_from(place)
+
+
 def examine(place: Path) -> Iterator[str]:
     """Yield each problem of the journal at `place`. It reads the whole of it."""
+    from stagerun.journal import ownership
     from stagerun.journal.reading import Records
     from stagerun.journal.sqlite import health
 
+    if (denied := ownership.denied(place, write=True)) is not None:
+        yield f"{denied.message}: {denied.hint}".replace(f"journal {place}", "it", 1)
+        return
+    if (taken := ownership.taken_from(place)) is not None:
+        yield ": ".join(taken).replace(f"journal {place}", "it", 1)
     yield from health.examine(place)
     with suppress(JournalError), closing(Records(open_journal(place))) as records:
         for error in records.find_damage(_MOST_DAMAGES):

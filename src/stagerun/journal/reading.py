@@ -5,7 +5,6 @@ A run whose process is gone is read as crashed, whatever its row still says.
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from heapq import merge
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
@@ -309,10 +308,15 @@ class Records:
         return sorted(found, key=_id_of, reverse=True)[more : more + limit]
 
     def _walk(
-        self, states: Sequence[RunState], queries: "Iterable[tuple[list[str], dict[str, object]]]", *, page: int
+        self, states: Sequence[RunState], queries: "Sequence[tuple[list[str], dict[str, object]]]", *, page: int
     ) -> "Iterator[Row]":
         """Yield the rows of runs in `states` that a query finds, newest first."""
-        return merge(*(self._pages(states, *each, page) for each in queries), key=_id_of, reverse=True)
+        found = [self._pages(states, *each, page) for each in queries]
+        if len(found) == 1:
+            return found[0]
+        from heapq import merge
+
+        return merge(*found, key=_id_of, reverse=True)
 
     def _pages(
         self, states: Sequence[RunState], conditions: list[str], values: dict[str, object], page: int

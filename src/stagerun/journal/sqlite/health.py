@@ -1,6 +1,5 @@
 """The health of a journal in an SQLite file, and of SQLite itself: what `doctor` asks."""
 
-import os
 import sqlite3
 import stat
 import sys
@@ -51,7 +50,5 @@ def examine(path: Path) -> Iterator[str]:
     finally:
         connection.close()
     status = path.stat()
-    if hasattr(os, "getuid") and status.st_uid != os.getuid():
-        yield f"it belongs to another user (uid {status.st_uid})"
     if status.st_mode & 0o077:
         yield f"other users may read or write it (mode {stat.S_IMODE(status.st_mode):o}): chmod 600 {path}"
