@@ -353,7 +353,7 @@ class Records:
 
     def find_damage(self, most: int) -> list[RunDamaged]:
         """Return why runs can't be read, at most `most` of them. It reads every run, but no events."""
-        for _ in self._readable(self._walk([], [], {}, page=_PAGE)):
+        for _ in self._readable(self._pages([], [], {}, _PAGE)):
             if len(self.damaged) >= most:
                 break
         return self.damaged[:most]
