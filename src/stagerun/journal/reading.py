@@ -5,6 +5,7 @@ A run whose process is gone is read as crashed, whatever its row still says.
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from heapq import merge
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
@@ -308,15 +309,10 @@ class Records:
         return sorted(found, key=_id_of, reverse=True)[more : more + limit]
 
     def _walk(
-        self, states: Sequence[RunState], queries: "Sequence[tuple[list[str], dict[str, object]]]", *, page: int
+        self, states: Sequence[RunState], queries: "Iterable[tuple[list[str], dict[str, object]]]", *, page: int
     ) -> "Iterator[Row]":
         """Yield the rows of runs in `states` that a query finds, newest first."""
-        found = [self._pages(states, *each, page) for each in queries]
-        if len(found) == 1:
-            return found[0]
-        from heapq import merge
-
-        return merge(*found, key=_id_of, reverse=True)
+        return merge(*(self._pages(states, *each, page) for each in queries), key=_id_of, reverse=True)
 
     def _pages(
         self, states: Sequence[RunState], conditions: list[str], values: dict[str, object], page: int
@@ -357,7 +353,7 @@ class Records:
 
     def find_damage(self, most: int) -> list[RunDamaged]:
         """Return why runs can't be read, at most `most` of them. It reads every run, but no events."""
-        for _ in self._readable(self._walk([], [([], {})], page=_PAGE)):
+        for _ in self._readable(self._pages([], [], {}, _PAGE)):
             if len(self.damaged) >= most:
                 break
         return self.damaged[:most]
