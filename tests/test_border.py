@@ -28,7 +28,7 @@ WRITERS = {
     "commands/help.py": {"click.echo"},
     "commands/parameters.py": {"click.prompt"},
     "authoring/capture.py": {"stderr.write", "original.write", "original.flush"},
-    "engine/runner.py": {"stream.flush"},
+    "engine/runner.py": {"stream.flush", "stderr.write"},
     # Not what the program prints.
     "reports/markdown.py": {"stream.write"},  # the summary of a job, a file
     "programs/running.py": {"os.write"},  # the input of a program

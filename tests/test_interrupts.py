@@ -641,3 +641,89 @@ def test_a_run_that_swallows_the_cancel_and_returns_is_cancelled_all_the_same(
     view = _bench(bench, interrupts).run(Stubborn())
 
     assert (view.state, view.signal, view.exit_code) == ("cancelled", "SIGHUP", 129)
+
+
+Enter = Callable[[Progress, list[str]], None]
+
+
+def _with_a_stage(name: str) -> Enter:
+    def enter(p: Progress, done: list[str]) -> None:
+        with p.stage(name):
+            done.append("entered")
+
+    return enter
+
+
+def _by_a_step(p: Progress, done: list[str]) -> None:
+    p.step("Clean up", done.append, "entered")
+
+
+ENTRIES: dict[str, Enter] = {
+    "a stage": _with_a_stage("Clean up"),
+    "a stage that is not declared": _with_a_stage("Tidy"),
+    "a step": _by_a_step,
+}
+REFUSED = "stage {!r} is not entered, because the run is being stopped: clean up without a stage"
+
+
+@pytest.mark.parametrize("reason", ["SIGTERM", "a limit"])
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_no_stage_is_entered_in_the_clean_up_after_a_stop(
+    bench: Bench, interrupts: Interrupts, entry: str, reason: str
+) -> None:
+    done: list[str] = []
+    caught: list[BaseException] = []
+
+    class Tidy(LiveOperation):
+        stages = ["Load", "Clean up"]
+
+        def run(self, p: Progress) -> None:
+            try:
+                with p.stage("Load", timeout=1e-9 if reason == "a limit" else None):
+                    if reason == "SIGTERM":
+                        send(reason)
+                    interrupts.check()
+            except BaseException as stopped:
+                caught.append(stopped)
+                p.log("cleaning up")
+                try:
+                    ENTRIES[entry](p, done)
+                except BaseException as refused:
+                    caught.append(refused)
+                    raise
+
+    view = _bench(bench, interrupts).run(Tidy())
+
+    assert (done, caught[0] is caught[1]) == ([], True)
+    assert [each.text for each in bench.seen.events if isinstance(each, events.Log)] == [
+        "cleaning up",
+        REFUSED.format("Tidy" if "declared" in entry else "Clean up"),
+    ]
+    ended = ("cancelled", "cancelled") if reason == "SIGTERM" else ("timed_out", "failed")
+    assert (view.state, view.stage_states) == (ended[0], {"Load": ended[1], "Clean up": "pending"})
+
+
+def test_everything_but_a_stage_works_in_the_clean_up_after_a_stop(bench: Bench, interrupts: Interrupts) -> None:
+    done: list[object] = []
+
+    class Tidy(LiveOperation):
+        def run(self, p: Progress) -> None:
+            try:
+                send("SIGTERM")
+            finally:
+                p.log("log")
+                p.status("status")
+                p.percent(50)
+                done.extend(p.track([1, 2], key="loop"))
+                done.append(p.checkpoint("value", int, 3))
+                done.extend(p.map(abs, [-4, -5], key="map"))
+                done.append(p.sh("echo 6", capture=True).stdout)
+                p.result(count=7)
+                p.chain_to(Work())
+                done.append("all")
+
+    view = _bench(bench, interrupts).run(Tidy())
+
+    assert done == [1, 2, 3, 4, 5, "6\n", "all"]
+    assert (view.state, view.result_context, view.chained_to) == ("cancelled", {"count": 7}, None)
+    assert [run.plan.target for run in bench.records().history(limit=9)] == ["demo:Tidy"]

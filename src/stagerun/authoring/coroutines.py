@@ -14,7 +14,6 @@ Three cases need more:
 """
 
 import asyncio
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -25,7 +24,7 @@ from typing import Any, Final
 from stagerun.authoring.async_progress import AsyncProgress
 from stagerun.authoring.flight import GRACE
 from stagerun.authoring.session import Session
-from stagerun.machine.interrupts import Interrupts
+from stagerun.machine.interrupts import Interrupts, unwinding
 
 
 _PATIENCE: Final = 1.0  # seconds that the loop gets to take a request
@@ -111,7 +110,7 @@ class EventLoop:
 
     def is_due(self, *, blocked: bool) -> bool:
         task = asyncio.current_task(self._loop)
-        if task is None or (not blocked and _is_unwinding()):
+        if task is None or (not blocked and unwinding(self.unwinds) is not None):
             return False
         if not self.is_waiting:
             return not blocked and (task is self._main or task.cancelling() > 0)
@@ -175,13 +174,6 @@ async def _generators_closed() -> None:
 def _finish(future: "asyncio.Future[None]") -> None:
     if not future.done():
         future.set_result(None)
-
-
-def _is_unwinding() -> bool:
-    error = sys.exception()
-    while error is not None and not isinstance(error, asyncio.CancelledError):
-        error = error.__context__
-    return error is not None
 
 
 def _told(left: "set[asyncio.Task[Any]]") -> str:

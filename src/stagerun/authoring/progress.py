@@ -80,7 +80,7 @@ class Progress:
             **kwargs: for `fn`.
 
         """
-        self._session.check_thread("step")
+        self._session.check_task("step")
         self._checked_call("step", fn, attempts)
         mark = self._session.mark(args, kwargs)
         return self._session.step(str(name), lambda: fn(*args, **kwargs), kind=type, attempts=attempts, mark=mark)
@@ -344,14 +344,14 @@ class Progress:
 
     def result(self, context: object = None, **extra: Any) -> None:
         """Set the run's result, a JSON object. What JSON can't hold is converted, or else recorded as its `repr`."""
-        self._session.check()
+        self._session.check_record("result")
         from stagerun.authoring import results
 
         results.record(self._session, context, extra)
 
     def error(self, message: object) -> None:
         """Make the run end `failed` with this message, whatever `run` returns."""
-        self._session.check()
+        self._session.check_record("error")
         self._session.failure = str(message)
 
     def check_cancelled(self) -> None:

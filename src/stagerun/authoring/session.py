@@ -206,6 +206,19 @@ class Session:
         """Raise if the run is to stop."""
         self._interrupts.check()
 
+    def check_record(self, call: str) -> None:
+        """Raise if the run is to stop, or if `p.<call>` was called where nothing can be recorded."""
+        self.check_process(call)
+        self.check()
+
+    def check_process(self, call: str) -> None:
+        """Raise RecipeError if `p.<call>` was called in a fork, where nothing can be recorded."""
+        if os.getpid() != self._pid:
+            raise RecipeError(
+                f"p.{call} was called in a forked child of the run, where nothing can be recorded",
+                "return the value to the run's own process, or use p.map with processes=True",
+            )
+
     def check_thread(self, call: str) -> None:
         """Raise RecipeError if `p.<call>` was called outside the operation's own thread."""
         if threading.get_ident() != self._thread:
@@ -215,7 +228,8 @@ class Session:
             )
 
     def check_task(self, call: str) -> None:
-        """Raise RecipeError if `p.<call>` was called outside the operation's own thread or, in a loop, task."""
+        """Raise RecipeError if `p.<call>` was called outside the operation's process, thread or, in a loop, task."""
+        self.check_process(call)
         self.check_thread(call)
         if not self.in_own_task():
             raise RecipeError(
@@ -223,9 +237,13 @@ class Session:
                 "stages, and whatever has a key, belong to async def run itself: await it there",
             )
 
-    def _check_stage(self) -> None:
+    def _check_stage(self, name: str) -> None:
         self.check_task("stage")
         self.check()
+        if self._interrupts.stopping:  # a clean-up, else `check` had raised
+            text = f"stage {name!r} is not entered, because the run is being stopped: clean up without a stage"
+            self.lines.write(text, "error")
+            raise self._interrupts.cause()
 
     def mask(self, text: str) -> str:
         return self._masker.mask(text)
@@ -279,6 +297,7 @@ class Session:
         announced = "\n".join(wording.announced(request.shown))
         once = None
         if key is not None:
+            self.check_process("sh")
             once = self.claim("sh", key, mark=self.mark(request.shown))
             if once.done_in is not None:
                 with self.recorder.refusing():

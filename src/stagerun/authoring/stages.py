@@ -80,7 +80,7 @@ class Blocks:
         done_before: the stages that the resumed run had finished.
         emit: emits an event.
         warn: writes a warning.
-        check: raises if a block may not be entered now.
+        check: raises if a block of that name may not be entered now.
         interrupts: holds signals back while a block is entered or left.
         monotonic: the clock for durations, in seconds.
         loops: the loops of the run; those that began in a block end with it.
@@ -102,7 +102,7 @@ class Blocks:
         *,
         emit: Callable[[events.Event], None],
         warn: Callable[[str], None],
-        check: Callable[[], None],
+        check: Callable[[str], None],
         interrupts: Interrupts,
         monotonic: Callable[[], float],
         loops: Loops,
@@ -170,7 +170,7 @@ class Blocks:
 
     def take_over(self, stage: Stage, run: int) -> None:
         """Record that a stage is done without being entered, because `run` had finished its work."""
-        self._check()
+        self._check(stage.name)
         with self._interrupts:
             self._allow(stage)
             self._emit(events.StageTakenOver(stage=stage.name, index=stage.index, run=run))
@@ -183,7 +183,7 @@ class Blocks:
 
     def enter(self, stage: Stage, timeout: float | None) -> None:
         self.unentered = [each for each in self.unentered if each.stage() is not stage]
-        self._check()
+        self._check(stage.name)
         visit: _Visit | None = None
         try:
             with self._interrupts:

@@ -193,7 +193,7 @@ class Runner:
             self._interrupts.cover()
             error = raised
         if os.getpid() != self._pid:
-            _leave_fork(error)
+            _leave_fork(error, self._masker.mask)
         self._session = None
         if self._outlet.failure is None:
             session.close(state_after(error))
@@ -304,8 +304,13 @@ class _Host:
         return self._outlet.terminal_lent()
 
 
-def _leave_fork(error: BaseException | None) -> NoReturn:
+def _leave_fork(error: BaseException | None, mask: Callable[[str], str]) -> NoReturn:
     """Exit a fork that returned from `run`: only its parent may end the run."""
+    if isinstance(error, Exception):
+        from stagerun.text import tracebacks
+
+        with suppress(Exception):
+            sys.stderr.write(f"{tracebacks.failure(error, mask=mask).traceback}\n")
     for stream in (sys.stdout, sys.stderr):
         with suppress(Exception):
             stream.flush()

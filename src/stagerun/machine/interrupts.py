@@ -297,6 +297,12 @@ class Interrupts:
         """Return the exception of a request."""
         return TimeLimitExceeded(self.expired) if self.signal is None else OperationCancelled(self.signal)
 
+    def cause(self) -> BaseException:
+        """Return the exception by which a request unwinds the recipe now."""
+        if self.receiver is None:
+            return unwinding() or self.interruption()
+        return unwinding(self.receiver.unwinds) or self.receiver.unwinds(str(self.interruption()))
+
     def meant_by(self, error: BaseException | None) -> BaseException | None:
         """Return the interruption for an error by which an event loop unwinds the recipe, else the error itself."""
         if self.stopping and self.receiver is not None and isinstance(error, self.receiver.unwinds):
@@ -331,9 +337,9 @@ class _Limit:
         self._running.remove(self)
 
 
-def unwinding() -> Interruption | None:
+def unwinding(kind: type[BaseException] = Interruption) -> BaseException | None:
     """Return the interruption that this thread is handling, in a `finally` or `except` block, or None."""
     error = sys.exception()
-    while error is not None and not isinstance(error, Interruption):
+    while error is not None and not isinstance(error, kind):
         error = error.__context__
     return error
