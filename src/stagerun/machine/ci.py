@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from enum import StrEnum
-from pathlib import Path
 from typing import Final
 
 from stagerun.errors import UsageError
@@ -70,6 +69,8 @@ def actor(environ: Mapping[str, str]) -> str | None:
 
 def in_workspace(file: str, system: System, environ: Mapping[str, str]) -> str | None:
     """Return `file` relative to the checkout, as the system links to it; None for a file outside."""
+    from pathlib import Path
+
     folder = environ.get(_WORKSPACES.get(system, ""))
     if not folder or not Path(file).is_relative_to(folder):
         return None
