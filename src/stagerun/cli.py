@@ -103,7 +103,9 @@ def _take_streams(here: Surroundings) -> None:
         stream = getattr(sys, name)
         if stream is not None:
             original = stream.original if isinstance(stream, SafeStream) else stream
-            setattr(sys, name, SafeStream(original, here.safe, here.complete))
+            safe = SafeStream(original, here.safe, here.complete)
+            setattr(sys, name, safe)
+            setattr(sys, f"__{name}__", safe)  # Python goes back to it when it ends
 
 
 def _abandon_threads(code: int) -> None:

@@ -55,9 +55,13 @@ class Surroundings:
 
     def safe(self, line: str) -> str:
         """Return a line of any origin as it may be shown: its secrets masked, and nothing in it acts."""
-        from stagerun.text.untrusted import neutralise
+        if "masker" in vars(self):
+            line = self.masker.mask(line)
+        if not (line.isascii() and line.isprintable()):  # else there is nothing to load for
+            from stagerun.text.untrusted import neutralise
 
-        return self.guard(neutralise(self.masker.mask(line) if "masker" in vars(self) else line))
+            line = neutralise(line)
+        return self.guard(line)
 
     def complete(self, text: str) -> int:
         """Return how much of an unfinished text is safe to show: the rest may be the beginning of a secret."""
@@ -66,11 +70,15 @@ class Surroundings:
     @property
     def guard(self) -> Callable[[str], str]:
         """Return the function that keeps an untrusted line from acting as a command of the CI system."""
-        return str if self.system == "none" else _guard_of(self.system)
+        return _guard_of(self.system)
 
 
 @cache
 def _guard_of(system: "System") -> Callable[[str], str]:
+    from stagerun.machine.ci import System
+
+    if system is System.NONE:
+        return str  # without loading a display
     from stagerun.render import dialect_of
 
     return dialect_of(system, {}).guard
