@@ -150,6 +150,7 @@ def _raised(line: int, source: str, error: str) -> str:
 
 
 BOOM = 'raise ValueError("boom")'
+UNPRINTABLE = "class E(AttributeError):\n    def __str__(self):\n        return 1 / 0\nraise E\n"
 NOT_FOUND = "raise ModuleNotFoundError('get it at example.com', name='shop')"
 IN_F = f'  File "{{file}}", line 3, in f\n    {BOOM}\nValueError: boom'
 
@@ -159,11 +160,21 @@ IN_F = f'  File "{{file}}", line 3, in f\n    {BOOM}\nValueError: boom'
     [
         ("broken", "def f(:\n", '  File "{file}", line 2\n    def f(:\n          ^\nSyntaxError: invalid syntax'),
         ("broken", NOT_FOUND, _raised(2, NOT_FOUND, "ModuleNotFoundError: get it at example.com")),
+        ("broken", "raise ImportError\n", _raised(2, "raise ImportError", "ImportError")),
+        ("broken", UNPRINTABLE, _raised(5, "raise E", "broken.E: <exception str() failed>")),
         ("broken", f"def f():\n    {BOOM}\nf()\n", _raised(4, "f()", IN_F)),
         ("broken", "import sys\nsys.exit(0)\n", _raised(3, "sys.exit(0)", "SystemExit: 0")),
         ("json", BOOM, _raised(2, BOOM, "ValueError: boom")),
     ],
-    ids=["SyntaxError", "ImportError", "exception", "sys.exit", "the name of a module of Python"],
+    ids=[
+        "SyntaxError",
+        "ImportError",
+        "no message",
+        "unprintable",
+        "exception",
+        "sys.exit",
+        "the name of a module of Python",
+    ],
 )
 @pytest.mark.parametrize("command", ["run", "show"])
 def test_a_recipe_that_does_not_import_is_told_with_its_own_lines_alone(

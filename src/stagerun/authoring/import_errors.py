@@ -27,9 +27,9 @@ def explained(error: BaseException, recipe: str, project: Project) -> RecipeErro
     places = tracebacks.places(error)
     if places and isinstance(error, ModuleNotFoundError) and _is_of_an_import(error):
         told, hint = _missing(error, places, project)
-    elif places and isinstance(error, ImportError) and error.msg.startswith(_RELATIVE):
+    elif places and type(error) is ImportError and str(error).startswith(_RELATIVE):
         told, hint = _relative(*places[-1], project)
-    elif places and (circle := re.search(_PARTIAL, str(error))):
+    elif places and type(error) in (ImportError, AttributeError) and (circle := re.search(_PARTIAL, str(error))):
         told, hint = _circular(circle, places)
     else:
         traceback = tracebacks.failure(error, mask=str).traceback

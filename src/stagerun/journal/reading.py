@@ -8,7 +8,7 @@ from contextlib import suppress
 from heapq import merge
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final
 
 from stagerun import events
 from stagerun.errors import RunDamaged, UsageError
@@ -20,6 +20,7 @@ from stagerun.view import RunView
 
 
 if TYPE_CHECKING:
+    from stagerun.journal.operation_names import Match
     from stagerun.journal.store import Row, Store, Values
 
 
@@ -27,8 +28,6 @@ _SAMPLE: Final = 20  # successful runs that the expected durations are computed 
 _PAGE: Final = 1000  # rows read at a time: a long log must not fill the memory
 _FEW: Final = 10_000  # runs that can be checked one by one without a noticeable delay
 _NO_ID: Final = 2**63 - 1  # above the id of any run
-
-_Match: TypeAlias = tuple[str, str]  # a column of `runs`, and its value
 
 
 class Records:
@@ -222,42 +221,24 @@ class Records:
 
     def operations(self) -> set[str]:
         """Return every name of an operation that has run: classes, recipes and targets."""
-        return {name for each in self._targets() for name in (each, *each.rpartition(":")[::2])}
+        from stagerun.journal import operation_names
+
+        return operation_names.known(self._store)
 
     def _near_operation(self, operation: str | None) -> str | None:
         from stagerun.text import suggestions
 
         return suggestions.did_you_mean(operation or "", sorted(self.operations()))
 
-    def _matches(self, operation: str | None) -> Sequence[_Match | None]:
-        """Return the columns and values that find the runs of an operation: each has an index, and no run has two."""
+    def _matches(self, operation: str | None) -> "Sequence[Match | None]":
         if operation is None:
             return [None]
-        recipe, _, kind = operation.rpartition(":") if ":" in operation else (operation, "", "")
-        file = self._file_of(recipe)
-        targets, is_class = list[str](), False
-        for target in self._targets():
-            of, _, name = target.rpartition(":")
-            if name == operation:
-                is_class = True
-            elif kind in ("", name) and (of == recipe or (file is not None and self._is_of(target, file))):
-                targets.append(target)
-        found = [("operation", operation)] if is_class or not targets else []
-        return [*found, *(("target", target) for target in targets)]
+        from stagerun.journal import operation_names
 
-    def _is_of(self, target: str, file: Path) -> bool:
-        """Return True if the newest run of `target` came from `file`."""
-        sql = self._store.newest(list(RunState), ["target = :target"])
-        for row in self._rows(sql, {"target": target, "limit": 1, "skip": 0}):
-            with suppress(OSError, ValueError, TypeError):  # it is gone, or nonsense
-                return file.samefile(row["source"])
-        return False
-
-    def _targets(self) -> list[str]:
-        return [row["name"] for row in self._rows(self._store.names("target")) if isinstance(row["name"], str)]
+        return operation_names.matches(self._store, operation, self._file_of)
 
     def _conditions(
-        self, match: _Match | None = None, *, owner: str | None = None, since: float | None = None
+        self, match: "Match | None" = None, *, owner: str | None = None, since: float | None = None
     ) -> tuple[list[str], dict[str, object]]:
         """Return the conditions of a query of runs, and the values of its parameters."""
         conditions, values = list[str](), dict[str, object]()
