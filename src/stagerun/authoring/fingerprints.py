@@ -7,7 +7,7 @@ from typing import Any, Final
 
 
 _PLAIN: Final = frozenset({str, bytes, int, float, bool, type(None)})
-_READABLE: Final = frozenset({"datetime", "decimal", "uuid", "fractions", "pathlib", "zoneinfo"})  # by their repr
+_READABLE: Final = frozenset({"datetime", "decimal", "uuid", "fractions", "pathlib", "zoneinfo"})
 _MOST_PARTS: Final = 10_000
 _DEEPEST: Final = 20
 
@@ -29,7 +29,12 @@ def fingerprint(value: object, holds: Callable[[str], bool]) -> int | None:
 
 def is_constant(value: object) -> bool:
     """Return True if the value can't change, so that its fingerprint may be taken later."""
-    return type(value) in _PLAIN or type(value).__module__ in _READABLE or isinstance(value, enum.Enum)
+    return type(value) in _PLAIN or _is_readable(type(value)) or isinstance(value, enum.Enum)
+
+
+def _is_readable(kind: type[Any]) -> bool:
+    """Return True if values of that type can't change, and their text tells them apart."""
+    return kind.__module__.partition(".")[0] in _READABLE  # "pathlib._local" in Python 3.13
 
 
 def _text(value: Any, left: list[int], depth: int) -> str | None:
@@ -38,11 +43,13 @@ def _text(value: Any, left: list[int], depth: int) -> str | None:
     left[0] -= 1
     if left[0] < 0 or depth > _DEEPEST:
         return None
-    if kind in _PLAIN or kind.__module__ in _READABLE:
+    if kind in _PLAIN:
         return repr(value)
+    if _is_readable(kind):
+        return f"{kind.__qualname__} {str(value)!r}"  # the repr of a date can hold that of a time zone: an address
     if kind is dict:
         return _all("{", (each for pair in value.items() for each in pair), left, depth)
-    if kind is list or isinstance(value, tuple) or kind.__module__ == "sqlite3":
+    if kind is list or isinstance(value, tuple) or (kind.__module__, kind.__name__) == ("sqlite3", "Row"):
         return _all("[", value, left, depth)
     if isinstance(value, set | frozenset):
         return "<" + ",".join(sorted(_text(each, left, depth + 1) or "?" for each in value))
