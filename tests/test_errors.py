@@ -250,7 +250,7 @@ def test_a_module_that_is_not_there_was_looked_for_on_the_path_of_python_too(pro
 
     done = project.stagerun("run", "orders:Import", environ={"PYTHONPATH": str(elsewhere)})
 
-    looked = f"looked in {project.root}, {elsewhere}, {file.parent}, and in the packages of {sys.executable}"
+    looked = f"looked in {elsewhere}, {project.root}, {file.parent}, and in the packages of {sys.executable}"
     assert (done.code, done.err.splitlines()[1:]) == (3, [f"  {looked}"])
 
 

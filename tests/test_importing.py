@@ -310,18 +310,49 @@ def test_a_package_that_does_not_import_is_told_and_its_recipe_is_not_executed_w
     assert not (project.root / "executed").exists()
 
 
-@pytest.mark.parametrize("place", ["{root}", "{root}/recipes"])
-def test_a_name_means_what_it_means_to_a_python_that_was_started_in_the_root(project: Project, place: str) -> None:
-    (Path(place.format(root=project.root)) / "colorsys.py").touch()
-    ask = "import colorsys; print(colorsys.__file__)"
+@pytest.mark.parametrize(
+    ("module", "place", "started_in"),
+    [
+        ("pexpect", "{root}", "{root}"),
+        ("pexpect", "{root}/src", "{root}/src"),
+        ("pexpect", "{root}/recipes", "{root}"),
+        ("colorsys", "{root}", "{root}/recipes"),
+    ],
+    ids=["the root before what is installed", "src", "what is installed before recipes", "Python before the root"],
+)
+def test_a_name_means_what_it_means_to_a_python_that_is_started_there(
+    project: Project, module: str, place: str, started_in: str
+) -> None:
+    file = Path(place.format(root=project.root)) / f"{module}.py"
+    file.parent.mkdir(exist_ok=True)
+    file.touch()
+    ask = f"import {module}; print({module}.__file__)"
     project.recipe("ask", f"{ask}\nclass Ask(LiveOperation):\n    def run(self, p): ...\n")
 
     done = project.stagerun("run", "ask", fresh=True)
 
     python = subprocess.run(
-        [sys.executable, "-c", ask], cwd=project.root, env=project.environ, capture_output=True, text=True, check=True
+        [sys.executable, "-c", ask],
+        cwd=started_in.format(root=project.root),
+        env=project.environ,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert done.err == python.stdout
+
+
+def test_a_project_whose_modules_have_the_names_of_those_of_python_does_not_break_stagerun(project: Project) -> None:
+    for module in ("hashlib", "secrets", "subprocess", "selectors", "traceback", "queue"):
+        (project.root / f"{module}.py").write_text("raise RuntimeError('not this one')\n")
+    work = (
+        "\nclass Op(LiveOperation):\n    def run(self, p): p.result({p.sh('echo', capture=True).returncode: FOUND})\n"
+    )
+    target, _ = _laid_out(project, "a package beside recipes", work)
+
+    done = project.stagerun("run", target, fresh=True)
+
+    assert (done.code, done.err, _result(project)) == (0, "", {"0": "db"})
 
 
 def test_a_package_that_only_has_the_name_of_a_folder_is_not_executed(project: Project, tmp_path: Path) -> None:

@@ -1,4 +1,7 @@
-"""Importing a recipe as a part of its project, as if Python had been started in the project's root."""
+"""Importing a recipe as a part of its project, as if Python had been started in the project's root.
+
+Only the modules of Python itself come first: stagerun needs them, too.
+"""
 
 import contextlib
 import importlib
@@ -38,10 +41,16 @@ def import_module(name: str, project: Project) -> ModuleType | None:
 
 
 def _put_on_path(project: Project) -> None:
-    """Put the root and `src/` where Python puts the folder that it is started in, and the recipes folder at the end."""
-    first = [str(project.root), *(str(each) for each in [project.root / "src"] if each.is_dir())]
-    if sys.path[: len(first)] != first:
-        sys.path[:0] = first
+    """Put the root and `src/` before the installed packages, and the recipes folder at the end.
+
+    Python would put them before its own library, too; but then a `secrets.py` of a project would break stagerun.
+    """
+    library = str(Path(os.__file__).parent)
+    own = [place for place, each in enumerate(sys.path) if each in (library, f"{library}{os.sep}lib-dynload")]
+    place = max(own, default=-1) + 1
+    for folder in (project.root / "src", project.root):
+        if str(folder) not in sys.path[: place + 2] and folder.is_dir():
+            sys.path.insert(place, str(folder))
     _look_in(str(project.recipes))
 
 
