@@ -1472,7 +1472,7 @@ def test_a_fork_in_the_recipe_that_maps_too_reports_nothing(project: Project) ->
     project.recipe(
         "demo",
         """
-import os
+import contextlib, os
 
 
 class Demo(LiveOperation):
@@ -1480,7 +1480,7 @@ class Demo(LiveOperation):
 
     def run(self, p):
         child = os.fork()
-        with p.stage("Do"):
+        with p.stage("Do") if child else contextlib.nullcontext():
             items = p.map(lambda item: p.log(f"item {item}"), range(3), 1)
         if child:
             assert os.waitpid(child, 0)[1] == 0

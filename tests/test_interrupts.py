@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from queue import SimpleQueue
 from types import FrameType
 
 import pytest
@@ -727,3 +728,24 @@ def test_everything_but_a_stage_works_in_the_clean_up_after_a_stop(bench: Bench,
     assert done == [1, 2, 3, 4, 5, "6\n", "all"]
     assert (view.state, view.result_context, view.chained_to) == ("cancelled", {"count": 7}, None)
     assert [run.plan.target for run in bench.records().history(limit=9)] == ["demo:Tidy"]
+
+
+def test_an_item_that_ends_at_the_moment_of_a_stop_is_not_lost(bench: Bench, interrupts: Interrupts) -> None:
+    done: list[int] = []
+
+    def stop_after_a_wait(frame: FrameType, event: str, function: object) -> None:
+        name, owner = getattr(function, "__name__", None), getattr(function, "__self__", None)
+        if event == "c_return" and name == "get" and isinstance(owner, SimpleQueue) and done:
+            sys.setprofile(None)
+            send("SIGTERM")
+
+    class Pages(LiveOperation):
+        def run(self, p: Progress) -> None:
+            if not done:
+                sys.setprofile(stop_after_a_wait)
+            p.map(done.append, range(3), workers=1, key="pages")
+
+    stopped = _bench(bench, interrupts).run(Pages())
+    resumed = bench.resume(Pages())
+
+    assert (stopped.state, resumed.state, sorted(done)) == ("cancelled", "succeeded", [0, 1, 2])

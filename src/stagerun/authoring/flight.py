@@ -3,7 +3,7 @@
 import contextlib
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from queue import Empty, SimpleQueue
 from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
@@ -185,6 +185,7 @@ class Flight(Generic[_T]):
         self._finished = 0 if stored is None else len(stored)
         self._line = deque[_Item[_T]]()
         self._landed = SimpleQueue[_Item[_T]]()
+        self._bell = SimpleQueue[None]()  # an interruption may lose what is waited for
         self._again: list[tuple[float, _Item[_T]]] = []
         self._failed: dict[int, Exception] = {}
         self._fatal = False
@@ -233,8 +234,8 @@ class Flight(Generic[_T]):
     def land(self) -> None:
         """Take what is finished."""
         with self._host.guard:
-            while not self._landed.empty():
-                self._take(self._landed.get_nowait())
+            for item in self._finished_items():
+                self._take(item)
             if self._fatal and (error := self.first_failure()) is not None:
                 raise error
             self._release()
@@ -259,8 +260,8 @@ class Flight(Generic[_T]):
     def settle(self) -> None:
         """Note what has finished since the halt."""
         with self._host.guard, contextlib.suppress(RecipeError):  # the first error is the one to report
-            while not self._landed.empty():
-                self._settle(self._landed.get_nowait())
+            for item in self._finished_items():
+                self._settle(item)
 
     def put_away(self) -> None:
         """Write the output of what has finished, and store its results."""
@@ -286,7 +287,17 @@ class Flight(Generic[_T]):
             self.in_air += 1
             if item.attempt == 1:
                 self._line.append(item)
-            item.future.add_done_callback(lambda _: self._landed.put(item))
+            item.future.add_done_callback(lambda _: self._has_finished(item))
+
+    def _has_finished(self, item: _Item[_T]) -> None:
+        self._landed.put(item)
+        self._bell.put(None)
+
+    def _finished_items(self) -> Iterator[_Item[_T]]:
+        while not self._bell.empty():
+            self._bell.get_nowait()
+        while not self._landed.empty():
+            yield self._landed.get_nowait()
 
     def _take(self, item: _Item[_T]) -> None:
         """Note how an item went, or that it has to be tried again."""
@@ -347,7 +358,7 @@ class Flight(Generic[_T]):
     def wait(self) -> None:
         """Wait until an item is finished, or something is due."""
         with contextlib.suppress(Empty):
-            self._landed.put(self._landed.get(timeout=self.patience))
+            self._bell.get(timeout=self.patience)
 
 
 def _with_note(error: BaseException, item: object) -> BaseException:

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     import psutil
 
 GRACE: Final = 5.0
-_SWEEP: Final = 1.0
+_SWEEP: Final = 10.0  # seconds; only a process that the kernel can't end takes so long
 _LOOK: Final = 0.05
+_KILL: Final = getattr(signal, "SIGKILL", signal.SIGTERM)
 
 Wait = Callable[[float], object]
 
@@ -142,11 +143,14 @@ class ProcessTree:
                 os.killpg(leader, signal.SIGKILL)
 
     def _sweep(self, *, orphans: bool) -> None:
+        """Kill all processes, and wait until those that we may kill are gone."""
         deadline = time.monotonic() + _SWEEP
-        while (left := self.alive(orphans=orphans)) and time.monotonic() < deadline:
-            for process in left:
-                _send(process, getattr(signal, "SIGKILL", signal.SIGTERM))
-            time.sleep(_LOOK / 5)
+        killed: list[psutil.Process] | None = None
+        while killed != [] and time.monotonic() < deadline:
+            # Again when they are gone: one of them may have started another at the last moment.
+            killed = [each for each in self.alive(orphans=orphans) if _send(each, _KILL)]
+            while any(map(_is_alive, killed)) and time.monotonic() < deadline:
+                time.sleep(_LOOK / 5)
 
 
 def _ticks() -> float:
@@ -165,9 +169,16 @@ def _is_alive(process: "psutil.Process") -> bool:
         return False
 
 
-def _send(process: "psutil.Process", number: int | None) -> None:
+def _send(process: "psutil.Process", number: int | None) -> bool:
+    """Send a signal; return False if we can't."""
     import psutil
 
-    if number is not None:
-        with suppress(psutil.Error, OSError):
-            process.send_signal(number)
+    if number is None:
+        return False
+    try:
+        process.send_signal(number)
+    except psutil.NoSuchProcess:
+        return True
+    except (psutil.Error, OSError):
+        return False
+    return True
