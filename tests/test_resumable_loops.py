@@ -1,6 +1,8 @@
 """Resumable loops: a resumed run goes on exactly behind the last finished item."""
 
 import gc
+import re
+import sys
 import zlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -261,6 +263,7 @@ def test_a_loop_inside_a_loop_goes_on_in_the_middle_of_both(bench: Bench) -> Non
 
 def test_a_key_serves_one_loop_or_one_checkpoint_of_a_run(bench: Bench) -> None:
     messages = list[str]()
+    used = "the key 'rows' is used twice in this run"
 
     def work(p: Progress) -> None:
         p.track(range(3), key="rows")
@@ -272,8 +275,8 @@ def test_a_key_serves_one_loop_or_one_checkpoint_of_a_run(bench: Bench) -> None:
 
     view = bench.run(_operation(work))
 
-    assert view.state is RunState.SUCCEEDED, view.error
-    assert messages == ["the key 'rows' is used twice in this run"] * 2
+    assert messages == [used] * 2
+    assert (view.error and view.error.message) == used  # it caught them, and went on without the loop
 
 
 def test_the_position_of_a_running_loop_is_stored_each_half_second(bench: Bench) -> None:
@@ -729,10 +732,15 @@ OTHER = "loop 'rows' does not get the items that it had in run 1: "
         (["a", "b", "c"], ["a"], "there are only 1 now"),
         (["a", "b", "c"], iter(["a"]), "there are only 1 now"),
         (["a", "b", "c"], ["a", "b", "c", "d"], None),
-        ([Row(1), Row(2), Row(3)], [Row(7), Row(8), Row(9)], None),
+        (["a", "b", "c"], ["a", "b", "x"], "item 3 is another one now"),
+        ([Row(1), Row(2), Row(3)], [Row(7), Row(2), Row(3)], "item 1 is another one now"),
+        ([object(), object(), object()], [object(), object(), object()], None),
         (["hunter2", "b", "c"], ["swordfish", "b", "c"], None),
     ],
-    ids=["order", "value", "shorter", "shorter generator", "longer", "no fingerprint", "secret"],
+    ids=[
+        *("order", "value", "shorter", "shorter generator", "longer", "the item that failed", "dataclasses"),
+        *("no fingerprint", "secret"),
+    ],
 )
 def test_a_resumed_loop_is_refused_other_items_where_they_can_be_told_apart(
     bench: Bench, then: list[object], now: list[object], told: str | None
@@ -740,9 +748,10 @@ def test_a_resumed_loop_is_refused_other_items_where_they_can_be_told_apart(
     sources = iter([then, now])
 
     def work(p: Progress) -> None:
-        source = next(sources)
-        for place, _ in enumerate(p.track(source, key="rows"), 1):
-            if source is then and place == 3:
+        source, left = next(sources), 3
+        for _ in p.track(source, key="rows"):
+            left -= 1
+            if source is then and not left:
                 raise Half
 
     bench.run(_operation(work))
@@ -752,10 +761,32 @@ def test_a_resumed_loop_is_refused_other_items_where_they_can_be_told_apart(
     assert (view.state is RunState.SUCCEEDED) is (told is None)
 
 
+@pytest.mark.parametrize("now", [2, 4])
+def test_a_resumed_loop_is_refused_another_number_of_items_that_nothing_tells_apart(bench: Bench, now: int) -> None:
+    sources = iter([3, now])
+
+    def work(p: Progress) -> None:
+        first = True
+        for _ in p.track([object() for _ in range(next(sources))], key="rows"):
+            if not first:
+                raise Half
+            first = False
+
+    bench.run(_operation(work))
+    view = bench.resume(_operation(work))
+
+    told = f"loop 'rows' had 3 items in run 1, and has {now} now, and nothing tells its items apart"
+    assert (view.error and view.error.message) == told
+
+
 @pytest.mark.parametrize(
     ("fails_at", "now", "told"),
-    [("f", "abcdXf", "item 5 is another one now"), ("", "abcdeX", "item 6 is another one now")],
-    ids=["in the last item", "behind the loop"],
+    [
+        ("f", "abcdXf", "item 5 is another one now"),
+        ("f", "abcdeX", "item 6 is another one now"),
+        ("", "abcdeX", "item 6 is another one now"),
+    ],
+    ids=["before the last item", "in the last item", "behind the loop"],
 )
 def test_the_items_at_later_looks_are_compared_too(bench: Bench, fails_at: str, now: str, told: str) -> None:
     sources = iter(["abcdef", now])
@@ -850,16 +881,6 @@ def _in_a_for(rows: Iterator[int]) -> None:
         pass
 
 
-def _enumerated(rows: Iterator[int]) -> None:
-    for _ in enumerate(rows):
-        pass
-
-
-def _zipped(rows: Iterator[int]) -> None:
-    for _ in zip(rows, range(4), strict=True):
-        pass
-
-
 def _comprehended(rows: Iterator[int]) -> None:
     [row for row in rows]  # noqa: C416 - a reader of its own
 
@@ -889,37 +910,196 @@ def _generated(rows: Iterator[int]) -> None:
         pass
 
 
-@pytest.mark.parametrize(
-    ("read", "told"),
-    [
-        (_in_a_for, None),
-        (_enumerated, None),
-        (_zipped, None),
-        (_comprehended, None),
-        (_listed, "is not read by a for statement"),
-        (_sliced, "is not read by a for statement"),
-        (_handed_out, "is not read by a for statement"),
-        (_stepped, "is not read by a for statement"),
-        (_generated, "is read by the generator reader"),
-    ],
-    ids=lambda each: each.__name__.strip("_") if callable(each) else "",
+NOT_A_FOR = "is not read by a for statement ({}): what is collected would be incomplete in a resumed run"
+AHEAD = (
+    "is read by the generator reader ({}); if it reads ahead, a resumed run leaves items out: use p.batches, or "
+    "p.map(key=)"
 )
+
+
+def _warnings(bench: Bench, run: int = 1) -> list[str]:
+    """Return the warnings of a run, without the place in this file."""
+    with closing(bench.records()) as records:
+        logs = [entry.event for entry in records.entries(run, kinds=("log",))]
+    texts = [line for each in logs if isinstance(each, events.Log) and each.level == "warning" for line in each.lines]
+    return [_placeless(text) for text in texts]
+
+
+def _placeless(text: str) -> str:
+    return re.sub(r"\(\S+\.py, line \d+\)", "(…)", text)
+
+
+READERS: dict[Callable[[Iterator[Any]], None], tuple[str | None, str | None]] = {
+    _in_a_for: (None, None),
+    _generated: (AHEAD, None),
+    _comprehended: (None, NOT_A_FOR if sys.version_info < (3, 12) else None),
+    _listed: (None, NOT_A_FOR),
+    _sliced: (None, NOT_A_FOR),
+    _handed_out: (None, NOT_A_FOR),
+    _stepped: (None, NOT_A_FOR),
+}
+
+
+@pytest.mark.parametrize("read", READERS, ids=lambda each: each.__name__.strip("_"))
 @pytest.mark.parametrize("call", ["track", "batches"])
-def test_a_reader_that_may_take_items_ahead_is_warned_about_and_a_for_statement_is_not(
-    bench: Bench, read: Callable[[Iterator[Any]], None], told: str | None, call: str
+def test_what_collects_items_is_refused_and_a_generator_that_may_read_ahead_is_warned_about(
+    bench: Bench, read: Callable[[Iterator[Any]], None], call: str
 ) -> None:
     def work(p: Progress) -> None:
         read(p.track(range(4), key="rows") if call == "track" else p.batches(range(4), 1, key="rows"))
 
-    bench.run(_operation(work))
+    view = bench.run(_operation(work))
 
-    warnings = [event.text for event in bench.seen.events if isinstance(event, events.Log) and event.level == "warning"]
-    where = f" ({__file__}, line "
-    hint = "; if it reads ahead, a resumed run leaves items out: use p.batches, or p.map(key=)"
-    assert len(warnings) == (told is not None)
-    for warning in warnings:
-        assert warning.startswith(f"loop 'rows' {told} (" if read is _handed_out else f"loop 'rows' {told}{where}")
-        assert warning.endswith(hint)
+    warning, refusal = (told and f"loop 'rows' {told.format('…')}" for told in READERS[read])
+    assert _warnings(bench) == ([warning] if warning else [])
+    assert (view.error and _placeless(view.error.message)) == refusal
+    assert _positions(bench) == ([] if refusal else [4])
+
+
+Keyed = Callable[[], Iterator[Any]]
+
+
+def _enumerated(keyed: Keyed, give: Callable[[object], None]) -> None:
+    for pair in enumerate(keyed()):
+        give(pair)
+
+
+def _zipped(keyed: Keyed, give: Callable[[object], None]) -> None:
+    for pair in zip("abcd", keyed(), strict=True):
+        give(pair)
+
+
+@pytest.mark.parametrize(("read", "name"), [(_enumerated, "enumerate"), (_zipped, "zip")], ids=["enumerate", "zip"])
+@pytest.mark.parametrize("call", ["track", "batches"])
+def test_pairs_that_would_begin_anew_are_warned_about_and_refused_once_items_are_skipped(
+    bench: Bench, read: Callable[[Keyed, Callable[[object], None]], None], name: str, call: str
+) -> None:
+    given = list[object]()
+
+    def give(pair: object) -> None:
+        given.append(pair)
+        if len(given) == 3:
+            raise Half
+
+    def work(p: Progress) -> None:
+        read(lambda: p.track(range(4), key="rows") if call == "track" else p.batches(range(4), 1, key="rows"), give)
+
+    bench.run(_operation(work))
+    view = bench.resume(_operation(work))
+
+    told = f"{name} around loop 'rows' begins anew in a resumed run (…)"
+    assert _warnings(bench) == [f"{told}; put it inside: p.track({name}(...), key=...)"]
+    assert (view.error and _placeless(view.error.message)) == told
+    assert (len(given), _positions(bench, 2)) == (3, [])
+
+
+@pytest.mark.parametrize("pairs", [lambda: enumerate("abcd"), lambda: zip("abcd", range(4), strict=True)])
+def test_pairs_inside_a_loop_go_on_with_it(bench: Bench, pairs: Callable[[], Iterator[object]]) -> None:
+    given, ends = list[object](), iter([True, False])
+
+    def work(p: Progress) -> None:
+        fails = next(ends)
+        for pair in p.track(pairs(), key="rows"):
+            if fails and len(given) == 2:
+                raise Half
+            given.append(pair)
+
+    bench.run(_operation(work))
+    view = bench.resume(_operation(work))
+
+    assert view.state is RunState.SUCCEEDED, view.error
+    assert given == [*pairs()]
+    assert _warnings(bench, 1) == _warnings(bench, 2) == []
+
+
+def test_two_loops_that_are_zipped_go_on_together(bench: Bench) -> None:
+    given, ends = list[object](), iter([True, False])
+
+    def work(p: Progress) -> None:
+        fails = next(ends)
+        for pair in zip(p.track("abcd", key="letters"), p.track(range(4), key="numbers"), strict=True):
+            if fails and len(given) == 2:
+                raise Half
+            given.append(pair)
+
+    bench.run(_operation(work))
+    view = bench.resume(_operation(work))
+
+    assert view.state is RunState.SUCCEEDED, view.error
+    assert given == [("a", 0), ("b", 1), ("c", 2), ("d", 3)]
+    assert _warnings(bench, 1) == _warnings(bench, 2) == []
+
+
+# --- what a loop is told of its state
+
+
+def _another_dict(p: Progress) -> None:
+    totals = {"sum": 0}
+    for row in p.track(range(3), key="rows", state=dict(totals)):
+        totals["sum"] += row
+
+
+def _that_dict(p: Progress) -> None:
+    totals = {"sum": 0}
+    for row in p.track(range(3), key="rows", state=totals):
+        totals["sum"] += row
+
+
+def _one_item(p: Progress) -> None:
+    for _ in p.track(range(1), key="rows", state={"sum": 0}):
+        pass
+
+
+def _inner_loop_that_changes_the_outer_state(p: Progress) -> None:
+    totals = {"sum": 0}
+    for file in p.track(range(2), key="files", state=totals):
+        for row in p.track(range(2), key=f"rows-{file}"):
+            totals["sum"] += row
+
+
+def _inner_loop_with_a_state(p: Progress) -> None:
+    totals = {"sum": 0}
+    for file in p.track(range(2), key="files", state=totals):
+        here = {"sum": 0}
+        for row in p.track(range(2), key=f"rows-{file}", state=here):
+            here["sum"] += row
+        totals["sum"] += here["sum"]
+
+
+def _inner_loop_that_leaves_the_state_alone(p: Progress) -> None:
+    totals = {"sum": 0}
+    for file in p.track(range(2), key="files", state=totals):
+        for _ in p.track(range(2), key=f"rows-{file}"):
+            pass
+        totals["sum"] += 1
+
+
+UNCHANGED = "the state of loop 'rows' did not change: change that dict, not another one"
+LOST = (
+    "loop 'rows-0' has no state, and changed the state of loop 'files': a resumed run skips its finished items, "
+    "and what they changed is lost; give it a state of its own"
+)
+
+
+@pytest.mark.parametrize(
+    ("work", "warning"),
+    [
+        (_another_dict, UNCHANGED),
+        (_that_dict, None),
+        (_one_item, None),
+        (_inner_loop_that_changes_the_outer_state, LOST),
+        (_inner_loop_with_a_state, None),
+        (_inner_loop_that_leaves_the_state_alone, None),
+    ],
+    ids=lambda each: each.__name__.strip("_") if callable(each) else "",
+)
+def test_a_state_that_would_be_wrong_in_a_resumed_run_is_warned_about_once(
+    bench: Bench, work: Callable[[Progress], None], warning: str | None
+) -> None:
+    view = bench.run(_operation(work))
+
+    assert view.state is RunState.SUCCEEDED, view.error
+    assert _warnings(bench) == ([warning] if warning else [])
 
 
 # --- batches
@@ -964,4 +1144,5 @@ def test_a_resumed_loop_says_what_it_skips_and_from_where(bench: Bench) -> None:
     bench.resume(_operation(work))
 
     logs = [event.text for event in bench.seen.events if isinstance(event, events.Log)]
-    assert logs == ["loop rows: 1,100 of 1,200 rows done in run 1, skipped"]
+    lost = "variables that they changed are not restored (state= does that)"
+    assert logs == [f"loop rows: 1,100 of 1,200 rows done in run 1, skipped; {lost}"]

@@ -61,7 +61,7 @@ def _refusal(bench: Bench, body: Body) -> str:
         caught.append(info.value)
 
     view = bench.resume(_operation(run)) if bench.path.exists() else bench.run(_operation(run))
-    assert view.state is RunState.SUCCEEDED, view.error
+    assert view.error is None or view.error.message == caught[0].message
     return "\n  ".join(filter(None, [caught[0].message, caught[0].hint]))
 
 
@@ -332,7 +332,7 @@ def _twice_the_same_key(p: Progress) -> None:
 
 IN_A_LOOP = "in a loop: with p.stage(...) around p.checkpoint with a numbered key"
 ALL_OF_IT = "a step is all the work of its stage; use p.checkpoint inside with p.stage(...)"
-ALREADY = "the stage 'Load' was entered before in this run"
+ALREADY = "the stage 'Load' was done before in this run"
 FLAT = "stages are flat: leave one first"
 
 
@@ -396,12 +396,17 @@ def test_what_could_not_be_resumed_rightly_is_refused_with_a_way_out(bench: Benc
     assert _refusal(bench, body) == message
 
 
+def _loop(p: Progress, key: str, state: dict[str, Any] | None = None) -> None:
+    for _ in p.track([1], key=key, state=state):
+        pass
+
+
 CALLS: dict[str, Body] = {
     "checkpoint": lambda p: p.checkpoint("Load", list),
     "step": lambda p: p.step("Load", list),
     "sh": lambda p: p.sh("true", key="Load"),
     "map": lambda p: p.map(str, [1], key="Load"),
-    "track": lambda p: [None for _ in p.track([1], key="Load")],
+    "track": lambda p: _loop(p, "Load"),
 }
 
 
@@ -439,6 +444,212 @@ def test_a_step_belongs_to_the_thread_of_the_operation(bench: Bench) -> None:
 
     assert (view.state, view.stages[0].visits) == (RunState.SUCCEEDED, 0)
     assert [error.message for error in caught] == ["p.step was called from another thread"]
+
+
+# --- a call that is not the one of before
+
+
+@dataclass
+class Pair:
+    a: int
+    b: int
+
+
+@dataclass
+class Half:
+    a: int
+
+
+AGAIN_HERE = "to make it again: stagerun resume --from Load"
+ANOTHER_KEY = "give what differs a key of its own; to make it again: stagerun resume --from Load"
+
+
+def _made(p: Progress, call: str, *arguments: object, kind: Any = None) -> object:
+    """Make a call in the stage Load."""
+    if call == "step":
+        return p.step("Load", lambda *_: 7, *arguments)
+    with p.stage("Load"):
+        if call == "sh":
+            return p.sh([*map(str, arguments)], key="rows")
+        return p.checkpoint("rows", lambda *_: Pair(1, 2) if kind is Pair else 7, *arguments, type=kind)
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "told"),
+    [
+        (
+            lambda p: _made(p, "checkpoint", "a.csv"),
+            lambda p: _made(p, "checkpoint", "b.csv"),
+            f"checkpoint 'rows' was stored for other arguments in run 1\n  {ANOTHER_KEY}",
+        ),
+        (
+            lambda p: _made(p, "step", {"day": 1}),
+            lambda p: _made(p, "step", {"day": 2}),
+            f"step 'Load' was stored for other arguments in run 1\n  {ANOTHER_KEY}",
+        ),
+        (
+            lambda p: _made(p, "sh", "echo", 1),
+            lambda p: _made(p, "sh", "echo", 2),
+            f"command 'rows' was stored for another command in run 1\n  {ANOTHER_KEY}",
+        ),
+        (lambda p: _made(p, "checkpoint", Path("a")), lambda p: _made(p, "checkpoint", Path("a")), None),
+        (lambda p: _made(p, "checkpoint", object()), lambda p: _made(p, "checkpoint", object()), None),
+        (lambda p: _made(p, "checkpoint", "is hunter2"), lambda p: _made(p, "checkpoint", "is new"), None),
+        (
+            lambda p: _made(p, "checkpoint"),
+            lambda p: _made(p, "checkpoint", kind=int),
+            f"checkpoint 'rows' was stored without type= in run 1\n  {AGAIN_HERE}",
+        ),
+        (
+            lambda p: _made(p, "checkpoint", kind=Pair),
+            lambda p: _made(p, "checkpoint"),
+            f"checkpoint 'rows' was stored with type= in run 1\n  {AGAIN_HERE}",
+        ),
+        (
+            lambda p: _made(p, "checkpoint", kind=Pair),
+            lambda p: _made(p, "checkpoint", kind=Half),
+            "checkpoint 'rows' would lose a part of what is stored\n  to make it again: --from STAGE",
+        ),
+        (lambda p: _made(p, "checkpoint", kind=Pair), lambda p: _made(p, "checkpoint", kind=Pair), None),
+    ],
+    ids=[
+        *("arguments", "arguments of a step", "command", "same arguments", "nothing tells them apart", "secret"),
+        *("typed now", "not typed now", "narrower type", "same type"),
+    ],
+)
+def test_a_stored_value_is_given_back_only_to_the_same_call(
+    bench: Bench, then: Body, now: Body, told: str | None
+) -> None:
+    def first(p: Progress) -> None:
+        then(p)
+        raise ValueError("boom")
+
+    bench.run(_operation(first))
+
+    if told is None:
+        view = bench.resume(_operation(now))
+        assert view.state is RunState.SUCCEEDED, view.error
+    else:
+        assert _refusal(bench, now) == told
+
+
+SWALLOWED: dict[str, Body] = {
+    "a key": lambda p: [p.checkpoint("rows", list) for _ in range(2)],
+    "a value": lambda p: p.checkpoint("rows", lambda: {1}),
+    "a result of a map": lambda p: p.map(lambda _: {1}, [1], 1, key="rows"),
+    "a reader": lambda p: list(p.track([1], key="rows")),
+    "a state": lambda p: _loop(p, "rows", {"a": {1}}),
+}
+
+
+@pytest.mark.parametrize("what", SWALLOWED)
+def test_a_run_that_swallows_what_was_refused_fails_at_its_end(bench: Bench, what: str) -> None:
+    caught, done = list[RecipeError](), list[str]()
+
+    def body(p: Progress) -> None:
+        try:
+            SWALLOWED[what](p)
+        except Exception as error:
+            assert isinstance(error, RecipeError)
+            caught.append(error)
+        done.append("went on")
+
+    view = bench.run(_operation(body))
+
+    assert done == ["went on"]
+    assert (view.state, view.exit_code) == (RunState.FAILED, 1)
+    assert view.error is not None
+    assert view.error.message == caught[0].message
+    assert (view.error.traceback or "").splitlines()[-1] == (
+        "  the recipe caught this error and went on without what was refused"
+    )
+
+
+def _tried_again(p: Progress, call: Callable[[], object]) -> object:
+    try:
+        return call()
+    except (ValueError, ChildFailed):
+        return call()
+
+
+@pytest.mark.parametrize("call", ["checkpoint", "step", "sh"])
+def test_a_call_that_failed_can_be_made_again_under_its_key(bench: Bench, call: str) -> None:
+    tries = list[int]()
+
+    def flaky() -> int:
+        tries.append(1)
+        if len(tries) == 1:
+            raise ValueError("away")
+        return 7
+
+    calls: dict[str, Callable[[Progress], object]] = {
+        "checkpoint": lambda p: p.checkpoint("Load", flaky),
+        "step": lambda p: p.step("Load", flaky),
+        "sh": lambda p: p.sh("echo one >> calls; test $(wc -l < calls) = 2", key="Load", quiet=True).returncode,
+    }
+    got = list[object]()
+
+    _twice(bench, lambda p: got.append(_tried_again(p, lambda: calls[call](p))))
+
+    assert got == ([0, 0] if call == "sh" else [7, 7])
+    assert len(tries) == (0 if call == "sh" else 2)
+    assert call != "sh" or Path("calls").read_text() == "one\none\n"
+
+
+def test_what_lies_in_a_finished_item_is_taken_over_but_not_announced(bench: Bench) -> None:
+    made, lives = list[str](), iter([True, False])
+
+    def make(name: str) -> str:
+        made.append(name)
+        return name
+
+    def body(p: Progress) -> None:
+        fails = next(lives)
+        for page in p.track(range(3), key="pages"):
+            p.checkpoint(f"page-{page}", make, f"page-{page}")
+            if fails and page == 1:
+                raise ValueError("boom")
+        p.checkpoint("page-0" if not fails else "end", make, "page-0")
+
+    bench.run(_operation(body))
+    records = bench.records()
+    resumption = records.resumption(records.find("last"))
+    records.close()
+    view = bench.resume(_operation(body))
+
+    assert view.state is RunState.SUCCEEDED, view.error
+    assert [each.key for each in resumption.kept] == ["page-1", "pages"]
+    assert [each.key for each in resumption.covered] == ["page-0"]
+    assert sorted(resumption.inherited) == ["page-0", "page-1", "pages"]
+    assert made == ["page-0", "page-1", "page-2"]
+
+
+@pytest.mark.parametrize(("from_stage", "again"), [("Ship", [0, 1]), ("Build", [0, 1]), (None, [])])
+def test_from_a_stage_that_a_loop_has_entered_does_the_whole_loop_again(
+    bench: Bench, from_stage: str | None, again: list[int]
+) -> None:
+    done = list[int]()
+
+    def body(p: Progress) -> None:
+        for page in p.track(range(2), key="pages"):
+            with p.stage("Build" if page == 0 else "Ship"):
+                done.append(page)
+
+    def fails(p: Progress) -> None:
+        with p.stage("Load"):
+            pass
+        body(p)
+        raise ValueError("boom")
+
+    bench.run(_operation(fails))
+    records = bench.records()
+    stored = [each.event for each in records.entries(1) if isinstance(each.event, events.PositionReached)]
+    records.close()
+    done.clear()
+    bench.resume(_operation(fails), from_stage)
+
+    assert [(each.stage, each.stages) for each in stored] == [("Load", ("Build", "Ship"))]
+    assert done == again
 
 
 # --- --from
@@ -534,6 +745,12 @@ def test_a_resumed_run_says_that_a_program_was_not_started_again(bench: Bench) -
     assert _lines(bench, 2) == ["$ echo hello", "(done in run 1, not started again)"]
 
 
+def test_a_resumed_run_says_how_a_program_ended_badly_that_was_not_started_again(bench: Bench) -> None:
+    _twice(bench, lambda p: p.sh("exit 3", key="make", check=False))
+
+    assert _lines(bench, 2) == ["$ exit 3", "(ended with exit code 3 in run 1, not started again)"]
+
+
 def test_a_program_that_failed_is_started_again(bench: Bench) -> None:
     def body(p: Progress) -> None:
         p.sh("echo one >> calls; test -e ready", key="make")
@@ -608,3 +825,14 @@ def test_a_token_is_the_same_in_all_attempts_and_another_for_each_key_and_each_w
     assert got[0] == got[1]
     assert len({*got}) == 4
     assert [str(UUID(each)) for each in got] == got
+
+
+def test_a_token_that_is_asked_for_twice_is_warned_about(bench: Bench) -> None:
+    def body(p: Progress) -> None:
+        for key in ("payment", "mail", "payment"):
+            p.token(key)
+
+    bench.run(_operation(body))
+
+    told = "p.token('payment') was asked for twice: it is the same text; in a loop: f\"payment-{n}\""
+    assert _lines(bench, 1, "warning") == [told]

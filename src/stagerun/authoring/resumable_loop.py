@@ -16,7 +16,7 @@ import weakref
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from contextlib import suppress
 from itertools import chain, islice, zip_longest
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any, Final, TypeVar
 
 from stagerun import events
@@ -317,12 +317,12 @@ class ResumableLoop(Loop):
 
     def _marks_for(self, position: int) -> tuple[tuple[int, int], ...]:
         """Return the fingerprint of a finished item, and of the one that follows if that is known."""
-        marks = [mark for mark in self._marks if mark[0] <= position]
+        marks = {place: mark for place, mark in self._marks if place <= position}
         at, item = self._at
         if at == position and is_constant(item) and not self._finished:
             mark = fingerprint(item, self._recorder.masker.holds)
-            marks += [(at, mark)] if mark is not None else []
-        return tuple(sorted(dict(marks[-2:]).items()))
+            marks |= {at: mark} if mark is not None else {}
+        return tuple(sorted(marks.items())[-2:])
 
     def _newest_state(self) -> tuple[int, dict[str, Any]]:
         """Return the newest copy of the state that was not changed since, and how many items were finished then."""
@@ -377,21 +377,25 @@ class ResumableLoop(Loop):
                 "in a resumed run",
                 "use a for statement with state=, or p.map(key=), which stores results",
             )
-        elif (pairing := self._paired_by()) is not None:
+        elif (pairing := self._paired_by(code)) is not None:
             what = f"{pairing} around loop {self.key!r} begins anew in a resumed run ({where})"
             if self.skipped:
                 raise RecipeError(what, f"put it inside: p.track({pairing}(...), key=...)")
             self._recorder.warn(f"{what}; put it inside: p.track({pairing}(...), key=...)")
 
-    def _paired_by(self) -> str | None:
-        """Return "enumerate" or "zip" if that reads the loop, and would not go on where the loop does."""
+    def _paired_by(self, code: CodeType) -> str | None:
+        """Return "enumerate" or "zip" if `code` pairs the loop by that, and the pairs would not go on where it does."""
+        items = self._iterator() if self._iterator is not None else None
+        if items is None or {"enumerate", "zip"}.isdisjoint(code.co_names):  # to look at all objects takes long
+            return None
         import gc
 
-        items = self._iterator() if self._iterator is not None else None
-        for each in gc.get_referrers(items) if items is not None else ():
+        for each in gc.get_referrers(items):
             if isinstance(each, enumerate):
                 return "enumerate"
-            if isinstance(each, zip) and not all(one in self._loops.resumable for one in each.__reduce__()[1]):
+            # A zip has its iterators in a tuple.
+            anew = isinstance(each, tuple) and not all(one in self._loops.resumable for one in each)
+            if anew and any(isinstance(around, zip) for around in gc.get_referrers(each)):
                 return "zip"
         return None
 
