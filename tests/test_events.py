@@ -60,10 +60,12 @@ EVERY_EVENT: list[events.Event] = [
     ),
     events.CheckpointStored(key="rows", stage="Load", value=[1, {"a": None}]),
     events.CheckpointStored(key="page-1", stage="Load", value="\udcff", call="sh", inside="pages", item=1),
+    events.CheckpointStored(key="day", stage="Load", value="2026-01-31", typed=True, mark=2**32 - 1),
     events.PositionReached(key="loop", stage=None, position=3),
     events.PositionReached(
-        key="loop", position=3, total=4, state={"sum": 0.1, "rows": [10**30]}, marks=((2, 2**32 - 1),)
+        key="loop", position=3, total=4, state={"sum": 0.1, "rows": [10**30]}, marks=((2, 2**32 - 1), (3, 0))
     ),
+    events.PositionReached(key="loop", position=3, stages=("Load", "Sa\udcffve")),
     events.ResultsStored(key="map", part=0, total=None, items=(), marks=(), values=()),
     events.ResultsStored(
         key="map", part=2, total=7, items=(0, 5), marks=(None, 17), values=(None, {"a": [1]}), stage="Load"

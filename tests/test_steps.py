@@ -560,9 +560,8 @@ def test_a_run_that_swallows_what_was_refused_fails_at_its_end(bench: Bench, wha
     assert (view.state, view.exit_code) == (RunState.FAILED, 1)
     assert view.error is not None
     assert view.error.message == caught[0].message
-    assert (view.error.traceback or "").splitlines()[-1] == (
-        "  the recipe caught this error and went on without what was refused"
-    )
+    told = [line for line in (view.error.traceback or "").splitlines() if "the recipe caught" in line]
+    assert told == ["  the recipe caught this error and went on without what was refused"]
 
 
 def _tried_again(p: Progress, call: Callable[[], object]) -> object:
@@ -642,6 +641,7 @@ def test_from_a_stage_that_a_loop_has_entered_does_the_whole_loop_again(
         raise ValueError("boom")
 
     bench.run(_operation(fails))
+    bench.resume(_operation(fails))  # it takes the loop over, and enters none of these stages
     records = bench.records()
     stored = [each.event for each in records.entries(1) if isinstance(each.event, events.PositionReached)]
     records.close()

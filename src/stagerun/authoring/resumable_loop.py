@@ -380,7 +380,11 @@ class ResumableLoop(Loop):
         elif (pairing := self._paired_by(code)) is not None:
             what = f"{pairing} around loop {self.key!r} begins anew in a resumed run ({where})"
             if self.skipped:
-                raise RecipeError(what, f"put it inside: p.track({pairing}(...), key=...)")
+                raise RecipeError(
+                    what,
+                    f"put it inside: p.track({pairing}(...), key=...), "
+                    "and run its stage again: stagerun resume --from STAGE",
+                )
             self._recorder.warn(f"{what}; put it inside: p.track({pairing}(...), key=...)")
 
     def _paired_by(self, code: CodeType) -> str | None:

@@ -72,8 +72,8 @@ def ending(
     elif session is not None and session.failure is not None:
         code, why = exit_codes.FAILED, events.Failure(type="", message=session.failure)
     elif session is not None and session.refusal is not None:
-        session.refusal.add_note(_SWALLOWED)
         code, why = exit_codes.FAILED, failure(session.refusal)
+        why = replace(why, traceback=f"{why.traceback}\n{_SWALLOWED}")
     elif blocks is not None and blocks.unentered:
         forgotten = blocks.unentered[0]
         file, line = forgotten.place
