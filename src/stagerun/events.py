@@ -194,7 +194,7 @@ class CheckpointStored(Stored, frozen=True, kw_only=True):
     Attributes:
         value: JSON values.
         call: the method of `p` that made it: "checkpoint", "step" or "sh".
-        typed: True if the recipe stated the value's type.
+        typed: True if the recipe stated the type of the value; None if unknown.
         mark: the fingerprint of what it was called with, or None.
 
     """
@@ -202,7 +202,7 @@ class CheckpointStored(Stored, frozen=True, kw_only=True):
     kind: ClassVar[str] = "checkpoint_stored"
     value: Any
     call: str = "checkpoint"
-    typed: bool = False
+    typed: bool | None = None
     mark: int | None = None
 
 

@@ -51,7 +51,7 @@ class Once(NamedTuple):
                 f"{self.what} was stored for {other} in run {self.done_in}",
                 f"give what differs a key of its own; to make it again: {self._again()}",
             )
-        if stored.typed != (self.kind is not None):
+        if stored.typed not in (None, self.kind is not None):
             how = "with" if stored.typed else "without"
             raise RecipeError(
                 f"{self.what} was stored {how} type= in run {self.done_in}", f"to make it again: {self._again()}"
