@@ -77,7 +77,7 @@ p.checkpoint("list", list, (t, t))
 p.checkpoint("retried", fail, t, attempts=1)
 p.map(str, [t], key=t)
 list(p.track([t], label=t, unit=t))
-list(p.track([t], label=f"{t!r}", key=t))
+for _ in p.track([t], label=f"{t!r}", key=t): pass
 list(p.track(t, total=t))
 p.result([t])
 p.result({t: t, "list": [t, {"deep": t}], "repr": repr(t), "shell": shlex.quote(t)})

@@ -25,7 +25,9 @@ class Import(LiveOperation):
         with p.stage("Load"):
             rows = p.checkpoint("rows", lambda: list(range(self.limit)))
         with p.stage("Process"):
-            done = [row for row in p.track(rows, key="process")]
+            done = []
+            for row in p.track(rows, key="process"):
+                done.append(row)
         with p.stage("Save"):
             p.checkpoint("saved", lambda: True)
         p.result(rows=rows, done=done)
