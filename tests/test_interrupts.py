@@ -716,7 +716,7 @@ def test_everything_but_a_stage_works_in_the_clean_up_after_a_stop(bench: Bench,
                 p.status("status")
                 p.percent(50)
                 for item in p.track([1, 2], key="loop"):
-                    done.append(item)
+                    done += [item]
                 done.append(p.checkpoint("value", int, 3))
                 done.extend(p.map(abs, [-4, -5], key="map"))
                 done.append(p.sh("echo 6", capture=True).stdout)
