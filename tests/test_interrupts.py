@@ -715,8 +715,8 @@ def test_everything_but_a_stage_works_in_the_clean_up_after_a_stop(bench: Bench,
                 p.log("log")
                 p.status("status")
                 p.percent(50)
-                for item in p.track([1, 2], key="loop"):
-                    done += [item]
+                for number in p.track([1, 2], key="loop"):
+                    done.append(number)  # noqa: PERF402 - only a for statement can be resumed
                 done.append(p.checkpoint("value", int, 3))
                 done.extend(p.map(abs, [-4, -5], key="map"))
                 done.append(p.sh("echo 6", capture=True).stdout)

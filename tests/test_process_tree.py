@@ -45,7 +45,7 @@ def _end(program: "subprocess.Popen[bytes]") -> None:
     tree.end(time.sleep, orphans=False, hurried=lambda: True)
 
 
-def test_the_end_of_a_process_is_waited_for_however_long_the_machine_takes(
+def test_the_end_of_a_process_is_waited_for_when_the_machine_is_slow(
     program: "subprocess.Popen[bytes]", monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kernel = Kernel(monkeypatch, seconds=7)

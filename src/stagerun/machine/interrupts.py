@@ -18,10 +18,10 @@ looks at, so neither of these loses it:
 - A library has replaced a handler. A cancel then comes through the journal, and the ticker's thread passes it on
   (`request`). It also looks at the time limits (`look`). There is no alarm, because a process has only one.
 
-Another thread can't raise in the main thread. It sets `stopping` and sends the main thread SIGURG, whose handler
-raises like that of any other signal. Hardly any library uses SIGURG, and it does nothing in a process without
-a handler. If its handler is lost too, the request waits for the next call of `p`. We do not use
-`PyThreadState_SetAsyncExc`: such an exception breaks no sleep, and it does not wait for the end of a guard.
+Another thread can't raise in the main thread. It sets `stopping` and sends the main thread SIGURG, whose handler raises
+like that of any other signal. Hardly any library uses SIGURG, and it does nothing in a process without a handler. If
+its handler is lost too, the request waits for the next call of `p`. We do not use `PyThreadState_SetAsyncExc`: such an
+exception breaks no sleep, and it does not wait for the end of a guard.
 
 On some instructions of a loop Python skips the `finally` around it (`machine.backward_jumps`). There the handler waits
 for the next instruction.
@@ -175,11 +175,9 @@ class Interrupts:
 
     def limit(self, seconds: float | None, what: str) -> AbstractContextManager[None]:
         """Return a context manager that limits its block to that many seconds; None is no limit."""
-        return (
-            nullcontext()
-            if seconds is None
-            else _Limit(self._deadlines, seconds, f"{what} took longer than {seconds:g}s")
-        )
+        if seconds is None:
+            return nullcontext()
+        return _Limit(self._deadlines, seconds, f"{what} took longer than {seconds:g}s")
 
     @contextmanager
     def keyboard_lent(self) -> Iterator[None]:
