@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Mapping
 from functools import wraps
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 from msgspec import Struct
@@ -28,8 +28,11 @@ from stagerun.machine import settings as project_settings
 from stagerun.machine.clock import Clock
 from stagerun.machine.interrupts import Interrupts, is_limit
 from stagerun.render.output import Output
-from stagerun.resumption import Resumption
 from stagerun.text.secrets import Secret
+
+
+if TYPE_CHECKING:
+    from stagerun.resumption import Resumption
 
 
 class RunSettings(Struct, frozen=True):
@@ -84,7 +87,7 @@ def execute(
     found: finding.Found,
     operation: LiveOperation,
     settings: RunSettings,
-    resumption: Resumption | None = None,
+    resumption: "Resumption | None" = None,
 ) -> exit_codes.OwnCode:
     """Run `operation` and its chain in this process; return the exit code."""
     interrupts, output = Interrupts(), Output(sys.stdout)

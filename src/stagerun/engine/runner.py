@@ -26,7 +26,6 @@ from stagerun.machine import identity
 from stagerun.machine.clock import Clock
 from stagerun.machine.interrupts import Interrupts
 from stagerun.machine.settings import Origin
-from stagerun.resumption import Resumption
 from stagerun.states import RunState
 from stagerun.text import wording
 from stagerun.text.masking import SHORTEST, Masker
@@ -35,6 +34,7 @@ from stagerun.view import RunView
 
 if TYPE_CHECKING:
     from stagerun.engine.outlet import Memory, Outlet
+    from stagerun.resumption import Resumption
 
 _SLOW_IMPORT: Final = 0.5  # seconds; a shorter import needs no explanation
 
@@ -81,7 +81,7 @@ class Runner:
         found: finding.Found,
         operation: LiveOperation,
         *,
-        resumption: Resumption | None = None,
+        resumption: "Resumption | None" = None,
         timeout: float | None = None,
         created: Callable[[int], None] = lambda _: None,
     ) -> RunView:
@@ -102,7 +102,7 @@ class Runner:
             created(self.create(found, operation, resumption).id)
             return self.perform(found, operation, timeout=timeout)
 
-    def create(self, found: finding.Found, operation: LiveOperation, resumption: Resumption | None = None) -> RunView:
+    def create(self, found: finding.Found, operation: LiveOperation, resumption: "Resumption | None" = None) -> RunView:
         """Record a run of `operation`, which becomes the outlet's current run."""
         self._masker.learn(operation.secret_values().values())
         with self._interrupts:
@@ -240,7 +240,7 @@ class Runner:
         operation: LiveOperation,
         *,
         chained_from: int | None,
-        resumption: Resumption | None,
+        resumption: "Resumption | None",
     ) -> events.RunCreated:
         process = identity.current_process()
         before = resumption.view if resumption else None

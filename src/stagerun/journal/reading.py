@@ -5,7 +5,6 @@ A run whose process is gone is read as crashed, whatever its row still says.
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from heapq import merge
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -14,7 +13,6 @@ from stagerun import events
 from stagerun.errors import RunDamaged, UsageError
 from stagerun.journal import rows, rules
 from stagerun.journal.rows import Nonsense
-from stagerun.resumption import Resumption, resumption
 from stagerun.states import RESUMABLE, TERMINAL, RunState
 from stagerun.view import RunView
 
@@ -22,6 +20,7 @@ from stagerun.view import RunView
 if TYPE_CHECKING:
     from stagerun.journal.operation_names import Match
     from stagerun.journal.store import Row, Store, Values
+    from stagerun.resumption import Resumption
 
 
 _SAMPLE: Final = 20  # successful runs that the expected durations are computed from
@@ -199,8 +198,10 @@ class Records:
         kept = {row["id"] for row in self._rows("SELECT id FROM runs ORDER BY id DESC LIMIT ?", (keep,))}
         return rules.prunable(rows.to_summaries(found), kept, before=before, state=state)
 
-    def resumption(self, view: RunView, from_stage: str | None = None) -> Resumption:
+    def resumption(self, view: RunView, from_stage: str | None = None) -> "Resumption":
         """Return what a run that resumes `view` takes over: see `resumption`."""
+        from stagerun.resumption import resumption
+
         sql = "SELECT * FROM checkpoints WHERE run_id = ? ORDER BY event_run_id, event_seq"
         try:
             stored = list(map(rows.to_kept, self._rows(sql, (view.id,))))
@@ -293,6 +294,8 @@ class Records:
         self, states: Sequence[RunState], queries: "Iterable[tuple[list[str], dict[str, object]]]", *, page: int
     ) -> "Iterator[Row]":
         """Yield the rows of runs in `states` that a query finds, newest first."""
+        from heapq import merge
+
         return merge(*(self._pages(states, *each, page) for each in queries), key=_id_of, reverse=True)
 
     def _pages(

@@ -11,13 +11,13 @@ from msgspec import Struct
 
 from stagerun import events
 from stagerun.events import Count, Id, Moment, Seconds
-from stagerun.resumption import Kept
 from stagerun.states import TERMINAL, RunState
 from stagerun.view import RunView, StageView
 
 
 if TYPE_CHECKING:
     from stagerun.journal.store import Row
+    from stagerun.resumption import Kept
 
 _Kind = TypeVar("_Kind")
 
@@ -206,8 +206,10 @@ def of_stored(entry: events.Entry) -> dict[str, object]:
     }
 
 
-def to_kept(row: "Row") -> Kept:
+def to_kept(row: "Row") -> "Kept":
     """Return what a row of `checkpoints` tells of the value it points to."""
+    from stagerun.resumption import Kept
+
     stored = checked(row, _Stored, "checkpoints")
     return Kept(
         key=stored.key,
