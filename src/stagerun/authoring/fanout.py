@@ -8,7 +8,7 @@ import pickle
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from typing import Any, Final, Generic, TypeVar
 
 from stagerun.authoring import awaiting, pool_process
@@ -43,9 +43,10 @@ class Workers(Generic[_T]):
 
     def answer(self, future: "Future[Any]") -> Answer:
         """Return how a finished item went."""
-        if future.cancelled():
+        try:
+            error = future.exception()
+        except CancelledError:
             return Answer([], started=False)
-        error = future.exception()
         return Answer([], error) if error is not None else Answer([], result=future.result())
 
     def stop(self, futures: Iterable["Future[Any]"]) -> None:

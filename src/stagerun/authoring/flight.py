@@ -205,16 +205,21 @@ class Flight(Generic[_T]):
         return bool(self._line) and self._line[0].answer is None and not self.has_room
 
     def take_off(self) -> None:
-        """Take the next item, if there is room for one, and start what is to be tried again."""
+        """Take items while there is room and none has finished, and start what is to be tried again."""
         self.start_again()
-        if self.has_room:
+        while self.has_room:
             for value in self._source:
                 self.take(value)
+                break
+            else:
+                self.more = False
+            if not self._bell.empty():
                 return
-            self.more = False
 
     def start_again(self) -> None:
         """Start what is to be tried again, if it is time."""
+        if not self._again:
+            return
         now = time.monotonic()
         for due in [each for each in self._again if each[0] <= now]:
             self._again.remove(due)
@@ -291,7 +296,8 @@ class Flight(Generic[_T]):
 
     def _has_finished(self, item: _Item[_T]) -> None:
         self._landed.put(item)
-        self._bell.put(None)
+        if self._bell.empty():  # whoever hears it takes all that has landed
+            self._bell.put(None)
 
     def _finished_items(self) -> Iterator[_Item[_T]]:
         while not self._bell.empty():
