@@ -115,6 +115,7 @@ def _check_effects(programs: list[Operations], attempts: list[Attempt]) -> None:
     for attempt in attempts:
         begun = {line.removeprefix("begin ") for line in attempt.told if line.startswith("begin ")}
         assert begun & had == set()
+        assert {each.rpartition("-")[0] for each in begun} & had == set()  # nor an item of what it was told to have
         assert begun & finished == set()
         had |= {line.removeprefix("have ") for line in attempt.told if line.startswith("have ")} & keyed
         if not attempt.fault.startswith("kill"):
