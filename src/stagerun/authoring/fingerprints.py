@@ -9,6 +9,7 @@ from typing import Any, Final
 _PLAIN: Final = frozenset({str, bytes, int, float, bool, type(None)})
 _READABLE: Final = frozenset({"datetime", "decimal", "uuid", "fractions", "pathlib", "zoneinfo"})
 _MOST_PARTS: Final = 10_000
+_LONG: Final = 64 * 1024  # characters or bytes
 _DEEPEST: Final = 20
 
 
@@ -21,7 +22,7 @@ def fingerprint(value: object, holds: Callable[[str], bool]) -> int | None:
         holds: tells whether a text contains a secret; a value that does has none.
 
     """
-    text = repr(value) if type(value) in _PLAIN else _text(value, [_MOST_PARTS], 0)
+    text = _plain(value) if type(value) in _PLAIN else _text(value, [_MOST_PARTS], 0)
     if text is None or holds(text):
         return None
     return zlib.crc32(text.encode("utf-8", "surrogatepass"))
@@ -37,6 +38,14 @@ def _is_readable(kind: type[Any]) -> bool:
     return kind.__module__.partition(".")[0] in _READABLE  # "pathlib._local" in Python 3.13
 
 
+def _plain(value: Any) -> str:
+    """Return the value as Python quotes it; of a long one only what is cheap to know."""
+    if type(value) in (str, bytes) and len(value) > _LONG:
+        data = value.encode("utf-8", "surrogatepass") if isinstance(value, str) else value
+        return f"{len(value)} {zlib.crc32(data)}"
+    return repr(value)
+
+
 def _text(value: Any, left: list[int], depth: int) -> str | None:
     """Return what tells `value` from others, or None if nothing does or it has more parts than `left` counts down."""
     kind = type(value)
@@ -44,13 +53,13 @@ def _text(value: Any, left: list[int], depth: int) -> str | None:
     if left[0] < 0 or depth > _DEEPEST:
         return None
     if kind in _PLAIN:
-        return repr(value)
+        return _plain(value)
     if _is_readable(kind):
         return f"{kind.__qualname__} {str(value)!r}"  # the repr of a date can hold that of a time zone: an address
     if kind is dict:
-        return _all("{", (each for pair in value.items() for each in pair), left, depth)
+        return _all(f"{{{len(value)}", (each for pair in value.items() for each in pair), left, depth)
     if kind is list or isinstance(value, tuple) or (kind.__module__, kind.__name__) == ("sqlite3", "Row"):
-        return _all("[", value, left, depth)
+        return _all(f"[{len(value)}", value, left, depth)
     if isinstance(value, set | frozenset):
         return "<" + ",".join(sorted(_text(each, left, depth + 1) or "?" for each in value))
     return _text_of_object(value, left, depth)
@@ -75,4 +84,10 @@ def _text_of_object(value: Any, left: list[int], depth: int) -> str | None:
 
 
 def _all(mark: str, values: Iterable[Any], left: list[int], depth: int) -> str:
-    return mark + ",".join([_text(each, left, depth + 1) or "?" for each in values]) + "."
+    """Return the texts of the values; those behind the last part that is looked at are left out."""
+    texts = list[str]()
+    for each in values:
+        if left[0] < 0:
+            break
+        texts.append(_text(each, left, depth + 1) or "?")
+    return f"{mark} {','.join(texts)}."
