@@ -247,8 +247,8 @@ STAGE_OF_MANY = "one stage of 1,000 that are declared"
 PLAIN_LINE = "`p.log`, a line, plain"
 # Why a budget is not met, for when it is not.
 REASONS: Mapping[str, str] = {
-    STEP: "it is a stage and a stored value, three facts, and each of these is what *one stage* above pays for two of. "
-    "With 1,000 declared stages the row of the run grows as well.",
+    STEP: "it commits three facts: a stage is entered and left, and a value is stored. Each costs what it costs in "
+    "*one stage* above. With 1,000 declared stages the row of the run grows as well.",
     STAGE: "a stage commits three rows, each in a table of its own (the event, the run, the stage), while the floor "
     "commits one, and about 0.1 ms of other work separates two commits. After such a pause the disk is slower, too. "
     "The cost of that in SQLite alone is below: *the same of three rows, 0.1 ms apart*.",
