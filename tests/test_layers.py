@@ -20,13 +20,14 @@ WINGS: Final = (
     "states",
     "events",
     "view",
+    "outline",
     "resumption",
     "sinks",
     "text",
     "programs journal",
     "authoring",
     "engine reports stagerun",
-    "render",
+    "render web",
     "commands",
     "cli",
     "__main__",
@@ -35,7 +36,8 @@ WINGS: Final = (
 # What may not be loaded by importing a wing, however long the way is.
 APART: Final = {
     "render": {"journal", "engine", "commands"},
-    "reports": {"journal", "engine", "render", "commands"},
+    "reports": {"journal", "engine", "render", "web", "commands"},
+    "web": {"engine", "render", "commands"},
     "journal": {"authoring", "engine", "reports", "render", "commands"},
     "authoring": {"journal", "engine", "reports", "render", "commands"},
     "text": {"programs", "journal"},
@@ -43,10 +45,13 @@ APART: Final = {
 
 # A library from outside is one module's business, or a few modules'.
 LIBRARIES: Final = {
+    "starlette": {"web.app", "web.runs", "web.site", "web.sockets", "web.start"},
+    "uvicorn": {"web.serving"},
     "sqlite3": {
         *("journal.sqlite.database", "journal.sqlite.health", "journal.sqlite.schema", "journal.sqlite.store"),
     },
     "sqlite_utils": {"journal.sqlite.schema"},
+    "jinja2": {"reports.html.rendering"},
     "rich": {"render.frame", "render.live"},
     "tenacity": {"authoring.retries"},
     "psutil": {"machine.identity", "programs.process_tree"},

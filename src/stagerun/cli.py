@@ -26,6 +26,8 @@ _COMMANDS: Final = {
     "history": "Show past runs, newest first.",
     "logs": "Print the lines of a run.",
     "export": "Write a run for other tools: JUnit, Markdown, a trace.",
+    "report": "Write a run as one HTML file.",
+    "serve": "Show runs in a browser, live.",
     "watch": "Show a run live, from another process.",
     "wait": "Wait until a run is over; exit with its exit code.",
     "cancel": "Stop a run in another process.",

@@ -1,6 +1,6 @@
 """The types of arguments and options: what they accept, and how a shell completes them."""
 
-from datetime import datetime
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from stagerun.journal import opening
 from stagerun.journal.reading import Records
 from stagerun.machine import settings
 from stagerun.states import RunState
+from stagerun.text import moments
 
 
 class File(click.ParamType[Path]):
@@ -41,16 +42,10 @@ class Moment(click.ParamType[float]):
     name = "time"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        units = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
-        if value[-1:] in units and value[:-1].isdecimal():
-            return datetime.now().astimezone().timestamp() - int(value[:-1]) * units[value[-1]]
-        try:
-            return datetime.fromisoformat(value).timestamp()
-        except ValueError:
-            raise UsageError(
-                f"{param.opts[0] if param else 'it'} can't be {value!r}",
-                "give 2026-01-31, 2026-01-31T10:00, 90m, 2h or 7d",
-            ) from None
+        moment = moments.parsed(value, time.time())
+        if moment is None:
+            raise UsageError(f"{param.opts[0] if param else 'it'} can't be {value!r}", moments.LEGAL)
+        return moment
 
 
 class State(click.ParamType[RunState]):

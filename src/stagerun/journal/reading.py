@@ -82,13 +82,15 @@ class Records:
         operation: str | None = None,
         owner: str | None = None,
         since: float | None = None,
+        before: int | None = None,
     ) -> list[RunView]:
-        """Return runs, newest first, without damaged ones."""
+        """Return runs, newest first, without damaged ones, with ids below `before` if given."""
         if state not in (*rules.OPEN, RunState.CRASHED):
-            return list(self._readable(self._newest(limit, skip, state, operation=operation, owner=owner, since=since)))
+            found = self._newest(limit, skip, state, operation=operation, owner=owner, since=since, before=before)
+            return list(self._readable(found))
         # What a row calls open may have crashed.
         states = [RunState.CRASHED, *rules.OPEN] if state is RunState.CRASHED else [state]
-        queries = [self._conditions(each, owner=owner, since=since) for each in self._matches(operation)]
+        queries = [self._conditions(each, owner=owner, since=since, before=before) for each in self._matches(operation)]
         walked = self._readable(self._walk(states, queries, page=limit))
         return list(islice((view for view in walked if view.state is state), skip, skip + limit))
 
@@ -239,12 +241,20 @@ class Records:
         return operation_names.matches(self._store, operation, self._file_of)
 
     def _conditions(
-        self, match: "Match | None" = None, *, owner: str | None = None, since: float | None = None
+        self,
+        match: "Match | None" = None,
+        *,
+        owner: str | None = None,
+        since: float | None = None,
+        before: int | None = None,
     ) -> tuple[list[str], dict[str, object]]:
         """Return the conditions of a query of runs, and the values of its parameters."""
         conditions, values = list[str](), dict[str, object]()
         # Most journals have few owners, so the owner's index is used only if the owner has few runs.
         by_owner = owner is not None and (match is None or self._some("owner = ?", owner)[0] <= _FEW)
+        if before is not None:
+            conditions.append("id < :until")
+            values["until"] = before
         if match is not None:
             column, values["operation"] = match
             conditions.append(f"{self._store.unindexed(column) if by_owner else column} = :operation")
@@ -276,6 +286,7 @@ class Records:
         operation: str | None = None,
         owner: str | None = None,
         since: float | None = None,
+        before: int | None = None,
     ) -> "Sequence[Row]":
         """Return the rows of runs, newest first."""
         # Each of these indexes ends in the state, so a query that uses one has to name the states.
@@ -285,7 +296,7 @@ class Records:
         # With one match SQLite skips, with several all that could be skipped has to be compared.
         first, more = (skip, 0) if len(matches) == 1 else (0, skip)
         for match in matches:
-            conditions, values = self._conditions(match, owner=owner, since=since)
+            conditions, values = self._conditions(match, owner=owner, since=since, before=before)
             values |= {"limit": more + limit, "skip": first}
             found += self._rows(self._store.newest(states, conditions), values)
         return sorted(found, key=_id_of, reverse=True)[more : more + limit]
@@ -344,8 +355,7 @@ class Records:
 
     def damage(self, run: object, error: Nonsense) -> RunDamaged:
         """Return the error that says what is wrong with a run."""
-        place = self._store.place
-        return RunDamaged(f"journal {place}: run {run} can't be read: {error}", "other runs can: stagerun history")
+        return damaged(self._store, run, error)
 
     def _truth(self, row: "Row") -> RunView | None:
         view = self._view(row)
@@ -379,3 +389,8 @@ def _id_of(row: "Row") -> int:
 def _median(values: list[float]) -> float:
     values.sort()
     return (values[(len(values) - 1) // 2] + values[len(values) // 2]) / 2
+
+
+def damaged(store: "Store", run: object, error: Nonsense) -> RunDamaged:
+    """Return the error that says what is wrong with a run in `store`."""
+    return RunDamaged(f"journal {store.place}: run {run} can't be read: {error}", "other runs can: stagerun history")

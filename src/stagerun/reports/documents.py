@@ -55,6 +55,20 @@ def run(view: RunView, resumed_as: int | None) -> dict[str, Any]:
     }
 
 
+def entry(entry: events.Entry, view: RunView) -> list[dict[str, Any]]:
+    """Return an event as documents with seq, time, run, event and its own fields: one, or one for each log line.
+
+    `view` is the run after it.
+    """
+    event = entry.event
+    place = {"seq": entry.seq, "time": wording.timestamp(entry.time), "run": entry.run, "event": event.kind}
+    if isinstance(event, events.Log):
+        about = {"level": event.level, "stream": event.stream}
+        return [place | {"seq": seq, "line": line} | about for seq, line in enumerate(event.lines, entry.seq)]
+    told = place | events.to_dict(event)
+    return [told | {"not_entered": view.not_entered} if isinstance(event, events.RunFinished) else told]
+
+
 def log_lines(entry: events.Entry) -> Iterator[dict[str, Any]]:
     """Yield a document for each line."""
     log = entry.event

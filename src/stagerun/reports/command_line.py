@@ -1,0 +1,35 @@
+"""The command that starts a run like one that is recorded."""
+
+import shlex
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from stagerun import events
+from stagerun.text.masking import MASK
+from stagerun.view import RunView
+
+
+def repeat(view: RunView) -> str:
+    """Return the command line, for a shell; what was secret has to come from the environment."""
+    hidden = [name for name, value in view.plan.params.items() if value == MASK]
+    words = [f"STAGERUN_{name.upper()}=…" for name in hidden]
+    words += [shlex.quote(word) for word in ["stagerun", "run", view.plan.target, *options(view.plan.params)]]
+    return " ".join(words)
+
+
+def options(params: Mapping[str, Any]) -> Iterator[str]:
+    """Yield an option for each recorded parameter; `--name=value`, so that a value may begin with a dash."""
+    for name, value in params.items():
+        option = name.replace("_", "-")
+        if value is None or value == MASK:
+            continue
+        if isinstance(value, bool):
+            yield f"--{option}" if value else f"--no-{option}"
+        elif isinstance(value, list):
+            yield from (f"--{option}={_text(each)}" for each in value)
+        else:
+            yield f"--{option}={_text(value)}"
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else events.dumps(value)

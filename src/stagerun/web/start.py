@@ -1,0 +1,302 @@
+"""The start page, the forms that begin a run, and the plan of a resume."""
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlencode
+
+import anyio.to_thread
+from msgspec import Struct
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from stagerun.authoring import finding
+from stagerun.authoring.finding import Listed
+from stagerun.errors import StagerunError
+from stagerun.journal.pages import Ended
+from stagerun.reports.html import rendering
+from stagerun.states import RunState
+from stagerun.text import moments
+from stagerun.view import RunView
+from stagerun.web import forms
+from stagerun.web.forms import Field, Operation, Operations
+from stagerun.web.run_pages import Reader
+from stagerun.web.site import Site, find, number, typed
+
+
+PAGE: Final = 25  # runs of the history on one page
+_BARS: Final = 24  # runs whose durations a card shows
+_RUNNING: Final = 24  # runs that go on, shown as cards
+
+
+class Card(Struct, frozen=True):
+    """One operation of the project.
+
+    Attributes:
+        operation: as found in the recipe.
+        ended: its last runs.
+        usual: the seconds that it usually takes, or None.
+
+    """
+
+    operation: Listed
+    ended: Sequence[Ended]
+    usual: float | None
+
+    @property
+    def longest(self) -> float:
+        return max((each.seconds for each in self.ended), default=0.0) or 1.0
+
+
+class History(Struct, frozen=True, kw_only=True):
+    """A page of the history.
+
+    Attributes:
+        views: its runs, newest first.
+        filters: what was asked for: state, operation, owner, since.
+        wrong: the filter that can't be used -> why.
+        older, newest: the addresses of the next page and of the first, or None.
+
+    """
+
+    views: Sequence[RunView]
+    filters: dict[str, str]
+    wrong: dict[str, str]
+    older: str | None
+    newest: str | None
+
+
+class Start:
+    """The handlers."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._operations = Operations(site.actions)
+
+    def show(self, request: Request) -> Response:
+        now = time.time()
+        listed, problem = self._listed()
+        try:
+            with self._site.reading() as reader:
+                running = going(reader)
+                cards = [_card(reader, each) for each in listed]
+                history = _history(reader, request, now)
+        except StagerunError as error:
+            if self._site.journal.exists() and self._site.journal.stat().st_size:
+                raise
+            running, cards = [], [Card(each, (), None) for each in listed]
+            history, problem = None, problem or ("" if listed else error.hint or "")
+        return self._site.page(
+            "start.html", running=running, cards=cards, history=history, now=now, problem=problem, states=list(RunState)
+        )
+
+    def form(self, request: Request) -> Response:
+        """Show the form of an operation, empty or filled as in the run that `like` names."""
+        operation = self._get(request)
+        like = number(request.query_params.get("like"))
+        values, newest = {}, None
+        try:
+            with self._site.reading() as reader:
+                newest = next(iter(reader.records.history(limit=1, operation=operation.target)), None)
+                if like is not None:
+                    values = dict(find(reader, like).plan.params)
+        except StagerunError:
+            pass  # no run yet
+        return self._form(operation, forms.fields(operation.parameters, values), like=like, newest=newest)
+
+    async def begin(self, request: Request) -> Response:
+        form = await typed(request)
+        return await anyio.to_thread.run_sync(self._begin, request, form)
+
+    def _begin(self, request: Request, form: dict[str, str]) -> Response:
+        operation = self._get(request)
+        filled = forms.typed(operation.parameters, form)
+        if forms.missing(filled):
+            return self._form(operation, filled, status=422)
+        outcome = self._site.actions.begin(
+            ["run", *forms.arguments(filled), "--", operation.target], forms.secrets(filled)
+        )
+        if outcome.run is not None:
+            return RedirectResponse(f"/runs/{outcome.run}", 303)
+        if not outcome.error:
+            return RedirectResponse("/", 303)  # it is still importing its recipe
+        problem = forms.blame(filled, outcome.error)
+        return self._form(operation, filled, status=422, problem=problem)
+
+    def plan(self, request: Request) -> Response:
+        """Show what a resume would skip and do again."""
+        with self._site.reading() as reader:
+            view = find(reader, request.path_params["run"])
+        stage = request.query_params.get("from", "")
+        return self._plan(view, self._secrets(view), stage)
+
+    async def resume(self, request: Request) -> Response:
+        form = await typed(request)
+        return await anyio.to_thread.run_sync(self._resume, request, form)
+
+    def _resume(self, request: Request, form: dict[str, str]) -> Response:
+        with self._site.reading() as reader:
+            view = find(reader, request.path_params["run"])
+        stage, filled = form.get("from", ""), self._secrets(view)
+        for field in filled:
+            field.value = form.get(field.name, "")
+        options = [f"--from={stage}"] if stage else []
+        outcome = self._site.actions.begin(["resume", *options, str(view.id)], forms.secrets(filled))
+        if outcome.run is not None:
+            return RedirectResponse(f"/runs/{outcome.run}", 303)
+        if not outcome.error:
+            return RedirectResponse("/", 303)
+        return self._plan(view, filled, stage, problem=forms.blame(filled, outcome.error), status=422)
+
+    def _plan(
+        self, view: RunView, filled: list[Field], stage: str, *, problem: str = "", status: int = 200
+    ) -> Response:
+        # A plan needs the values of secrets only to make the operation; it never shows them.
+        stand_ins = {f"STAGERUN_{field.name.upper()}": field.value or "unknown" for field in filled}
+        options = [f"--from={stage}"] if stage else []
+        said = self._site.actions.ask("resume", "--dry-run", "--json", *options, str(view.id), secrets=stand_ins)
+        document = json.loads(said.out) if said.code == 0 and said.out.startswith("{") else None
+        if document is None and not problem:
+            problem = forms.without_name(said.err or said.out)
+        return self._site.page(
+            "plan.html",
+            status,
+            view=view,
+            told=list(_rows(document)) if document else [],
+            fields=filled,
+            stage=stage,
+            problem=problem,
+            can_start=document is not None,
+        )
+
+    def _secrets(self, view: RunView) -> list[Field]:
+        """Return fields for the secrets of a run: they were never stored."""
+        operation = self._operations.get(view.plan.target, self._source(view.plan.target))
+        return [each for each in forms.fields(operation.parameters, {}) if each.widget == "secret"]
+
+    def _form(
+        self,
+        operation: Operation,
+        filled: list[Field],
+        *,
+        status: int = 200,
+        problem: str = "",
+        like: int | None = None,
+        newest: RunView | None = None,
+    ) -> Response:
+        return self._site.page(
+            "form.html",
+            status,
+            operation=operation,
+            fields=filled,
+            problem=problem or operation.error,
+            like=like,
+            newest=newest,
+        )
+
+    def _get(self, request: Request) -> Operation:
+        """Return the operation that is asked for: one of the recipes folder, or one that has run before.
+
+        Any other target could name any file of this machine, and to show an operation its file is imported.
+        """
+        target = request.path_params["target"]
+        source = self._source(target)
+        if source is None and not self._has_run(target):
+            raise HTTPException(
+                404, f"there is no operation {target} in {self._site.recipes.name}/, and it has never run"
+            )
+        return self._operations.get(target, source)
+
+    def _has_run(self, target: str) -> bool:
+        try:
+            with self._site.reading() as reader:
+                return ":" in target and bool(reader.records.history(limit=1, operation=target))
+        except StagerunError:
+            return False
+
+    def _source(self, target: str) -> Path | None:
+        listed, _ = self._listed()
+        return next((each.source for each in listed if each.target == target), None)
+
+    def _listed(self) -> tuple[list[Listed], str]:
+        try:
+            return finding.listing(self._site.recipes), ""
+        except StagerunError as error:
+            return [], error.message
+
+
+def going(reader: Reader) -> list[RunView]:
+    """Return the runs that go on, newest first."""
+    found = [*reader.records.history(limit=_RUNNING, state=RunState.RUNNING)]
+    found += reader.records.history(limit=_RUNNING, state=RunState.PENDING)
+    return sorted(found, key=lambda view: -view.id)[:_RUNNING]
+
+
+def overview(reader: Reader) -> str:
+    """Return the message that replaces the cards of the runs that go on."""
+    return rendering.running(going(reader), time.time())
+
+
+def _card(reader: Reader, operation: Listed) -> Card:
+    expected = reader.records.expected(operation.target)
+    ended = reader.pages.last_ended(operation.target, _BARS)
+    good = sorted(each.seconds for each in ended if each.state is RunState.SUCCEEDED)
+    usual = good[len(good) // 2] if good else sum(expected.values()) or None
+    return Card(operation, ended, usual)
+
+
+def _history(reader: Reader, request: Request, now: float) -> History:
+    query = request.query_params
+    filters = {name: query.get(name, "").strip() for name in ("state", "operation", "owner", "since")}
+    wrong, since, state = {"since": ""}, None, None
+    if filters["since"]:
+        since = moments.parsed(filters["since"], now)
+        if since is None:
+            wrong["since"] = moments.LEGAL
+    if filters["state"] in list(RunState):
+        state = RunState(filters["state"])
+    views = reader.records.history(
+        limit=PAGE + 1,
+        state=state,
+        operation=filters["operation"] or None,
+        owner=filters["owner"] or None,
+        since=since,
+        before=number(query.get("before")),
+    )
+    kept = {name: value for name, value in filters.items() if value}
+    older = {**kept, "before": str(views[PAGE - 1].id)} if len(views) > PAGE else None
+    return History(
+        views=views[:PAGE],
+        filters=filters,
+        wrong=wrong,
+        older=f"/?{urlencode(older)}#history" if older else None,
+        newest=f"/?{urlencode(kept)}#history" if query.get("before") else None,
+    )
+
+
+def _rows(plan: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield a name and what stands beside it for each part of a plan."""
+    stages: list[str] = plan["runs_again"]
+    was_done = [f"{name} (was done)" if name in plan["done_before"] else name for name in stages]
+    parts = (
+        ("skipped", [each["key"] for each in plan["skipped"]]),
+        ("reused", [_kept(each) for each in plan["reused"]]),
+        ("goes on", [_kept(each) for each in plan["goes_on"]]),
+        ("dropped", [_kept(each) for each in plan["dropped"]]),
+        ("runs again", [*was_done, "whatever has no step or key"]),
+        ("in folder", [plan["folder"]] if plan["folder"] else []),
+        ("warning", [f"{plan['changed_source']} has changed since"] if plan["changed_source"] else []),
+    )
+    for name, told in parts:
+        if told:
+            yield name, ", ".join(told)
+
+
+def _kept(kept: dict[str, Any]) -> str:
+    """`loop pages after 399 of 2,000`."""
+    noun = {"sh": "command", "track": "loop"}.get(kept["call"], kept["call"])
+    of = f" of {kept['total']:,}" if kept["total"] is not None else ""
+    return f"{noun} {kept['key']}" + (f" after {kept['done']:,}{of}" if kept["done"] is not None else "")
