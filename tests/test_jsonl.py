@@ -53,6 +53,7 @@ def opening(operation: str, **fields: Any) -> dict[str, Any]:
         "project": "",
         "folder": "",
         "work": "WORK",
+        "place": None,
     } | fields
 
 

@@ -22,6 +22,7 @@ KEYS = [
     *("taken_over", "stage_seconds", "not_entered", "percent", "status_text", "result_context", "error", "created_on"),
     *("started_on", "finished_on", "finished_successfully", "seconds", "exit_code", "signal", "chained_from"),
     *("chained_to", "resumed_from", "resumed_as", "root", "attempt", "project", "folder", "host", "pid"),
+    *("place", "worker"),
 ]
 PENDING: dict[str, Any] = {
     "id": 1,
@@ -52,6 +53,8 @@ PENDING: dict[str, Any] = {
     "folder": ".",
     "host": "HOST",
     "pid": "PID",
+    "place": None,
+    "worker": None,
 }
 
 IMPORT = """

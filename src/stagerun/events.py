@@ -68,6 +68,13 @@ class Failure(Struct, frozen=True, kw_only=True):
     program: Program | None = None
 
 
+class Worker(Struct, frozen=True, kw_only=True):
+    """The process that a recipe works in at another place."""
+
+    host: str
+    pid: Count
+
+
 class Fact(Struct, frozen=True):
     """An event that is durable before it is shown. `kind` is its name in the journal and in JSON output."""
 
@@ -104,6 +111,7 @@ class RunCreated(Fact, frozen=True, kw_only=True):
         project: the project's root folder when the lineage began, or "" if unknown.
         folder: the working folder when the lineage began, relative to `project` if it is inside; "" if unknown.
         work: a random text that all attempts of a lineage share; "" if unknown.
+        place: where the recipe works, as it was asked for with `--on`; None in the process itself.
 
     """
 
@@ -131,10 +139,14 @@ class RunCreated(Fact, frozen=True, kw_only=True):
     project: str = ""
     folder: str = ""
     work: str = ""
+    place: str | None = None
 
 
-class RunStarted(Fact, frozen=True, kw_only=True):
+class RunStarted(Fact, frozen=True, kw_only=True, omit_defaults=True):
+    """The recipe begins. `worker` is the process that it works in, or None if that is the run's own."""
+
     kind: ClassVar[str] = "run_started"
+    worker: Worker | None = None
 
 
 class StageEntered(Fact, frozen=True, kw_only=True):

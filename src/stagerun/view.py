@@ -59,6 +59,7 @@ class RunView(Struct, frozen=True, kw_only=True):
         started_on: when the recipe began.
         finished_on: when the run ended.
         end: the event that ended it.
+        worker: the process that the recipe works in, or None if that is the run's own.
 
     """
 
@@ -75,6 +76,7 @@ class RunView(Struct, frozen=True, kw_only=True):
     started_on: float | None = None
     finished_on: float | None = None
     end: events.RunFinished | None = None
+    worker: events.Worker | None = None
 
     @property
     def root(self) -> int:
@@ -186,7 +188,7 @@ def fold(view: RunView, entry: events.Entry) -> RunView:
             return _move_stage(view, event, entry.time)
         case events.RunStarted():
             state = move(RUN_MOVES, f"run {view.id}", view.state, RunState.RUNNING)
-            return replace(view, state=state, started_on=entry.time)
+            return replace(view, state=state, started_on=entry.time, worker=event.worker)
         case events.RunFinished():
             return _finish(view, event, entry.time)
         case events.RunCreated():

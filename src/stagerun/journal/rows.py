@@ -73,6 +73,8 @@ class _Run(Struct):
     project: str
     folder: str
     work: str
+    place: str | None
+    worker: str | None
 
 
 class _Place(Struct):
@@ -114,6 +116,7 @@ _JSON: Final[Mapping[str, Any]] = {
     "progress": events.ProgressMoved,
     "error": events.Failure,
     "stages": tuple[str, ...],
+    "worker": events.Worker,
 }
 
 
@@ -143,6 +146,7 @@ def of_plan(view: RunView) -> dict[str, object]:
         "project": events.encodable(plan.project),
         "folder": events.encodable(plan.folder),
         "work": plan.work,
+        "place": plan.place,
     }
 
 
@@ -166,6 +170,7 @@ def of_state(view: RunView, seen_on: float) -> dict[str, object]:
         "exit_code": view.exit_code,
         "signal": view.signal,
         "chained_to": view.chained_to,
+        "worker": events.dumps(view.worker) if view.worker else None,
         "seen_on": seen_on,
     }
 
@@ -273,6 +278,7 @@ def to_view(row: "Row", stages: "Iterable[Row]") -> RunView:
         started_on=run.started_on,
         finished_on=run.finished_on,
         end=_to_end(run, values.get("error")),
+        worker=values.get("worker"),
     )
 
 
@@ -324,7 +330,7 @@ def to_event(row: "Row") -> events.Event | None:
 # Columns that hold a field of the plan as it is.
 _PLAIN: Final = (
     *("target", "recipe", "operation", "source", "source_hash", "owner", "chained_from", "resumed_from", "attempt"),
-    *("host", "boot_id", "pid_namespace", "pid", "process_started", "project", "folder", "work"),
+    *("host", "boot_id", "pid_namespace", "pid", "process_started", "project", "folder", "work", "place"),
 )
 
 

@@ -52,6 +52,8 @@ def run(view: RunView, resumed_as: int | None) -> dict[str, Any]:
         "folder": view.plan.folder,
         "host": view.process.host,
         "pid": view.process.pid,
+        "place": view.plan.place,
+        "worker": view.worker and {"host": view.worker.host, "pid": view.worker.pid},
     }
 
 

@@ -110,6 +110,7 @@ class Report:
             self._paint(state, wording.COLOURS[view.state]),
             since if view.state is not RunState.RUNNING else "",
             f"by {neutralise(view.owner)}",
+            f"on {neutralise(view.plan.place)}" if view.plan.place else "",
             f"chained from run {view.plan.chained_from}" if view.plan.chained_from else "",
             f"resumed from run {view.plan.resumed_from}" if view.plan.resumed_from else "",
         ]

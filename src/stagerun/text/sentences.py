@@ -11,14 +11,15 @@ from stagerun.view import RunView, StageView
 
 
 def opening(view: RunView, separator: str) -> str:
-    """`run 42 · recipe:Import · started by alice`."""
+    """`run 42 · recipe:Import · started by alice · on ssh://alice@lab`."""
     if view.plan.resumed_from is not None:
         origin = f"resumed from run {view.plan.resumed_from}"
     elif view.plan.chained_from is not None:
         origin = f"chained from run {view.plan.chained_from}"
     else:
         origin = f"started by {neutralise(view.owner)}"
-    return f" {separator} ".join([f"run {view.id}", neutralise(view.plan.target), origin])
+    place = [f"on {neutralise(view.plan.place)}"] if view.plan.place else []
+    return f" {separator} ".join([f"run {view.id}", neutralise(view.plan.target), origin, *place])
 
 
 def tag(view: RunView, name: str, index: int | None) -> str:

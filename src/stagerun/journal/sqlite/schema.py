@@ -155,6 +155,12 @@ _SECOND: Final = (
     "DROP TABLE old_checkpoints",
 )
 
+# A run can work at another place.
+_THIRD: Final = (
+    "ALTER TABLE runs ADD COLUMN place TEXT",
+    "ALTER TABLE runs ADD COLUMN worker TEXT",  # JSON object
+)
+
 
 def first(db: "Database") -> None:
     """Create the tables of the first release."""
@@ -168,7 +174,13 @@ def second(db: "Database") -> None:
         db.execute(statement)
 
 
-MIGRATIONS: Final[tuple[Callable[["Database"], None], ...]] = (first, second)
+def third(db: "Database") -> None:
+    """Add where a run works."""
+    for statement in _THIRD:
+        db.execute(statement)
+
+
+MIGRATIONS: Final[tuple[Callable[["Database"], None], ...]] = (first, second, third)
 VERSION: Final = len(MIGRATIONS)
 
 
