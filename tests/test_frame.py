@@ -74,13 +74,13 @@ def bar(line: str) -> str:
 @pytest.mark.parametrize(
     ("width", "lines"),
     [
-        (20, [" run 42 · or… 10.4s", " ✓●○ [2/3] Process", " Process 50%"]),
+        (20, [" run 42 · or… 10.4s", " ✓●○ [2/3] Process", " Process 10s left"]),
         (
             40,
             [
                 " run 42 · orders:Import           10.4s",
                 " ✓ Load 0.4s   ● Process 10.0s   ○ Save",
-                " Process ━  50%  912/1,824 files",
+                " Process ━  50%  10s left",
             ],
         ),
         (
@@ -186,7 +186,7 @@ def test_the_time_stays_when_the_target_is_too_long(width: int) -> None:
 def test_a_long_stage_name_gives_way_to_the_percentage() -> None:
     view = viewed((0.0, entered(LONG, 0)), HALF, stages=[LONG])
 
-    assert " 50%" in running(view, 10.4, 40)[-1]
+    assert running(view, 10.4, 40)[-1].endswith("  50%  10s left")
 
 
 def test_stages_that_do_not_fit_are_a_row_of_symbols_and_the_stage_in_hand() -> None:
@@ -252,6 +252,100 @@ def test_a_stage_that_takes_longer_than_usual_promises_nothing() -> None:
     assert "left" not in "".join(running(view, 90.4, 80))
 
 
+def test_nested_loops_have_one_bar_for_all_of_them_and_the_time_that_all_of_them_take() -> None:
+    inner = events.ProgressMoved(
+        done=15,
+        total=60,
+        percent=25.0,
+        unit="batch",
+        seconds=5.0,
+        depth=1,
+        around=(
+            events.Counted(done=2, total=5, percent=40.0, unit="epoch", seconds=90.0),
+            events.Counted(done=1, total=2, percent=50.0, label="fold", seconds=45.0),
+        ),
+    )
+    view = viewed(*PROCESSING, (90.4, inner))
+
+    assert [bar(running(view, 90.4, width)[2]) for width in (120, 80, 40)] == [
+        " Process ━  52%  epoch 3/5 · fold 2/2 · 15/60 batches  1m 21s left  3.0/s",
+        " Process ━  52%  epoch 3/5 · fold 2/2 · 15/60 batches  1m 21s left",
+        " Process ━  52%  1m 21s left",
+    ]
+    assert view.percent == 52.5
+
+
+def test_a_loop_inside_one_of_unknown_length_promises_neither_a_share_nor_a_time() -> None:
+    outer = events.Counted(done=2, unit="file", seconds=90.0)
+    inner = events.ProgressMoved(done=15, total=60, percent=25.0, unit="row", seconds=5.0, depth=1, around=(outer,))
+
+    assert running(viewed(*PROCESSING, (90.4, inner)), 90.4, 80)[2] == " Process file 3 · 15/60 rows  3.0/s"
+
+
+def test_a_loop_that_has_just_begun_has_an_empty_bar() -> None:
+    view = viewed(*PROCESSING, (0.4, events.ProgressMoved(done=0, total=60, percent=0.0, unit="row")))
+
+    assert running(view, 0.4, 80)[2] == " Process " + "─" * 40 + "  0%  0/60 rows"
+
+
+USUAL = {"Load": 0.4, "Process": 300.0, "Save": 300.0}
+
+
+@pytest.mark.parametrize(
+    ("width", "header"),
+    [
+        (120, " run 42 · orders:Import" + "10.4s · about 9m 50s left".rjust(96)),
+        (60, " run 42 · orders:Import" + "10.4s · about 9m 50s left".rjust(36)),
+        (40, " run 42 · orders:Imp… about 9m 50s left"),
+        (20, "… about 9m 50s left"),
+    ],
+)
+def test_the_first_line_says_when_all_of_it_will_be_over_and_a_narrow_one_says_that_last(
+    width: int, header: str
+) -> None:
+    assert running(viewed(*PROCESSING, expected=USUAL), 10.4, width)[0] == header
+
+
+@pytest.mark.parametrize(
+    ("happened", "now", "times"),
+    [
+        pytest.param(PROCESSING, 30.4, "30.4s · about 9m 30s left", id="as usual"),
+        pytest.param(
+            ((0.0, entered("Load", 0)), (600.0, left("Load", 0, 600.0)), (600.0, entered("Process", 1))),
+            600.0,
+            "10m 00s · about 15m left · usually 10m",
+            id="the first stage took much longer",
+        ),
+        pytest.param(
+            (*PROCESSING, (100.4, events.ProgressMoved(done=1, total=11, percent=100 / 11, seconds=100.0))),
+            100.4,
+            "1m 40s · about 22m left · usually 10m",
+            id="its loop is slow",
+        ),
+        pytest.param(
+            (*PROCESSING, (2.4, events.ProgressMoved(done=1, total=2, percent=50.0, seconds=2.0))),
+            2.4,
+            "2.4s · about 9m 58s left",
+            id="a loop that can't be all of the stage",
+        ),
+        pytest.param(PROCESSING, 1000.4, "16m 40s · usually 10m", id="the stage takes much too long"),
+        pytest.param(LOADED, 1.0, "1.0s", id="between two stages"),
+    ],
+)
+def test_the_time_left_is_the_usual_one_corrected_by_the_pace_of_this_run(
+    happened: tuple[tuple[float, events.Event], ...], now: float, times: str
+) -> None:
+    header = running(viewed(*happened, expected=USUAL), now, 80)[0]
+
+    assert header.removeprefix(" run 42 · orders:Import").strip() == times
+
+
+def test_without_the_usual_time_of_a_coming_stage_nobody_knows_when_all_of_it_is_over() -> None:
+    view = viewed(*PROCESSING, HALF, expected={"Load": 0.4, "Process": 300.0})
+
+    assert running(view, 10.4, 80)[0].endswith("  10.4s")
+
+
 def test_the_status_is_the_last_line() -> None:
     view = viewed(*PROCESSING, HALF, (10.4, events.StatusChanged("parsing os.py")))
 
@@ -281,6 +375,7 @@ def ended(
     return seconds, events.RunFinished(state=state, seconds=seconds, exit_code=0, error=error, signal=signal)
 
 
+STAGES = ["Load", "Process"]
 SUCCEEDED = viewed(
     *LOADED,
     (0.4, entered("Process", 1)),
@@ -310,6 +405,23 @@ def test_the_last_frame_of_a_success_has_its_stages_in_a_row_its_result_and_its_
         "name=orders",
         "parts=[1,2]",
         "run 42 succeeded in 21.0s",
+    ]
+
+
+def test_a_success_that_took_much_longer_than_usual_says_so_in_its_last_line() -> None:
+    assert [
+        finished(viewed(*PROCESSING, ended(state, seconds), stages=STAGES, expected=expected), 80)[-1]
+        for state, seconds, expected in [
+            (RunState.SUCCEEDED, 600.0, {"Load": 60.0, "Process": 120.0}),
+            (RunState.SUCCEEDED, 200.0, {"Load": 60.0, "Process": 120.0}),
+            (RunState.SUCCEEDED, 8.0, {"Load": 0.1, "Process": 0.1}),
+            (RunState.SUCCEEDED, 600.0, {"Load": 60.0}),
+        ]
+    ] == [
+        "run 42 succeeded in 10m 00s, usually 3m 00s",
+        "run 42 succeeded in 3m 20s",
+        "run 42 succeeded in 8.0s",
+        "run 42 succeeded in 10m 00s",
     ]
 
 

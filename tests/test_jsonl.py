@@ -115,6 +115,7 @@ def test_a_successful_run_is_told_event_by_event(bench: Bench) -> None:
         "seconds": 0.75,
         "depth": 0,
         "ended": False,
+        "around": [],
     }
     plan = opening("Import", stages=["Load"], params={"source": "a.csv", "token": "***"})
     assert lines == [

@@ -88,7 +88,7 @@ class Import(LiveOperation):
     ("columns", "bar", "stages"),
     [
         (80, " Process ━  50%  10/20 rows  1s left  9/s", ["✓ Load 0.0s   ✓ Process 0.0s   ✓ Save 0.0s"]),
-        (40, " Process ━  50%  10/20 rows", ["✓ Load 0.0s", "✓ Process 0.0s", "✓ Save 0.0s"]),
+        (40, " Process ━  50%  1s left", ["✓ Load 0.0s", "✓ Process 0.0s", "✓ Save 0.0s"]),
     ],
 )
 def test_a_run_shows_what_is_done_how_far_it_is_and_what_comes_and_in_the_end_its_stages_and_its_result(
@@ -447,7 +447,7 @@ WIDE = [
     " ✓ Load 0.0s   ● Process 0.0s   ○ Save",
     " Process ━  50%  10/20 rows  1s left  9/s",
 ]
-NARROW = [*WIDE[:2], " Process ━  50%  10/20 rows"]
+NARROW = [*WIDE[:2], " Process ━  50%  1s left"]
 ENDED = [
     "run 1 · demo:Import · started by alice",
     "✓ Load 0.0s   ✓ Process 0.0s   ✓ Save 0.0s",

@@ -206,6 +206,32 @@ def test_a_loop_inside_a_loop_prints_no_line_for_each_of_its_turns(bench: Bench)
     assert _lines_of(bench) == ["Go: 100% (40/40 files) in 0.1s", "--- [1/1] Go: done in 0.1s"]
 
 
+def test_the_lines_of_nested_loops_say_how_far_all_of_them_are_together(bench: Bench) -> None:
+    class Nested(LiveOperation):
+        stages = ["Train"]
+
+        def run(self, p: Progress) -> None:
+            with p.stage("Train"):
+                for _ in p.track(range(2), unit="epoch"):
+                    for _ in p.track(range(4), unit="batch"):
+                        bench.clock.move(5)
+                        p._session.loops.sample()
+
+    bench.run(Nested(owner="alice"))
+
+    assert _lines_of(bench) == [
+        "Train: 12% (epoch 1/2, 1/4 batches), about 1m 10s left",
+        "Train: 25% (epoch 1/2, 2/4 batches), about 45s left",
+        "Train: 38% (epoch 1/2, 3/4 batches), about 33s left",
+        "Train: 50% (epoch 2/2, 0/4 batches), about 25s left",
+        "Train: 62% (epoch 2/2, 1/4 batches), about 18s left",
+        "Train: 75% (epoch 2/2, 2/4 batches), about 12s left",
+        "Train: 88% (epoch 2/2, 3/4 batches), about 6s left",
+        "Train: 100% (2/2 epochs) in 40.0s",
+        "--- [1/1] Train: done in 40.0s",
+    ]
+
+
 def test_the_last_percentage_of_a_stage_is_printed_when_it_ends(bench: Bench) -> None:
     class Percent(LiveOperation):
         stages = ["Go"]

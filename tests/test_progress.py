@@ -399,14 +399,57 @@ def test_an_exception_of_the_iterable_reaches_the_recipe(bench: Bench) -> None:
     assert told(bench, body) == [ended(0, 4, 0.0)]
 
 
-def test_a_loop_inside_a_loop_says_how_deep_it_is(bench: Bench) -> None:
+def test_a_loop_inside_a_loop_says_how_deep_it_is_and_how_far_those_around_it_are(bench: Bench) -> None:
     def body(p: Progress) -> None:
-        for _ in p.track(range(2), label="outer"):
+        for _ in p.track(range(2), label="outer", unit="turn"):
             for _ in p.track("a", label="inner"):
-                pass
+                p._session.loops.sample()
 
-    inner = ended(1, 1, 100.0, label="inner", depth=1)
-    assert told(bench, body) == [inner, inner, ended(2, 2, 100.0, label="outer")]
+    def around(done: int) -> events.Counted:
+        return events.Counted(done=done, total=2, percent=50.0 * done, label="outer", unit="turn")
+
+    told_ = [event for event in told(bench, body) if isinstance(event, events.ProgressMoved)]
+
+    assert [(event.around, event.depth, event.done, event.share) for event in told_] == [
+        ((around(0),), 1, 0, 0.0),
+        ((around(0),), 1, 1, 50.0),
+        ((around(1),), 1, 0, 50.0),
+        ((around(1),), 1, 1, 100.0),
+        ((), 0, 2, 100.0),
+    ]
+
+
+def test_a_loop_is_told_before_its_first_item_is_done_and_again_only_when_it_moved(bench: Bench) -> None:
+    def body(p: Progress) -> None:
+        for _ in p.track(range(2)):
+            p._session.loops.sample()
+            p._session.loops.sample()
+
+    moved = [event for event in told(bench, body) if isinstance(event, events.ProgressMoved)]
+
+    assert [(event.done, event.percent, event.ended) for event in moved] == [
+        (0, 0.0, False),
+        (1, 50.0, False),
+        (2, 100.0, True),
+    ]
+
+
+def test_two_loops_side_by_side_are_not_one_inside_the_other(bench: Bench) -> None:
+    def body(p: Progress) -> None:
+        for _ in zip(p.track(range(2)), p.track(range(2)), strict=False):
+            p._session.loops.sample()
+            p._session.loops.sample()
+
+    moved = [event for event in told(bench, body) if isinstance(event, events.ProgressMoved)]
+
+    assert [(event.around, event.ended) for event in moved] == [((), False), ((), False), ((), True), ((), True)]
+
+
+@pytest.mark.parametrize("total", [None, 0])
+def test_inside_a_loop_without_a_known_end_nobody_knows_how_much_is_done(total: int | None) -> None:
+    inner = events.ProgressMoved(done=1, total=2, percent=50.0, depth=1, around=(events.Counted(done=3, total=total),))
+
+    assert inner.share is None
 
 
 def test_a_loop_is_told_how_far_it_is_when_somebody_looks(bench: Bench) -> None:

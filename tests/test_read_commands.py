@@ -19,11 +19,21 @@ from tests.processes import until
 # The contract: every run is told with these keys, in this order.
 KEYS = [
     *("id", "target", "recipe", "operation", "state", "owner", "params", "stages", "current_stage", "stage_states"),
-    *("taken_over", "stage_seconds", "not_entered", "percent", "status_text", "result_context", "error", "created_on"),
-    *("started_on", "finished_on", "finished_successfully", "seconds", "exit_code", "signal", "chained_from"),
+    *("taken_over", "stage_seconds", "not_entered", "percent", "loops", "status_text", "result_context", "error"),
+    *(
+        "created_on",
+        "started_on",
+        "finished_on",
+        "finished_successfully",
+        "seconds",
+        "exit_code",
+        "signal",
+        "chained_from",
+    ),
     *("chained_to", "resumed_from", "resumed_as", "root", "attempt", "project", "folder", "host", "pid"),
     *("place", "worker"),
 ]
+FORTY = {"done": None, "total": None, "percent": 40.0, "label": None, "unit": "item", "skipped": 0, "seconds": 0.0}
 PENDING: dict[str, Any] = {
     "id": 1,
     "target": "orders:Import",
@@ -35,6 +45,7 @@ PENDING: dict[str, Any] = {
     "taken_over": {},
     "not_entered": [],
     "percent": None,
+    "loops": [],
     "status_text": None,
     "result_context": None,
     "error": None,
@@ -95,6 +106,7 @@ def _told(project: Project, *arguments: str) -> dict[str, Any]:
         if document[name] is not None:
             assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", document[name])
             document[name] = "TIME"
+    document["loops"] = [loop | {"seconds": 0.0} for loop in document["loops"]]
     assert all(seconds >= 0 for seconds in document["stage_seconds"].values())
     document["stage_seconds"] = list(document["stage_seconds"])
     if document["seconds"] is not None:
@@ -219,6 +231,7 @@ def test_status_of_a_running_run(project: Project) -> None:
         "stage_states": {"Load": "done", "Process": "active", "Save": "pending"},
         "stage_seconds": ["Load", "Process"],
         "percent": 40,
+        "loops": [FORTY],
         "status_text": "cleaning",
         "finished_on": None,
         "finished_successfully": False,
@@ -248,6 +261,7 @@ def test_status_of_a_cancelled_run(project: Project) -> None:
         "stage_states": {"Load": "done", "Process": "cancelled", "Save": "pending"},
         "stage_seconds": ["Load", "Process"],
         "percent": 40,
+        "loops": [FORTY],
         "status_text": "cleaning",
         "finished_successfully": False,
         "exit_code": 143,
@@ -277,6 +291,7 @@ def test_status_of_a_crashed_run_keeps_the_stage_it_died_in_and_its_last_line(pr
         "stage_states": {"Load": "done", "Process": "failed", "Save": "pending"},
         "stage_seconds": ["Load", "Process"],
         "percent": 40,
+        "loops": [FORTY],
         "status_text": "cleaning",
         "error": {"type": "", "message": "the process ended without a word", "stage": "Process", "traceback": None},
         "finished_successfully": False,

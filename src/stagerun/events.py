@@ -308,8 +308,8 @@ class StatusChanged(Pulse, frozen=True):
     level: Level = "info"
 
 
-class ProgressMoved(Pulse, frozen=True, kw_only=True):
-    """How far the work has got.
+class Counted(Struct, frozen=True, kw_only=True):
+    """How far one loop has got.
 
     Attributes:
         done: items finished, or None if only a percentage is known.
@@ -319,12 +319,9 @@ class ProgressMoved(Pulse, frozen=True, kw_only=True):
         unit: one item, in the singular.
         skipped: items that an earlier run had finished, included in `done`.
         seconds: since counting began.
-        depth: 0 for an outermost loop, one more for each loop around it.
-        ended: True for the last tick of a loop.
 
     """
 
-    kind: ClassVar[str] = "progress"
     done: Count | None = None
     total: Count | None = None
     percent: Annotated[float, Meta(ge=0, le=100)] | None = None
@@ -332,8 +329,32 @@ class ProgressMoved(Pulse, frozen=True, kw_only=True):
     unit: str = "item"
     skipped: Count = 0
     seconds: Seconds = 0.0
+
+
+class ProgressMoved(Counted, Pulse, frozen=True, kw_only=True):
+    """How far the work has got: the innermost loop, and those around it.
+
+    Attributes:
+        depth: 0 for an outermost loop, one more for each loop around it.
+        ended: True for the last tick of a loop.
+        around: the loops around it, outermost first.
+
+    """
+
+    kind: ClassVar[str] = "progress"
     depth: Count = 0
     ended: bool = False
+    around: tuple[Counted, ...] = ()
+
+    @property
+    def share(self) -> float | None:
+        """How much is done of all these loops together, 0 to 100; None if one of them has no known end."""
+        percent = self.percent
+        for loop in reversed(self.around):
+            if percent is None or not loop.total:
+                return None
+            percent = min(100.0, 100.0 * ((loop.done or 0) + percent / 100) / loop.total)
+        return percent
 
 
 Event: TypeAlias = (

@@ -53,7 +53,7 @@ class RunView(Struct, frozen=True, kw_only=True):
         state: its current state.
         current_stage: position of the stage entered last, -1 before the first.
         untracked: open blocks that are not declared, outermost first; only a live view has them.
-        progress: how far the current work has got.
+        progress: how far the current work has got, in all of its loops.
         status: the one-line status.
         result_context: the result.
         started_on: when the recipe began.
@@ -136,8 +136,14 @@ class RunView(Struct, frozen=True, kw_only=True):
         return self.error.traceback if self.error else None
 
     @property
+    def loops(self) -> tuple[events.Counted, ...]:
+        """What is being counted, outermost loop first."""
+        return (*self.progress.around, self.progress) if self.progress else ()
+
+    @property
     def percent(self) -> float | None:
-        return self.progress.percent if self.progress else None
+        """How much of the current work is done, 0 to 100: of all its loops together."""
+        return self.progress.share if self.progress else None
 
     @property
     def not_entered(self) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ class Loop:
         total, label, unit, skipped, depth: as in `events.ProgressMoved`.
         begun: when it began, by the monotonic clock.
         done: position of the current item, which is also the number of finished items; one less before the first.
-        shown: `done` in the last event.
+        shown: `done` in the last event, None before the first.
 
     """
 
@@ -47,7 +47,7 @@ class Loop:
         self.begun = loops.monotonic()
         self.skipped = 0
         self.done = -1
-        self.shown = -1
+        self.shown: int | None = None
         self._loops = loops
 
     def count(self, items: Iterable[_T]) -> Iterator[_T]:
@@ -126,22 +126,18 @@ class Loop:
     def leave(self) -> None:
         """Do what is due when it ends."""
 
-    def moved(self, now: float, *, ended: bool) -> events.ProgressMoved:
-        """Return the event that reports how far the loop is."""
-        self.shown = self.done
+    def counted(self, now: float) -> dict[str, Any]:
+        """Return the fields that say how far the loop is."""
         done, total = max(0, self.done), self.total
-        percent = None if total is None else 100.0 * min(done, total) / total if total else 100.0
-        return events.ProgressMoved(
-            done=done,
-            total=total,
-            percent=percent,
-            label=self.label,
-            unit=self.unit,
-            skipped=self.skipped,
-            seconds=now - self.begun,
-            depth=self.depth,
-            ended=ended,
-        )
+        return {
+            "done": done,
+            "total": total,
+            "percent": None if total is None else 100.0 * min(done, total) / total if total else 100.0,
+            "label": self.label,
+            "unit": self.unit,
+            "skipped": self.skipped,
+            "seconds": now - self.begun,
+        }
 
 
 class Loops:
@@ -194,9 +190,10 @@ class Loops:
             return  # a fork of the recipe: the lock may be held for ever there
         with self.interrupts, self._lock:
             if loop in self._loops:
+                moved = self._moved(loop, ended=True)
                 self._loops.remove(loop)
                 loop.leave()
-                self._emit(loop.moved(self.monotonic(), ended=True))
+                self._emit(moved)
 
     def end_inside(self, depth: int) -> None:
         """End the loops that are inside `depth` others."""
@@ -204,12 +201,24 @@ class Loops:
             self.end(loop)
 
     def sample(self) -> None:
-        """Report how far the innermost loop is, if it moved. May be called from any thread."""
+        """Report how far the loops are, if one began or moved. May be called from any thread."""
         with self._lock:
-            if self._loops and self._loops[-1].done != self._loops[-1].shown:
-                self._emit(self._loops[-1].moved(self.monotonic(), ended=False))
+            if any(loop.done != loop.shown for loop in self._loops):
+                self._emit(self._moved(self._loops[-1], ended=False))
             for loop in self._loops:
+                loop.shown = loop.done
                 loop.tick()
+
+    def _moved(self, loop: Loop, *, ended: bool) -> events.ProgressMoved:
+        """Return the event that reports how far `loop` is, and the loops around it."""
+        now = self.monotonic()
+        around = [each for each in self._loops[: self._loops.index(loop)] if each.depth < loop.depth]
+        return events.ProgressMoved(
+            **loop.counted(now),
+            depth=loop.depth,
+            ended=ended,
+            around=tuple(events.Counted(**each.counted(now)) for each in around),
+        )
 
 
 async def in_batches(items: AsyncIterable[_T], size: int) -> AsyncIterator[list[_T]]:

@@ -1,6 +1,6 @@
 """What the live display draws: one frame, a pure function of a view, the time and the width."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from rich.cells import cell_len, set_cell_size
@@ -8,7 +8,7 @@ from rich.text import Text
 
 from stagerun import events
 from stagerun.states import RunState, StageState
-from stagerun.text import sentences, wording
+from stagerun.text import estimates, sentences, wording
 from stagerun.text.untrusted import neutralise
 from stagerun.view import RunView, StageView
 
@@ -16,6 +16,9 @@ from stagerun.view import RunView, StageView
 _GAP: Final = "   "
 _SHORTEST_BAR: Final = 8
 _LONGEST_BAR: Final = 40
+_SHORTEST_NAME: Final = 16
+_DROPPED: Final = ("pace", "count", "share")  # on a narrow line, in this order
+_LAST: Final = ("share", "left")  # what a long name gives way to
 _STYLES: Final = {
     StageState.PENDING: "dim",
     StageState.ACTIVE: "bold cyan",
@@ -54,20 +57,33 @@ def finished(view: RunView, width: int, *, unicode: bool, above: Sequence[str] =
 
 
 def _header(view: RunView, now: float, width: int, *, unicode: bool) -> Text:
-    left = Text(" ").append(f"run {view.id}", "bold").append(" · " if unicode else " - ")
-    left.append(neutralise(view.plan.target), "bold")
+    dot = " · " if unicode else " - "
+    left = Text(" ").append(f"run {view.id}", "bold").append(dot).append(neutralise(view.plan.target), "bold")
     if view.plan.chained_from is not None:
         left.append(f" (chained from {view.plan.chained_from})", "dim")
-    right = Text(wording.duration(view.elapsed(now)), "dim")
-    room = width - right.cell_len - 2
+    needed = min(left.cell_len, max(_SHORTEST_NAME, width // 3))
+    rights = [Text(dot.join(times), "dim") for times in _times(view, now)]
+    right = next((each for each in rights if needed + 2 + each.cell_len < width), rights[-1])
+    room = max(0, width - right.cell_len - 2)
     left.truncate(room, overflow="ellipsis" if unicode else "crop")
     left.append(" " * (room + 1 - left.cell_len))
     return left.append_text(right)
 
 
+def _times(view: RunView, now: float) -> Iterator[list[str]]:
+    """Yield what may be said of the time, from all of it to what a narrow window has room for."""
+    elapsed = [wording.duration(view.elapsed(now))]
+    left, usually = estimates.left(view, now), estimates.slower_than_usual(view, now)
+    coming = [f"about {wording.roughly(left)} left"] if left is not None else []
+    if usually is not None:
+        yield [*elapsed, *coming, f"usually {wording.roughly(usually)}"]
+    yield elapsed + coming
+    yield coming or elapsed
+
+
 def _stepper(view: RunView, now: float, width: int, *, unicode: bool) -> Text:
     row = _row([_step(stage, now, unicode=unicode) for stage in view.stages])
-    if row.cell_len <= width:
+    if row.cell_len < width:
         return row
     symbols = Text(" ")
     for stage in view.stages:
@@ -108,34 +124,44 @@ def _work(view: RunView, width: int, now: float, *, unicode: bool) -> Text:
         return Text(" " + "  ".join([*told, f"about {wording.time_left(left)} left"] if left else told), "dim")
     if progress.label:
         name = f"{name} {neutralise(progress.label)}".strip()
-    facts = _facts(progress)
-    room = width - _SHORTEST_BAR - 4 - cell_len(facts[0] if facts else "")
+    facts = _facts(progress, unicode=unicode)
+    room = width - _SHORTEST_BAR - 4 - _length(facts[fact] for fact in _LAST if fact in facts)
     if cell_len(name) > room > 8:
         name = set_cell_size(name, room - 1) + ("…" if unicode else "~")
     line = Text(f" {name} " if name else " ")
-    # On a narrow line the last facts are dropped first.
-    while len(facts) > 1 and line.cell_len + _SHORTEST_BAR + sum(2 + cell_len(fact) for fact in facts) > width:
-        facts.pop()
-    if progress.percent is not None:
-        room = width - line.cell_len - sum(2 + cell_len(fact) for fact in facts)
-        if room >= _SHORTEST_BAR:
-            _bar(line, progress.percent, min(_LONGEST_BAR, room), unicode=unicode)
-            line.append("  ")
-    return line.append("  ".join(facts))
+    told = _as_many_as_fit(facts, width - line.cell_len)
+    if line.cell_len + _length(told) > width:
+        line = Text(" ")
+    room = width - line.cell_len - _length(told)
+    if progress.share is not None and room >= _SHORTEST_BAR:
+        _bar(line, progress.share, min(_LONGEST_BAR, room), unicode=unicode)
+        line.append("  ")
+    return line.append("  ".join(told))
 
 
-def _facts(progress: events.ProgressMoved) -> list[str]:
-    left, pace = wording.remaining(progress), wording.pace(progress)
-    facts = []
-    if progress.percent is not None:
-        facts.append(wording.percentage(progress))
-    if progress.done is not None:
-        facts.append(neutralise(wording.counted(progress)))
-    if left is not None and not progress.ended:
-        facts.append(f"{wording.time_left(left)} left")
-    if pace:
-        facts.append(pace)
-    return facts
+def _as_many_as_fit(facts: dict[str, str], room: int) -> list[str]:
+    """Return the facts that fit beside a bar, at least one."""
+    for fact in _DROPPED:
+        if _SHORTEST_BAR + _length(facts.values()) > room and len(facts) > 1:
+            facts.pop(fact, None)
+    return list(facts.values())
+
+
+def _length(facts: Iterable[str]) -> int:
+    return sum(2 + cell_len(fact) for fact in facts)
+
+
+def _facts(progress: events.ProgressMoved, *, unicode: bool) -> dict[str, str]:
+    """Return what is known of the work, in the order in which it is shown."""
+    left = wording.remaining(progress)
+    ended = progress.ended and not progress.around
+    facts = {
+        "share": wording.percentage(progress),
+        "count": neutralise(wording.counted(progress, " · " if unicode else " - ")),
+        "left": f"{wording.time_left(left)} left" if left is not None and not ended else "",
+        "pace": wording.pace(progress),
+    }
+    return {name: fact for name, fact in facts.items() if fact}
 
 
 def _bar(line: Text, percent: float, width: int, *, unicode: bool) -> None:

@@ -32,16 +32,15 @@ class _Pace:
         self.held: events.ProgressMoved | None = None
 
     def wants(self, event: events.ProgressMoved, now: float) -> bool:
+        if event.ended and event.depth == 0:
+            return True
         waited = now - self.shown_on
-        if event.ended:
-            # A loop inside another one may run a thousand times.
-            return event.depth == 0 or waited >= _STEP_SECONDS
-        step = (event.percent or 0.0) - self.percent
+        step = (event.share or 0.0) - self.percent
         return waited >= _LONGEST_SILENCE or (step >= _STEP_PERCENT and waited >= _STEP_SECONDS)
 
     def shown(self, event: events.ProgressMoved, now: float) -> None:
         self.shown_on = now
-        self.percent = event.percent or 0.0
+        self.percent = event.share or 0.0
         self.held = None
 
 

@@ -26,6 +26,7 @@ def run(view: RunView, resumed_as: int | None) -> dict[str, Any]:
         "stage_seconds": {stage.name: round(stage.seconds, 6) for stage in view.stages if stage.visits},
         "not_entered": view.not_entered,
         "percent": view.percent,
+        "loops": [{name: getattr(loop, name) for name in events.Counted.__struct_fields__} for loop in view.loops],
         "status_text": view.status.text if view.status else None,
         "result_context": view.result_context,
         "error": error

@@ -18,6 +18,7 @@ _MANY: Final = 2000  # and as long as a look-up at each place of a long text
 _TELLING: Final = 8  # characters that hardly any text has by chance
 
 _Event = TypeVar("_Event", bound=events.Event)
+_Counted = TypeVar("_Counted", bound=events.Counted)
 
 
 class Masker:
@@ -94,7 +95,7 @@ class Masker:
             case events.StatusChanged():
                 return replace(event, text=self.mask(event.text))
             case events.ProgressMoved():
-                return replace(event, label=event.label and self.mask(event.label), unit=self.mask(event.unit))
+                return replace(self._counted(event), around=tuple(map(self._counted, event.around)))
             case events.ResultSet():
                 return replace(event, result=self._value(event.result))
             case events.RunFinished(error=events.Failure() as error):
@@ -103,6 +104,9 @@ class Masker:
                 return replace(event, owner=self.mask(event.owner), params=self._parameters(event.params))
             case _:
                 return event
+
+    def _counted(self, loop: _Counted) -> _Counted:
+        return replace(loop, label=loop.label and self.mask(loop.label), unit=self.mask(loop.unit))
 
     def _failure(self, error: events.Failure) -> events.Failure:
         return replace(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from stagerun import events
 from stagerun.states import RESUMABLE, RunState, StageState
-from stagerun.text import wording
+from stagerun.text import estimates, wording
 from stagerun.text.untrusted import neutralise
 from stagerun.view import RunView, StageView
 
@@ -83,24 +83,24 @@ def reached(view: RunView) -> str | None:
 
 
 def progress(view: RunView, event: events.ProgressMoved) -> str:
-    """`Process: 40% (4,000/10,000 rows), about 12s left`; the last line of a loop says how long it took."""
+    """`Process: 40% (4,000/10,000 rows), about 12s left`; the last line of an outermost loop says how long it took."""
     name = working_on(view) or neutralise(view.plan.operation)
     if event.label:
         name = f"{name}, {neutralise(event.label)}"
     parts = []
     counted = neutralise(wording.counted(event))
-    if event.percent is not None:
-        parts.append(wording.percentage(event) + (f" ({counted})" if counted else ""))
+    if percentage := wording.percentage(event):
+        parts.append(percentage + (f" ({counted})" if counted else ""))
     else:
         parts.append(counted)
-    if event.ended:
+    if event.ended and not event.around:
         return f"{name}: {parts[0]} in {wording.duration(event.seconds)}"
     if view.end is not None:
         return f"{name}: {parts[0]}"
     left, pace = wording.remaining(event), wording.pace(event)
-    if left is not None and event.percent is not None and event.percent < 100:
+    if left:
         parts.append(f"about {wording.time_left(left)} left")
-    elif event.percent is None and pace:
+    elif not percentage and pace:
         parts.append(pace)
     return f"{name}: {', '.join(parts)}"
 
@@ -169,10 +169,14 @@ def not_entered(view: RunView) -> str | None:
 
 
 def ending(view: RunView) -> str:
-    """`run 42 succeeded in 21.0s`, `run 42 failed in [2/3] Process after 2.0s`."""
+    """`run 42 succeeded in 21.0s`, `run 42 failed in [2/3] Process after 2.0s`.
+
+    A success that took much longer than usual says so: `run 42 succeeded in 12m 04s, usually 4m 30s`.
+    """
     took = wording.duration(view.seconds or 0.0)
     if view.state is RunState.SUCCEEDED:
-        return f"run {view.id} succeeded in {took}"
+        usual = estimates.slower_than_usual(view, view.finished_on or 0.0)
+        return f"run {view.id} succeeded in {took}" + (f", usually {wording.roughly(usual)}" if usual else "")
     return f"run {view.id} {_how(view)} after {took}"
 
 

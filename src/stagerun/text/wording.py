@@ -87,6 +87,13 @@ def time_left(seconds: float) -> str:
     return f"{max(1, round(seconds))}s" if round(seconds) < _MINUTE else duration(round(seconds))
 
 
+def roughly(seconds: float) -> str:
+    """`40s`, `3m 20s`, `12m`, `2h 05m`: an estimate of something long."""
+    if round(seconds) >= _HOUR or round(seconds) < 10 * _MINUTE:
+        return time_left(seconds)
+    return f"{round(seconds / _MINUTE)}m"
+
+
 def ago(then: float, now: float) -> str:
     """`just now`, `2 min ago`, `3 h ago`, `yesterday`, `12 days ago`, then the date."""
     seconds = now - then
@@ -152,32 +159,42 @@ def stage_tag(name: str, index: int | None, total: int) -> str:
     return name if index is None else f"[{index + 1}/{total}] {name}"
 
 
-def counted(progress: events.ProgressMoved) -> str:
-    """`4,000/10,000 rows`, `4,000 rows` if the total is unknown, "" if nothing is counted."""
-    if progress.done is None:
+def counted(progress: events.ProgressMoved, separator: str = ", ") -> str:
+    """`4,000/10,000 rows`, `epoch 3/5, 13/60 batches`, `4,000 rows` without a total, "" if nothing is counted."""
+    return separator.join(filter(None, [*map(_turn, progress.around), _counted(progress)]))
+
+
+def _turn(loop: events.Counted) -> str:
+    """`epoch 3/5`: the item of an outer loop that is being worked on."""
+    name = loop.label if loop.label and loop.unit == "item" else loop.unit
+    at = (loop.done or 0) + 1
+    return f"{name} {at:,}" if loop.total is None else f"{name} {min(at, loop.total):,}/{loop.total:,}"
+
+
+def _counted(loop: events.Counted) -> str:
+    if loop.done is None:
         return ""
-    if progress.total is None:
-        return count(progress.done, progress.unit)
-    return f"{progress.done:,}/{count(progress.total, progress.unit)}"
-
-
-def rate(progress: events.ProgressMoved) -> float | None:
-    """Items per second so far, or None while it is unknown."""
-    if progress.done is None or progress.done <= progress.skipped or progress.seconds <= 0:
-        return None
-    return (progress.done - progress.skipped) / progress.seconds
+    return count(loop.done, loop.unit) if loop.total is None else f"{loop.done:,}/{count(loop.total, loop.unit)}"
 
 
 def percentage(progress: events.ProgressMoved) -> str:
-    """`54%`; never `100%` before the end, "" if it is unknown."""
-    if progress.percent is None:
+    """`54%` of all loops together; never `100%` before the end, "" if it is unknown."""
+    percent = progress.share
+    if percent is None:
         return ""
-    return f"{progress.percent if progress.percent == 100 else min(99, round(progress.percent)):.0f}%"
+    return f"{percent if percent == 100 else min(99, round(percent)):.0f}%"
 
 
-def pace(progress: events.ProgressMoved) -> str:
+def rate(loop: events.Counted) -> float | None:
+    """Items per second so far, or None while it is unknown."""
+    if loop.done is None or loop.done <= loop.skipped or loop.seconds <= 0:
+        return None
+    return (loop.done - loop.skipped) / loop.seconds
+
+
+def pace(loop: events.Counted) -> str:
     """`410/s`, `0.4/s`, `2.0/min`, "" while it is unknown."""
-    items = rate(progress)
+    items = rate(loop)
     if items is None:
         return ""
     if items >= 9.95:
@@ -186,13 +203,13 @@ def pace(progress: events.ProgressMoved) -> str:
 
 
 def remaining(progress: events.ProgressMoved) -> float | None:
-    """Seconds left at the pace so far, or None if that is unknown."""
-    items = rate(progress)
-    if progress.done is not None and progress.total is not None:
-        return max(0, progress.total - progress.done) / items if items else None
-    if progress.percent is None or progress.percent <= 0 or progress.seconds <= 0:
+    """Seconds that a loop and all loops around it still take at the pace so far, or None if that is unknown."""
+    outermost = progress.around[0] if progress.around else progress
+    percent = progress.share
+    if percent is None or outermost.seconds <= 0:
         return None
-    return progress.seconds * (100 - progress.percent) / progress.percent
+    before = 100.0 * outermost.skipped / outermost.total if outermost.total else 0.0
+    return outermost.seconds * (100 - percent) / (percent - before) if percent > before else None
 
 
 def result_lines(result: Mapping[str, Any]) -> list[str]:

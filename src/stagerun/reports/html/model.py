@@ -10,7 +10,7 @@ from stagerun import events
 from stagerun.outline import Fold, LogLine, Outline
 from stagerun.reports import command_line
 from stagerun.states import RESUMABLE, TERMINAL, RunState, StageState
-from stagerun.text import sentences, wording
+from stagerun.text import estimates, sentences, wording
 from stagerun.view import RunView, StageView
 
 
@@ -189,7 +189,7 @@ class Page(Struct, frozen=True, kw_only=True):
     @property
     def left(self) -> float | None:
         """The seconds until all of it is over, as far as earlier runs and the pace tell."""
-        return time_left(self.view, self.told_on)
+        return estimates.left(self.view, self.told_on)
 
     @property
     def told_on(self) -> float:
@@ -227,22 +227,6 @@ LOOKS: Final[Mapping[RunState | StageState | None, str]] = {
     **{state: str(state) for state in StageState},
     None: "none",
 }
-
-
-def time_left(view: RunView, now: float) -> float | None:
-    """Return the seconds until the run is over, or None if some stage's usual time is not known."""
-    expected, active = view.plan.expected, view.active
-    if view.state in TERMINAL or not expected:
-        return None
-    waiting = [stage.name for stage in view.stages if stage.state is StageState.PENDING]
-    if active is None or any(name not in expected for name in waiting):
-        return None
-    rest = wording.remaining(view.progress) if view.progress else None
-    if rest is None:
-        if active.name not in expected:
-            return None
-        rest = max(0.0, expected[active.name] - active.elapsed(now))
-    return rest + sum(expected[name] for name in waiting)
 
 
 def blocks(lines: Iterable[LogLine]) -> Iterator[list[LogLine]]:
