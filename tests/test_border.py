@@ -29,9 +29,12 @@ WRITERS = {
     "commands/parameters.py": {"click.prompt"},
     "authoring/capture.py": {"stderr.write", "original.write", "original.flush"},
     "engine/runner.py": {"stream.flush", "stderr.write"},
+    "commands/report.py": {"click.echo", "stream.write"},  # HTML to a pipe or a file: each value is neutralised there
+    "commands/serve.py": {"click.echo", "stdout.flush", "stream.write"},  # the address, also in a file for a browser
     # Not what the program prints.
     "reports/markdown.py": {"stream.write"},  # the summary of a job, a file
     "programs/running.py": {"os.write"},  # the input of a program
+    "web/tokens.py": {"stream.write"},  # the file of the token
 }
 _CALLS = {"echo", "secho", "prompt", "confirm", "pause", "show", "print", "write", "writelines", "flush", "Console"}
 _STREAMS = {"click", "os", "error", "sys", "stdout", "stderr", "__stdout__", "__stderr__", "stream", "original"}
@@ -69,13 +72,21 @@ ALL = (
 QUIET = {"STAGERUN_PROGRESS": "quiet", "NO_COLOR": "1"}
 SYSTEMS = ("none", *PARSERS)
 COMMANDS = sorted(cli.list_commands(click.Context(cli)))
+# What a command can't do without. `serve` would go on for ever: nobody can listen on an address for documentation.
+_NEEDED = {
+    "run": ["demo:Calm"],
+    "show": ["demo:Calm"],
+    "export": ["--format", "junit"],
+    "report": ["--output", "run.html"],
+    "serve": ["--host", "192.0.2.1"],
+}
 
 
 def _options(command: str) -> list[list[str]]:
     """Return the ways to give a text to the command: each option that takes one, with what it needs beside it."""
     found = cli.get_command(click.Context(cli), command)
     assert found is not None
-    needed = {"run": ["demo:Calm"], "show": ["demo:Calm"], "export": ["--format", "junit"]}.get(command, [])
+    needed = _NEEDED.get(command, [])
     ways = [[ALL], ["--" + ALL], [f"-{ALL}"], [f"demo:{ALL}"], [f"{ALL}.py:Calm"], [f"last~{ALL}"]]
     for each in found.params:
         if isinstance(each, click.Option):

@@ -21,9 +21,12 @@ def listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=128)
+    except (UnicodeError, TypeError):  # of an encoding that fails
+        raise UsageError(f"can't listen on {host}: it is not the name of a machine") from None
     except OSError as error:
         hint = "choose another with --port; 0 takes any that is free"
-        raise UsageError(f"can't listen on {host} port {port}: {error.strerror or error}", hint) from None
+        reason = (error.strerror or str(error)).partition(" (while")[0]  # the rest is the address once more
+        raise UsageError(f"can't listen on {host} port {port}: {reason}", hint) from None
 
 
 def serve(app: App, listening: socket.socket, started: Callable[[], None]) -> None:
