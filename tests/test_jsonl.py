@@ -74,7 +74,8 @@ def entered(stage: str, index: int | None) -> dict[str, Any]:
 
 
 def left(stage: str, index: int | None, state: str, seconds: float) -> dict[str, Any]:
-    return {"event": "stage_left", "stage": stage, "index": index, "state": state, "seconds": seconds}
+    about = {"stage": stage, "index": index, "state": state, "seconds": seconds, "skipped": None}
+    return {"event": "stage_left"} | about
 
 
 def at(seq: int, time: str, run: int, event: dict[str, Any]) -> dict[str, Any]:

@@ -146,13 +146,14 @@ class StageEntered(Fact, frozen=True, kw_only=True):
 
 
 class StageLeft(Fact, frozen=True, kw_only=True):
-    """A block was left after `seconds`."""
+    """A block was left after `seconds`; `skipped` is why there was nothing to do in it, or None."""
 
     kind: ClassVar[str] = "stage_left"
     stage: str
     index: Count | None
     state: StageState
     seconds: Seconds
+    skipped: str | None = None
 
 
 class StageTakenOver(Fact, frozen=True, kw_only=True):

@@ -37,8 +37,11 @@ class LogLines:
 
     def status(self, text: str, level: events.Level) -> None:
         """Set the one-line status."""
-        text = " ".join(self._masker.mask(text).split("\n"))
-        self._emit(events.StatusChanged(events.encodable(wording.cut_line(text)), level))
+        self._emit(events.StatusChanged(self.on_one_line(text), level))
+
+    def on_one_line(self, text: str) -> str:
+        """Return the text as a line that can be recorded."""
+        return events.encodable(wording.cut_line(" ".join(self._masker.mask(text).split("\n"))))
 
     def hear(self, lines: list[str], stream: str) -> None:
         """Write lines of a program as one event."""

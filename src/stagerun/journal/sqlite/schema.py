@@ -155,6 +155,9 @@ _SECOND: Final = (
     "DROP TABLE old_checkpoints",
 )
 
+# A stage may have had nothing to do.
+_THIRD: Final = ("ALTER TABLE stages ADD COLUMN skipped TEXT",)
+
 
 def first(db: "Database") -> None:
     """Create the tables of the first release."""
@@ -168,7 +171,13 @@ def second(db: "Database") -> None:
         db.execute(statement)
 
 
-MIGRATIONS: Final[tuple[Callable[["Database"], None], ...]] = (first, second)
+def third(db: "Database") -> None:
+    """Add why a stage was skipped."""
+    for statement in _THIRD:
+        db.execute(statement)
+
+
+MIGRATIONS: Final[tuple[Callable[["Database"], None], ...]] = (first, second, third)
 VERSION: Final = len(MIGRATIONS)
 
 
