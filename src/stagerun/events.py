@@ -290,11 +290,12 @@ class Log(Pulse, frozen=True):
 
 
 class StatusChanged(Pulse, frozen=True):
-    """The one-line status. Only the newest matters."""
+    """The one-line status. Only the newest matters; `depth` is how many loops are around it: it is over with them."""
 
     kind: ClassVar[str] = "status"
     text: str
     level: Level = "info"
+    depth: Count = 0
 
 
 class Counted(Struct, frozen=True, kw_only=True):

@@ -185,7 +185,7 @@ def fold(view: RunView, entry: events.Entry) -> RunView:
     event = entry.event
     match event:
         case events.ProgressMoved():
-            return replace(view, progress=event)
+            return _move_on(view, event)
         case events.StatusChanged():
             return replace(view, status=event)
         case events.ResultSet():
@@ -203,6 +203,11 @@ def fold(view: RunView, entry: events.Entry) -> RunView:
             return view
         case _:
             assert_never(event)
+
+
+def _move_on(view: RunView, event: events.ProgressMoved) -> RunView:
+    over = event.ended and view.status is not None and view.status.depth > event.depth
+    return replace(view, progress=event, status=None if over else view.status)
 
 
 def _move_stage(

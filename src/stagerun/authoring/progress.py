@@ -49,7 +49,7 @@ class Progress:
     def status(self, text: object, level: str = "info") -> None:
         """Set the one-line status."""
         self._session.check()
-        self._session.lines.status(str(text), log_lines.checked(level))
+        self._session.status(str(text), log_lines.checked(level))
 
     def percent(self, n: float) -> None:
         """Set the progress, clamped to 0 to 100."""

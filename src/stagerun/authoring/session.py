@@ -259,6 +259,10 @@ class Session:
     def mask(self, text: str) -> str:
         return self._masker.mask(text)
 
+    def status(self, text: str, level: events.Level) -> None:
+        """Set the one-line status."""
+        self.emit(events.StatusChanged(self.lines.on_one_line(text), level, self.loops.depth))
+
     def percent(self, percent: float) -> None:
         """Set the progress of the open block."""
         shown = self.blocks.entered, round(percent, 1)
