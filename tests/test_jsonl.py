@@ -75,7 +75,8 @@ def entered(stage: str, index: int | None) -> dict[str, Any]:
 
 
 def left(stage: str, index: int | None, state: str, seconds: float) -> dict[str, Any]:
-    return {"event": "stage_left", "stage": stage, "index": index, "state": state, "seconds": seconds}
+    about = {"stage": stage, "index": index, "state": state, "seconds": seconds, "skipped": None}
+    return {"event": "stage_left"} | about
 
 
 def at(seq: int, time: str, run: int, event: dict[str, Any]) -> dict[str, Any]:
@@ -122,7 +123,7 @@ def test_a_successful_run_is_told_event_by_event(bench: Bench) -> None:
         at(1, "00.000", 1, plan),
         at(2, "00.000", 1, {"event": "run_started"}),
         at(3, "00.500", 1, entered("Load", 0)),
-        at(4, "00.500", 1, {"event": "status", "text": "reading", "level": "info"}),
+        at(4, "00.500", 1, {"event": "status", "text": "reading", "level": "info", "depth": 0}),
         at(5, "00.500", 1, {"event": "log", "line": "careful", "level": "warning", "stream": None}),
         at(6, "00.500", 1, {"event": "log", "line": "printed", "level": "info", "stream": "stdout"}),
         at(7, "01.250", 1, progress),

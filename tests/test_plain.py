@@ -246,18 +246,47 @@ def test_the_last_percentage_of_a_stage_is_printed_when_it_ends(bench: Bench) ->
     assert _lines_of(bench) == ["Go: 100%", "--- [1/1] Go: done in 0.0s"]
 
 
-def test_of_statuses_that_follow_quickly_the_first_and_the_newest_are_printed(bench: Bench) -> None:
+def test_of_many_statuses_the_first_is_printed_then_the_newest_every_ten_seconds_and_at_the_end(bench: Bench) -> None:
     class Busy(LiveOperation):
-        stages = ["Go"]
+        stages = ["Go", "On"]
 
         def run(self, p: Progress) -> None:
             with p.stage("Go"):
                 for n in range(100):
                     p.status(f"file {n}")
+                    bench.clock.move(0.25)
+            with p.stage("On"):
+                p.status("uploading")
 
     bench.run(Busy(owner="alice"))
 
-    assert _lines_of(bench) == ["Go: file 0", "Go: file 99", "--- [1/1] Go: done in 0.0s"]
+    assert _lines_of(bench) == [
+        *("Go: file 0", "Go: file 39", "Go: file 79", "Go: file 99"),
+        *("--- [1/2] Go: done in 25.0s", "=== [2/2] On ===", "On: uploading", "--- [2/2] On: done in 0.0s"),
+    ]
+
+
+def test_a_status_is_over_with_the_loop_that_it_was_set_in(bench: Bench) -> None:
+    class Busy(LiveOperation):
+        stages = ["Go", "On"]
+
+        def run(self, p: Progress) -> None:
+            with p.stage("Go"):
+                for n in p.track(range(3), unit="file"):
+                    p.status(f"file {n}")
+            with p.stage("On"):
+                p.status("cleaning")
+                for _ in p.track(range(3), unit="file"):
+                    pass
+
+    view = bench.run(Busy(owner="alice"))
+
+    assert _lines_of(bench) == [
+        *("Go: file 0", "Go: 100% (3/3 files) in 0.0s", "--- [1/2] Go: done in 0.0s"),
+        *("=== [2/2] On ===", "On: cleaning", "On: 100% (3/3 files) in 0.0s", "--- [2/2] On: done in 0.0s"),
+    ]
+    left_go = next(view for view in bench.seen.views if view.stages[0].state == "done")
+    assert (left_go.status, view.status and view.status.text) == (None, "cleaning")
 
 
 def test_levels_from_warning_on_are_named(bench: Bench) -> None:

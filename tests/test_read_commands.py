@@ -19,19 +19,10 @@ from tests.processes import until
 # The contract: every run is told with these keys, in this order.
 KEYS = [
     *("id", "target", "recipe", "operation", "state", "owner", "params", "stages", "current_stage", "stage_states"),
-    *("taken_over", "stage_seconds", "not_entered", "percent", "loops", "status_text", "result_context", "error"),
-    *(
-        "created_on",
-        "started_on",
-        "finished_on",
-        "finished_successfully",
-        "seconds",
-        "exit_code",
-        "signal",
-        "chained_from",
-    ),
-    *("chained_to", "resumed_from", "resumed_as", "root", "attempt", "project", "folder", "host", "pid"),
-    *("place", "worker"),
+    *("taken_over", "stage_seconds", "skipped", "not_entered", "percent", "loops", "status_text", "result_context"),
+    *("error", "created_on", "started_on", "finished_on", "finished_successfully", "seconds", "exit_code", "signal"),
+    *("chained_from", "chained_to", "resumed_from", "resumed_as", "root", "attempt", "project", "folder", "host"),
+    *("pid", "place", "worker"),
 ]
 FORTY = {"done": None, "total": None, "percent": 40.0, "label": None, "unit": "item", "skipped": 0, "seconds": 0.0}
 PENDING: dict[str, Any] = {
@@ -43,6 +34,7 @@ PENDING: dict[str, Any] = {
     "params": {},
     "stages": ["Load", "Process", "Save"],
     "taken_over": {},
+    "skipped": {},
     "not_entered": [],
     "percent": None,
     "loops": [],

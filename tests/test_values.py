@@ -127,7 +127,7 @@ def test_a_json_value_passes_and_comes_back_as_it_was(value: object) -> None:
         ([Text("a")], "[0]", "a Text"),
         ({"n": Number(1)}, "['n']", "a Number"),
         ([Size.SMALL], "[0]", "a Size"),
-        ([OrderedDict(a=1)], "[0]", "a OrderedDict"),
+        ([OrderedDict(a=1)], "[0]", "an OrderedDict"),
         ([Path("a")], "[0]", f"a {type(Path()).__name__}"),
         ([datetime(2024, 1, 1, tzinfo=UTC)], "[0]", "a datetime"),
         ([1, 10**5000], "[1]", "an integer of more than 4,000 digits"),

@@ -127,6 +127,16 @@ def test_what_can_be_resumed_is_what_ended_without_success() -> None:
         (2, "box", "2 boxes"),
         (2, "batch", "2 batches"),
         (2, "epoch", "2 epochs"),
+        (2, "batch", "2 batches"),
+        (2, "class", "2 classes"),
+        (2, "rows", "2 rows"),
+        (2, "it", "2 it"),
+        (2, "ms", "2 ms"),
+        (2, "MiB", "2 MiB"),
+        (2, "Zeile", "2 Zeile"),
+        (2, "größe", "2 größe"),
+        (2, "行", "2 行"),
+        (2, "%", "2 %"),
         (2, "hash", "2 hashes"),
         (2, "query", "2 queries"),
         (2, "day", "2 days"),
@@ -209,3 +219,12 @@ def test_a_result_is_one_line_for_each_name_with_text_bare_and_all_else_as_json(
 )
 def test_an_error_in_one_line_reads_as_the_end_of_a_traceback(error: Failure, line: str) -> None:
     assert wording.error_line(error) == line
+
+
+def test_a_name_has_the_article_that_goes_by_its_sound() -> None:
+    names = ["str", "int64", "float32", "uint8", "ndarray", "Enum", "UUID", "HTTPError", "OrderedDict", "user", "Path"]
+
+    assert [wording.with_article(name) for name in names] == [
+        *("a str", "an int64", "a float32", "a uint8", "an ndarray", "an Enum", "a UUID", "an HTTPError"),
+        *("an OrderedDict", "a user", "a Path"),
+    ]

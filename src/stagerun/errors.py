@@ -11,6 +11,7 @@ StagerunError                 a message, and a hint that says what to do
     └── RunDamaged            what is recorded of one run makes no sense; the other runs can be read
 ItemsFailed                   an ExceptionGroup: items of a map failed that was to try them all
 IllegalTransition             a move that `states` doesn't allow: a bug, or a recipe that enters a cancelled stage again
+StageSkipped                  a BaseException: a recipe leaves a block because there is nothing to do in it
 Interruption                  a BaseException: a run is being stopped from outside
 ├── OperationCancelled        a cancel that unwinds a recipe
 └── TimeLimitExceeded         a time limit that unwinds a recipe
@@ -109,6 +110,13 @@ class RunLost(JournalError):
 
 class RunDamaged(JournalError):
     """What the journal holds about one run makes no sense; its other runs can be read."""
+
+
+class StageSkipped(BaseException):
+    """There is nothing to do in a block; its `with` takes this as its end.
+
+    It derives from BaseException because a broad `except Exception` in a recipe must not swallow it.
+    """
 
 
 class Interruption(BaseException):

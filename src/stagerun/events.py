@@ -158,13 +158,14 @@ class StageEntered(Fact, frozen=True, kw_only=True):
 
 
 class StageLeft(Fact, frozen=True, kw_only=True):
-    """A block was left after `seconds`."""
+    """A block was left after `seconds`; `skipped` is why there was nothing to do in it, or None."""
 
     kind: ClassVar[str] = "stage_left"
     stage: str
     index: Count | None
     state: StageState
     seconds: Seconds
+    skipped: str | None = None
 
 
 class StageTakenOver(Fact, frozen=True, kw_only=True):
@@ -301,11 +302,12 @@ class Log(Pulse, frozen=True):
 
 
 class StatusChanged(Pulse, frozen=True):
-    """The one-line status. Only the newest matters."""
+    """The one-line status. Only the newest matters; `depth` is how many loops are around it: it is over with them."""
 
     kind: ClassVar[str] = "status"
     text: str
     level: Level = "info"
+    depth: Count = 0
 
 
 class Counted(Struct, frozen=True, kw_only=True):

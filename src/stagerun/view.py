@@ -25,6 +25,7 @@ class StageView(Struct, frozen=True, kw_only=True):
         entered_on: when it was last entered, or None.
         visits: how often it was entered.
         from_run: the earlier run that did its work, if this run took it over; else None.
+        skipped: why there was nothing to do at the last visit, or None.
 
     """
 
@@ -34,6 +35,7 @@ class StageView(Struct, frozen=True, kw_only=True):
     entered_on: events.Moment | None = None
     visits: events.Count = 0
     from_run: events.Id | None = None
+    skipped: str | None = None
 
     def elapsed(self, now: float) -> float:
         """Return the seconds in this stage so far, including the current visit."""
@@ -185,7 +187,7 @@ def fold(view: RunView, entry: events.Entry) -> RunView:
     event = entry.event
     match event:
         case events.ProgressMoved():
-            return replace(view, progress=event)
+            return _move_on(view, event)
         case events.StatusChanged():
             return replace(view, status=event)
         case events.ResultSet():
@@ -205,6 +207,11 @@ def fold(view: RunView, entry: events.Entry) -> RunView:
             assert_never(event)
 
 
+def _move_on(view: RunView, event: events.ProgressMoved) -> RunView:
+    over = event.ended and view.status is not None and view.status.depth > event.depth
+    return replace(view, progress=event, status=None if over else view.status)
+
+
 def _move_stage(
     view: RunView, event: events.StageEntered | events.StageLeft | events.StageTakenOver, time: float
 ) -> RunView:
@@ -222,7 +229,7 @@ def _enter(view: RunView, event: events.StageEntered, time: float) -> RunView:
         return replace(view, untracked=(*view.untracked, event.stage), progress=None, status=None)
     stage = _declared(view, event.index)
     state = move(STAGE_MOVES, f"stage {stage.name!r}", stage.state, StageState.ACTIVE)
-    entered = replace(stage, state=state, entered_on=time, visits=stage.visits + 1, from_run=None)
+    entered = replace(stage, state=state, entered_on=time, visits=stage.visits + 1, from_run=None, skipped=None)
     return replace(_with_stage(view, event.index, entered), current_stage=event.index, progress=None, status=None)
 
 
@@ -231,7 +238,8 @@ def _leave(view: RunView, event: events.StageLeft) -> RunView:
         return replace(view, untracked=view.untracked[:-1])
     stage = _declared(view, event.index)
     state = move(STAGE_MOVES, f"stage {stage.name!r}", stage.state, event.state)
-    return _with_stage(view, event.index, replace(stage, state=state, seconds=stage.seconds + event.seconds))
+    left = replace(stage, state=state, seconds=stage.seconds + event.seconds, skipped=event.skipped)
+    return _with_stage(view, event.index, left)
 
 
 def _take_over(view: RunView, event: events.StageTakenOver) -> RunView:
@@ -240,7 +248,7 @@ def _take_over(view: RunView, event: events.StageTakenOver) -> RunView:
     stage = _declared(view, event.index)
     what = f"stage {stage.name!r}"
     state = move(STAGE_MOVES, what, move(STAGE_MOVES, what, stage.state, StageState.ACTIVE), StageState.DONE)
-    taken = replace(stage, state=state, from_run=event.run)
+    taken = replace(stage, state=state, from_run=event.run, skipped=None)
     return replace(_with_stage(view, event.index, taken), current_stage=event.index, progress=None, status=None)
 
 

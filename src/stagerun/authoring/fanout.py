@@ -165,6 +165,18 @@ class Processes(_Telling[_T]):
         self._executor.shutdown()
 
 
+def check(workers: object, *, processes: bool, executor: object, key: str | None, kind: object) -> None:
+    """Raise RecipeError if `p.map` was given what does not go together."""
+    if workers is not None and (workers.__class__ is not int or workers < 1):
+        raise RecipeError(f"p.map: workers must be a whole number above 0, not {workers!r}")
+    if processes and executor is not None:
+        raise RecipeError(
+            "p.map: processes=True can't be combined with an executor", "pass a ProcessPoolExecutor alone"
+        )
+    if kind is not None and key is None:
+        raise RecipeError("p.map: type= is the type of stored results, and only a key stores them", "give a key")
+
+
 def workers_for(
     fn: Callable[[_T], Any], count: int | None, *, processes: bool, executor: Executor | None
 ) -> Workers[_T]:

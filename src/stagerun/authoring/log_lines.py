@@ -1,4 +1,4 @@
-"""Writing log lines and the status: cut to a length that can be recorded, then emitted."""
+"""Writing log lines: cut to a length that can be recorded, then emitted."""
 
 from collections.abc import Callable
 from typing import Final, get_args
@@ -35,10 +35,9 @@ class LogLines:
     def warn(self, text: str) -> None:
         self.write(text, "warning")
 
-    def status(self, text: str, level: events.Level) -> None:
-        """Set the one-line status."""
-        text = " ".join(self._masker.mask(text).split("\n"))
-        self._emit(events.StatusChanged(events.encodable(wording.cut_line(text)), level))
+    def on_one_line(self, text: str) -> str:
+        """Return the text as a line that can be recorded."""
+        return events.encodable(wording.cut_line(" ".join(self._masker.mask(text).split("\n"))))
 
     def hear(self, lines: list[str], stream: str) -> None:
         """Write lines of a program as one event."""

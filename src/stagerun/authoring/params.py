@@ -22,6 +22,7 @@ import msgspec
 from msgspec import Struct
 
 from stagerun.errors import RecipeError, UsageError
+from stagerun.text import wording
 from stagerun.text.secrets import Secret
 
 
@@ -169,7 +170,7 @@ class Parameter(Struct, frozen=True, kw_only=True):
             if self.choices:
                 self._refuse(value, "one of " + ", ".join(map(str, self.choices)) + " is expected")
             if isinstance(value, str):
-                self._refuse(value, f"{_EXPECTED.get(kind, f'a {self.type_name}')} is expected")
+                self._refuse(value, f"{_EXPECTED.get(kind) or wording.with_article(self.type_name)} is expected")
             self._refuse(value, str(error)[:1].lower() + str(error)[1:])
         if isinstance(converted, float) and not math.isfinite(converted):
             self._refuse(value, "a finite number is expected")

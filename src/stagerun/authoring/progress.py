@@ -49,12 +49,19 @@ class Progress:
     def status(self, text: object, level: str = "info") -> None:
         """Set the one-line status."""
         self._session.check()
-        self._session.lines.status(str(text), log_lines.checked(level))
+        self._session.status(str(text), log_lines.checked(level))
 
     def percent(self, n: float) -> None:
         """Set the progress, clamped to 0 to 100."""
         self._session.check()
         self._session.percent(max(0.0, min(100.0, float(n))) if n == n else 0.0)  # noqa: PLR0124 - NaN differs from itself
+
+    def skip(self, reason: object) -> NoReturn:
+        """End the innermost block as done, because there is nothing to do in it; what follows in the block is not run.
+
+        A step then returns None, and stores nothing.
+        """
+        self._session.skip(str(reason))
 
     def step(
         self,
@@ -239,14 +246,9 @@ class Progress:
     def _check_map(
         self, items: object, workers: object, *, processes: bool, executor: object, key: str | None, kind: Any
     ) -> None:
-        if workers is not None and (workers.__class__ is not int or workers < 1):
-            raise RecipeError(f"p.map: workers must be a whole number above 0, not {workers!r}")
-        if processes and executor is not None:
-            raise RecipeError(
-                "p.map: processes=True can't be combined with an executor", "pass a ProcessPoolExecutor alone"
-            )
-        if kind is not None and key is None:
-            raise RecipeError("p.map: type= is the type of stored results, and only a key stores them", "give a key")
+        from stagerun.authoring import fanout
+
+        fanout.check(workers, processes=processes, executor=executor, key=key, kind=kind)
         if isinstance(items, Iterator | AsyncIterator) and items in self._session.loops.resumable:
             raise RecipeError(
                 "p.map over p.track(key=...): items would count as finished when they are taken",

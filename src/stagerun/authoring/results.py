@@ -51,7 +51,10 @@ def record_returned(session: Session, returned: object) -> None:
     Raises RecipeError for a generator or a coroutine: its work was not done.
     """
     if (kind := _NOT_DONE.get(type(returned))) is not None:
-        raise RecipeError(f"run returned a {kind}, and nothing has run it", "write def run(self, p), and do the work")
+        raise RecipeError(
+            f"run returned {wording.with_article(kind)}, and nothing has run it",
+            "write def run(self, p), and do the work",
+        )
     if isinstance(returned, Mapping):
         record(session, returned, {})
     else:
@@ -151,7 +154,7 @@ class _Conversion:
         return self._repr(value)
 
     def _repr(self, value: object) -> str:
-        kind = f"the number {value}" if isinstance(value, float) else f"a {type(value).__name__}"
+        kind = f"the number {value}" if isinstance(value, float) else wording.with_article(type(value).__name__)
         self.odd.append((f"result{''.join(f'[{each}]' for each in self._path)}", kind))
         try:
             text = repr(value)

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from stagerun import events
 from stagerun.authoring.log_lines import LogLines
@@ -137,6 +137,16 @@ class Session:
 
         return fingerprint(what, self._masker.holds)
 
+    def skip(self, reason: str) -> NoReturn:
+        """Leave the innermost block: there is nothing to do in it."""
+        self.check_task("skip")
+        self.check()
+        if self._interrupts.stopping:  # a clean-up: the cancel must get through
+            raise self._interrupts.cause()
+        if not reason.strip():
+            raise RecipeError("p.skip needs a reason", 'say why there is nothing to do: p.skip("no new orders")')
+        self.blocks.skip(self.lines.on_one_line(reason))
+
     def step(self, name: str, make: Callable[[], _T], *, kind: Any, attempts: int, mark: int | None) -> _T:
         """Make a call that is all the work of a stage, unless an earlier run has made it."""
         stage, once = self.claim_step(name, kind, attempts, mark)
@@ -145,6 +155,7 @@ class Session:
             return value
         with stage:
             return self.checkpoints.perform(self.placed(once), make)
+        return None  # type: ignore[unreachable]  # p.skip
 
     def claim_step(self, name: str, kind: Any, attempts: int, mark: int | None) -> tuple["Stage", "Once"]:
         """Return the stage of a step and its call."""
@@ -247,6 +258,10 @@ class Session:
 
     def mask(self, text: str) -> str:
         return self._masker.mask(text)
+
+    def status(self, text: str, level: events.Level) -> None:
+        """Set the one-line status."""
+        self.emit(events.StatusChanged(self.lines.on_one_line(text), level, self.loops.depth))
 
     def percent(self, percent: float) -> None:
         """Set the progress of the open block."""

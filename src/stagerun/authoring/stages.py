@@ -4,11 +4,11 @@ import weakref
 from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import Self
+from typing import NoReturn, Self
 
 from stagerun import events
 from stagerun.authoring.tracking import Loops
-from stagerun.errors import IllegalTransition, Interruption, OperationCancelled, RecipeError
+from stagerun.errors import IllegalTransition, Interruption, OperationCancelled, RecipeError, StageSkipped
 from stagerun.machine.interrupts import Interrupts, is_limit
 from stagerun.states import StageState
 
@@ -42,8 +42,8 @@ class Stage:
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._blocks.leave(self, value)
+    ) -> bool | None:  # not bool: a type checker would think that any error may end here
+        return self._blocks.leave(self, value)
 
 
 class Unentered:
@@ -63,13 +63,14 @@ class Unentered:
 
 
 class _Visit:
-    """An open block."""
+    """An open block; `skipped` is the exception by which the recipe leaves it, or None."""
 
     def __init__(self, stage: Stage, limit: AbstractContextManager[None], entered: float, loops_around: int) -> None:
         self.stage = stage
         self.limit = limit
         self.entered = entered
         self.loops_around = loops_around
+        self.skipped: StageSkipped | None = None
 
 
 class Blocks:
@@ -204,22 +205,33 @@ class Blocks:
                 self._leave(visit, state_after(interruption))
             raise
 
-    def leave(self, stage: Stage, error: BaseException | None) -> None:
-        """Record that a block was left: by `error`, or at its end if that is None."""
+    def skip(self, reason: str) -> NoReturn:
+        """Leave the innermost block as done, because there is nothing to do in it."""
+        if not self._visits:
+            raise RecipeError("p.skip was called outside any stage", "call it inside `with p.stage(...)`")
+        self._visits[-1].skipped = skipped = StageSkipped(reason)
+        raise skipped
+
+    def leave(self, stage: Stage, error: BaseException | None) -> bool:
+        """Record that a block was left: by `error`, or at its end if that is None; return True if it ends here."""
+        visit = next((each for each in self._visits if each.stage is stage), None)
+        if visit is not None and visit.skipped is not None and error is visit.skipped:
+            self._leave(visit, StageState.DONE, skipped=str(error))
+            return True
         if error is not None and error is not self.broken:
             self.broken, self.broken_stage = error, stage.name
-        for visit in self._visits:
-            if visit.stage is stage:
-                self._leave(visit, state_after(self._interrupts.meant_by(error)))
-                return
-        # Else the end of the run has closed it already.
+        if visit is not None:  # else the end of the run has closed it already
+            if visit.skipped is not None and error is None:
+                self._warn(f"stage {stage.name!r} is not skipped: its code has caught the exception of p.skip")
+            self._leave(visit, state_after(self._interrupts.meant_by(error)))
+        return False
 
     def close(self, state: StageState) -> None:
         """Leave the blocks that are still open."""
         for visit in reversed(self._visits.copy()):
             self._leave(visit, state)
 
-    def _leave(self, visit: _Visit, state: StageState) -> None:
+    def _leave(self, visit: _Visit, state: StageState, *, skipped: str | None = None) -> None:
         with self._interrupts:
             visit.limit.__exit__(None, None, None)
             # The traceback of an error keeps the loop's generator alive after the stage.
@@ -227,7 +239,9 @@ class Blocks:
             seconds = self._monotonic() - visit.entered
             self._visits.remove(visit)
             stage = visit.stage
-            self._emit(events.StageLeft(stage=stage.name, index=stage.index, state=state, seconds=seconds))
+            self._emit(
+                events.StageLeft(stage=stage.name, index=stage.index, state=state, seconds=seconds, skipped=skipped)
+            )
             if state is StageState.DONE:
                 self._done.add(stage.name)
 

@@ -9,6 +9,7 @@ import msgspec
 
 from stagerun import events
 from stagerun.errors import RecipeError
+from stagerun.text import wording
 
 
 LIMIT: Final = 16 * 1024 * 1024  # bytes of JSON
@@ -83,7 +84,8 @@ def _alike(one: object, other: object) -> bool:
 def _check(value: object, path: str, depth: int) -> None:
     kind = type(value)
     if kind not in _EXACT:
-        _refuse(path, f"a {kind.__name__}", _ADVICE.get(kind.__name__, "give its type with type=..., or convert it"))
+        advice = _ADVICE.get(kind.__name__, "give its type with type=..., or convert it")
+        _refuse(path, wording.with_article(kind.__name__), advice)
     if depth > _DEEPEST:
         _refuse(path, f"more than {_DEEPEST} levels", "store a flatter value")
     if isinstance(value, int) and value.bit_length() > _LONGEST_INTEGER:
@@ -129,13 +131,13 @@ def _lists(value: Any) -> Any:
 def _encode(value: object) -> object:
     if isinstance(value, Path):
         return str(value)
-    raise NotImplementedError(f"a {type(value).__name__} can't be stored")
+    raise NotImplementedError(f"{wording.with_article(type(value).__name__)} can't be stored")
 
 
 def _decode(kind: type, value: object) -> object:
     if issubclass(kind, Path):
         return kind(str(value))
-    raise NotImplementedError(f"a {kind.__name__} can't be read back")
+    raise NotImplementedError(f"{wording.with_article(kind.__name__)} can't be read back")
 
 
 def _name(kind: Any) -> str:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from stagerun.resumption import Resumption
 
 
+_STAGE: Final = "name, state, seconds, entered_on, visits, from_run, skipped"
 _SAMPLE: Final = 20  # successful runs that the expected durations are computed from
 _PAGE: Final = 1000  # rows read at a time: a long log must not fill the memory
 _FEW: Final = 10_000  # runs that can be checked one by one without a noticeable delay
@@ -126,8 +127,8 @@ class Records:
     def expected(self, target: str) -> dict[str, float]:
         """Return stage -> median seconds over the newest successful runs of `target`; {} if there are none."""
         sql = f"""
-            SELECT name, state, seconds, entered_on, visits, from_run FROM stages
-            WHERE state = 'done' AND from_run IS NULL AND run_id IN (
+            SELECT {_STAGE} FROM stages
+            WHERE state = 'done' AND from_run IS NULL AND skipped IS NULL AND run_id IN (
                 SELECT id FROM runs WHERE target = ? AND state = 'succeeded'
                 ORDER BY id DESC LIMIT {_SAMPLE}) ORDER BY position"""  # noqa: S608 - a constant
         durations: dict[str, list[float]] = {}
@@ -370,7 +371,7 @@ class Records:
         return rules.is_dead(view.process, row["seen_on"], self._store.now())
 
     def _view(self, row: "Row") -> RunView | None:
-        sql = "SELECT name, state, seconds, entered_on, visits, from_run FROM stages WHERE run_id = ? ORDER BY position"
+        sql = f"SELECT {_STAGE} FROM stages WHERE run_id = ? ORDER BY position"  # noqa: S608 - a constant
         try:
             return rows.to_view(row, self._rows(sql, (row["id"],)))
         except Nonsense as error:

@@ -186,6 +186,7 @@ def of_stage(run: int, position: int, stage: StageView) -> dict[str, object]:
         "entered_on": stage.entered_on,
         "visits": stage.visits,
         "from_run": stage.from_run,
+        "skipped": stage.skipped,
     }
 
 

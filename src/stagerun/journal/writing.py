@@ -30,12 +30,12 @@ _BARE_WEIGHT: Final = 128  # characters that an event counts for, besides its te
 _AT_ONCE: Final = 0.01  # seconds; log lines that arrive within it share a row and its time
 _INSERT_EVENT: Final = "INSERT INTO events (run_id, seq, time, kind, data) VALUES (?, ?, ?, ?, ?)"
 _INSERT_STAGE: Final = (
-    "INSERT INTO stages (run_id, position, name, state, seconds, entered_on, visits, from_run) "
-    "VALUES (:run_id, :position, :name, :state, :seconds, :entered_on, :visits, :from_run)"
+    "INSERT INTO stages (run_id, position, name, state, seconds, entered_on, visits, from_run, skipped) "
+    "VALUES (:run_id, :position, :name, :state, :seconds, :entered_on, :visits, :from_run, :skipped)"
 )
 _UPDATE_STAGE: Final = (
     "UPDATE stages SET state = :state, seconds = :seconds, entered_on = :entered_on, visits = :visits, "
-    "from_run = :from_run WHERE run_id = :run_id AND position = :position"
+    "from_run = :from_run, skipped = :skipped WHERE run_id = :run_id AND position = :position"
 )
 _KEPT: Final = "stage", "inside", "item", "done", "total", "stages", "event_run_id", "event_seq"
 _STORE: Final = (

@@ -104,6 +104,8 @@ def _step(stage: StageView, now: float, *, unicode: bool) -> Text:
     step = Text(f"{_symbol(stage, unicode=unicode)} {neutralise(stage.name)}", style)
     if stage.from_run is not None:
         return step.append(f" from run {stage.from_run}", "dim")
+    if stage.skipped is not None:
+        return step.append(" skipped", "dim")
     return step.append(f" {wording.duration(stage.elapsed(now))}", "dim") if stage.visits else step
 
 

@@ -112,7 +112,7 @@ class Plain(Sink):
 
     def refresh(self, now: float) -> None:
         self._now = now
-        if self._status is not None and now - self._status_shown_on >= _STEP_SECONDS:
+        if self._status is not None and now - self._status_shown_on >= _LONGEST_SILENCE:
             self._show_status()
         if self._dialect.heartbeat and self._view is not None and now - self._told_on >= _HEARTBEAT:
             self._write([self._dialect.own(sentences.silence(self._view, now))])
@@ -135,6 +135,7 @@ class Plain(Sink):
             self._write(self._dialect.entered_inside(title))
         self._blocks += 1
         self._pace = None
+        self._status_shown_on = 0.0
 
     def _leave(self, event: events.StageLeft, view: RunView) -> None:
         outcome = self._paint(sentences.outcome(view, event), wording.COLOURS[event.state])
@@ -161,10 +162,12 @@ class Plain(Sink):
             self._pace.held = event
         if event.ended and event.depth == 0:
             self._pace = None
+        if event.ended and self._status is not None and self._status.depth > event.depth:
+            self._status = None  # it is over with its loop
 
     def _hold_status(self, status: events.StatusChanged) -> None:
         self._status = status
-        if status.level not in ("debug", "info") or self._now - self._status_shown_on >= _STEP_SECONDS:
+        if status.level not in ("debug", "info") or self._now - self._status_shown_on >= _LONGEST_SILENCE:
             self._show_status()
 
     def _show_status(self) -> None:

@@ -24,6 +24,7 @@ def run(view: RunView, resumed_as: int | None) -> dict[str, Any]:
         "stage_states": view.stage_states,
         "taken_over": {stage.name: stage.from_run for stage in view.stages if stage.from_run is not None},
         "stage_seconds": {stage.name: round(stage.seconds, 6) for stage in view.stages if stage.visits},
+        "skipped": {stage.name: stage.skipped for stage in view.stages if stage.skipped is not None},
         "not_entered": view.not_entered,
         "percent": view.percent,
         "loops": [{name: getattr(loop, name) for name in events.Counted.__struct_fields__} for loop in view.loops],

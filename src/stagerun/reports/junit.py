@@ -61,6 +61,8 @@ def _case(view: RunView, stage: StageView, now: float) -> ET.Element:
             case.append(_ended(view) if stage.name == sentences.ended_in(view) else caught)
         case StageState.DONE if stage.from_run is not None:
             ET.SubElement(case, "system-out").text = f"from run {stage.from_run}"
+        case StageState.DONE if stage.skipped is not None:
+            case.append(_element("skipped", message=stage.skipped))
         case StageState.DONE:
             pass
     return case

@@ -71,6 +71,8 @@ def _table(views: Sequence[RunView], now: float) -> Iterator[str]:
         if stage.from_run is not None:
             took = f"from run {stage.from_run}"
         state = "never entered" if stage.name in view.not_entered else stage.state
+        if stage.skipped is not None:
+            state = f"skipped: {_code(stage.skipped)}"
         yield f"| {view.id} | {_code(stage.name)} | {wording.SYMBOLS[stage.state]} {state} | {took} |"
     yield ""
 

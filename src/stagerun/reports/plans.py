@@ -95,8 +95,11 @@ def _documents(kept: Iterable[Kept]) -> list[dict[str, Any]]:
 
 def _stage(resumption: Resumption, name: str) -> str:
     view = resumption.view
+    position = view.position(name)
     done = " (was done)" if name in resumption.done_before else ""
-    return f"{sentences.tag(view, name, view.position(name))}{done}"
+    if position is not None and (reason := view.stages[position].skipped) is not None:
+        done = f" (was skipped: {neutralise(reason)})"
+    return f"{sentences.tag(view, name, position)}{done}"
 
 
 def _named(kept: Kept) -> str:

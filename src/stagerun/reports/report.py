@@ -121,6 +121,8 @@ class Report:
         text = f"{_GAP}{symbol} {neutralise(stage.name):{width}}"
         if stage.from_run is not None:
             text += f"  from run {stage.from_run}"
+        elif stage.skipped is not None:
+            text += f"  {sentences.skipped(stage.skipped)}"
         elif stage.visits:
             text += f"  {wording.duration(stage.elapsed(self._now))}"
         if stage.name in view.not_entered:

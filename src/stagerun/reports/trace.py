@@ -30,11 +30,12 @@ def _run(view: RunView, entries: Iterable[events.Entry], now: float) -> Iterator
         match entry.event:
             case events.StageEntered(stage=name):
                 opened.append((name, entry.time))
-            case events.StageLeft(stage=name, seconds=seconds, state=state):
+            case events.StageLeft(stage=name, seconds=seconds, state=state, skipped=skipped):
                 left = name, max(0.0, entry.time - seconds)
                 entered = next((each for each in reversed(opened) if each[0] == name), left)
                 opened = [each for each in opened if each is not entered]
-                yield _bar(name, "stage", entered[1], seconds, {"state": state}) | track
+                about = {"state": state} | ({"skipped": skipped} if skipped is not None else {})
+                yield _bar(name, "stage", entered[1], seconds, about) | track
             case events.StageTakenOver(stage=name, run=run):
                 yield _bar(name, "stage", entry.time, 0.0, {"state": "done", "from_run": run}) | track
             case events.CheckpointStored(key=key):

@@ -56,7 +56,9 @@ def _pace(view: RunView, now: float) -> float:
 
 
 def _is_left_out(stage: StageView, view: RunView) -> bool:
-    return stage.from_run is not None or (stage.state is StageState.PENDING and view.state in TERMINAL)
+    if stage.from_run is not None or stage.skipped is not None:
+        return True
+    return stage.state is StageState.PENDING and view.state in TERMINAL
 
 
 def _is_much(took: float, usual: float) -> bool:

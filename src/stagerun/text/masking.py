@@ -96,6 +96,8 @@ class Masker:
                 return replace(event, text=self.mask(event.text))
             case events.ProgressMoved():
                 return replace(self._counted(event), around=tuple(map(self._counted, event.around)))
+            case events.StageLeft(skipped=str(reason)):
+                return replace(event, skipped=self.mask(reason))
             case events.ResultSet():
                 return replace(event, result=self._value(event.result))
             case events.RunFinished(error=events.Failure() as error):

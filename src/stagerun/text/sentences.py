@@ -35,9 +35,16 @@ def footer(outcome: str) -> str:
 
 
 def outcome(view: RunView, event: events.StageLeft) -> str:
-    """`[1/3] Load: done in 0.8s`."""
+    """`[1/3] Load: done in 0.8s`, `[1/3] Load: skipped (no new orders)`."""
+    if event.skipped is not None:
+        return f"{tag(view, event.stage, event.index)}: {skipped(event.skipped)}"
     join = "in" if event.state is StageState.DONE else "after"
     return f"{tag(view, event.stage, event.index)}: {event.state} {join} {wording.duration(event.seconds)}"
+
+
+def skipped(reason: str) -> str:
+    """`skipped (no new orders)`."""
+    return f"skipped ({neutralise(reason)})"
 
 
 def taken_over(view: RunView, event: events.StageTakenOver) -> str:

@@ -38,6 +38,7 @@ COLOURS: Final[Mapping[RunState | StageState, str]] = {
     StageState.FAILED: "red",
 }
 
+_SHORTEST_WORD: Final = 3  # letters; it, ms and px are none
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
 
@@ -139,13 +140,25 @@ def count(number: int, unit: str) -> str:
 
 
 def plural(number: int, unit: str) -> str:
-    if number == 1:
+    """Return `unit` in the number's form; one that is no English word, or is in the plural already, stays as it is."""
+    if number == 1 or len(unit) < _SHORTEST_WORD or not (unit.isascii() and unit.replace(" ", "").isalpha()):
+        return unit
+    if not unit.islower() or (unit.endswith("s") and not unit.endswith(("ss", "us", "as"))):
         return unit
     if unit.endswith(("s", "x", "z", "ch", "sh")) and not unit.endswith("epoch"):
         return unit + "es"
     if unit.endswith("y") and unit[-2:-1] not in "aeiou":
         return unit[:-1] + "ies"
     return unit + "s"
+
+
+def with_article(name: str) -> str:
+    """Return a name with the article that goes by its sound: `a str`, `an int64`, `a uint8`, `an HTTPError`."""
+    spelled = len(name) > 1 and name[:2].isupper()
+    vowel = name[:1] in "AEFHILMNORSX" if spelled else name[:1].lower() in "aeiou"
+    if name.lower().startswith(("uint", "uni", "use")):
+        vowel = False
+    return f"an {name}" if vowel or name.startswith("nd") else f"a {name}"
 
 
 def cut_line(line: str, more: int = 0, *, limit: int = events.LINE_LIMIT) -> str:

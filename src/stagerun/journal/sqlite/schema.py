@@ -155,10 +155,11 @@ _SECOND: Final = (
     "DROP TABLE old_checkpoints",
 )
 
-# A run can work at another place.
+# A run can work at another place; a stage may have had nothing to do.
 _THIRD: Final = (
     "ALTER TABLE runs ADD COLUMN place TEXT",
     "ALTER TABLE runs ADD COLUMN worker TEXT",  # JSON object
+    "ALTER TABLE stages ADD COLUMN skipped TEXT",
 )
 
 
@@ -175,7 +176,7 @@ def second(db: "Database") -> None:
 
 
 def third(db: "Database") -> None:
-    """Add where a run works."""
+    """Add where a run works, and why a stage was skipped."""
     for statement in _THIRD:
         db.execute(statement)
 

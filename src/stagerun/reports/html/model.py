@@ -42,6 +42,7 @@ class Step(Struct, frozen=True, kw_only=True):
         visits: how often it was entered.
         fold: the number of the fold that its name leads to, or None.
         taken_over: the run that it was taken over from, or None.
+        skipped: why there was nothing to do in it, or None.
         bars: its visits.
 
     """
@@ -56,6 +57,7 @@ class Step(Struct, frozen=True, kw_only=True):
     visits: int
     fold: int | None
     taken_over: int | None
+    skipped: str | None
     bars: Sequence[Bar]
 
 
@@ -304,6 +306,7 @@ def _steps(view: RunView, outline: Outline, now: float) -> Iterator[Step]:
             visits=stage.visits,
             fold=folds[-1].number if folds else None,
             taken_over=stage.from_run,
+            skipped=stage.skipped,
             bars=_bars([fold for fold in folds if not fold.goes_on], view, begun, now),
         )
 
