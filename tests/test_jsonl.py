@@ -53,6 +53,8 @@ def opening(operation: str, **fields: Any) -> dict[str, Any]:
         "project": "",
         "folder": "",
         "work": "WORK",
+        "tags": [],
+        "once": None,
     } | fields
 
 

@@ -781,9 +781,9 @@ def test_an_unknown_option_is_refused_with_those_that_there_are_also_if_there_ar
     project.recipe("bare", "class Bare(LiveOperation):\n    def run(self, p): ...\n")
     project.recipe("rich", "class Rich(LiveOperation):\n    rows: int = 1\n    def run(self, p): ...\n")
 
-    refused = [project.stagerun("run", recipe, "--xyz") for recipe in ("bare", "rich")]
+    refused = [project.stagerun("run", recipe, "--zzz") for recipe in ("bare", "rich")]
 
     assert [(each.code, each.out, each.err) for each in refused] == [
-        (2, "", "stagerun: bare has no parameter --xyz\n  its parameters: none\n"),
-        (2, "", "stagerun: rich has no parameter --xyz\n  its parameters: --rows\n"),
+        (2, "", "stagerun: bare has no parameter --zzz\n  its parameters: none\n"),
+        (2, "", "stagerun: rich has no parameter --zzz\n  its parameters: --rows\n"),
     ]

@@ -104,6 +104,8 @@ class RunCreated(Fact, frozen=True, kw_only=True):
         project: the project's root folder when the lineage began, or "" if unknown.
         folder: the working folder when the lineage began, relative to `project` if it is inside; "" if unknown.
         work: a random text that all attempts of a lineage share; "" if unknown.
+        tags: what its runs can be found by, sorted.
+        once: a name under which only one run, with its chain and its resumes, may succeed; None for any number.
 
     """
 
@@ -131,6 +133,8 @@ class RunCreated(Fact, frozen=True, kw_only=True):
     project: str = ""
     folder: str = ""
     work: str = ""
+    tags: tuple[str, ...] = ()
+    once: str | None = None
 
 
 class RunStarted(Fact, frozen=True, kw_only=True):

@@ -186,7 +186,7 @@ def fold(view: RunView, entry: events.Entry) -> RunView:
             return _move_stage(view, event, entry.time)
         case events.RunStarted():
             state = move(RUN_MOVES, f"run {view.id}", view.state, RunState.RUNNING)
-            return replace(view, state=state, started_on=entry.time)
+            return replace(view, state=state, started_on=entry.time, status=None)  # it has waited until now
         case events.RunFinished():
             return _finish(view, event, entry.time)
         case events.RunCreated():

@@ -73,6 +73,8 @@ class _Run(Struct):
     project: str
     folder: str
     work: str
+    tags: str
+    once: str | None
 
 
 class _Place(Struct):
@@ -114,6 +116,7 @@ _JSON: Final[Mapping[str, Any]] = {
     "progress": events.ProgressMoved,
     "error": events.Failure,
     "stages": tuple[str, ...],
+    "tags": tuple[str, ...],
 }
 
 
@@ -143,6 +146,8 @@ def of_plan(view: RunView) -> dict[str, object]:
         "project": events.encodable(plan.project),
         "folder": events.encodable(plan.folder),
         "work": plan.work,
+        "tags": events.dumps(plan.tags),
+        "once": plan.once and events.encodable(plan.once),
     }
 
 
@@ -255,7 +260,7 @@ def to_view(row: "Row", stages: "Iterable[Row]") -> RunView:
     values = {name: _loaded(row[name], kind, f"runs.{name}") for name, kind in _JSON.items() if row[name] is not None}
     plan = events.RunCreated(
         **{name: getattr(run, name) for name in _PLAIN},
-        **{name: values[name] for name in ("stages", "params", "expected", "done_before")},
+        **{name: values[name] for name in ("stages", "params", "expected", "done_before", "tags")},
         root=run.root if run.root != run.id else None,
     )
     if not -1 <= run.current_stage < len(plan.stages):
@@ -324,7 +329,7 @@ def to_event(row: "Row") -> events.Event | None:
 # Columns that hold a field of the plan as it is.
 _PLAIN: Final = (
     *("target", "recipe", "operation", "source", "source_hash", "owner", "chained_from", "resumed_from", "attempt"),
-    *("host", "boot_id", "pid_namespace", "pid", "process_started", "project", "folder", "work"),
+    *("host", "boot_id", "pid_namespace", "pid", "process_started", "project", "folder", "work", "once"),
 )
 
 
