@@ -21,7 +21,7 @@ KEYS = [
     *("id", "target", "recipe", "operation", "state", "owner", "params", "stages", "current_stage", "stage_states"),
     *("taken_over", "stage_seconds", "not_entered", "percent", "status_text", "result_context", "error", "created_on"),
     *("started_on", "finished_on", "finished_successfully", "seconds", "exit_code", "signal", "chained_from"),
-    *("chained_to", "resumed_from", "resumed_as", "root", "attempt", "project", "folder", "host", "pid"),
+    *("chained_to", "resumed_from", "resumed_as", "root", "attempt", "tags", "once", "project", "folder", "host", "pid"),
 ]
 PENDING: dict[str, Any] = {
     "id": 1,
@@ -48,6 +48,8 @@ PENDING: dict[str, Any] = {
     "resumed_as": None,
     "root": 1,
     "attempt": 1,
+    "tags": [],
+    "once": None,
     "project": "PROJECT",
     "folder": ".",
     "host": "HOST",
