@@ -81,7 +81,7 @@ def rows(project: Project, sql: str, *values: object) -> list[tuple[object, ...]
 
 def everything(project: Project) -> dict[str, list[tuple[object, ...]]]:
     """Return all rows of all tables of the journal."""
-    tables = ("runs", "stages", "events", "checkpoints", "cancel_requests")
+    tables = ("runs", "stages", "events", "checkpoints", "cancel_requests", "tags")
     return {table: rows(project, f"SELECT * FROM {table} ORDER BY 1, 2") for table in tables}
 
 

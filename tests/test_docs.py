@@ -165,7 +165,7 @@ def test_every_key_of_a_log_line_and_of_a_listed_or_shown_operation_is_documente
     assert _first_column(page["show"], 1) == list(shown["parameters"][0])
 
 
-@pytest.mark.parametrize("table", ["events", "runs", "stages", "checkpoints", "cancel_requests"])
+@pytest.mark.parametrize("table", ["events", "runs", "stages", "checkpoints", "cancel_requests", "tags"])
 def test_every_column_of_the_journal_is_documented_with_its_type_and_no_other_is(tmp_path: Path, table: str) -> None:
     make(tmp_path / "journal.db")
     columns = select(tmp_path / "journal.db", "SELECT name, lower(type) FROM pragma_table_info(?)", table)
@@ -361,7 +361,7 @@ def _settled(text: str, root: Path) -> str:
         "stagerun run retry",
         "stagerun run blocks",
         "stagerun show deploy",
-        "stagerun run deploy --version 1.2 --notify ann --notify bob --wait 90s",
+        "stagerun run deploy --version 1.2 --notify ann --notify bob --watch 90s",
         "stagerun run deploy --version 1.2 --token abc",
         "stagerun run deploy --version 1.2 --mode quick",
         "stagerun run count",

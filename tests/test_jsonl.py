@@ -54,6 +54,8 @@ def opening(operation: str, **fields: Any) -> dict[str, Any]:
         "folder": "",
         "work": "WORK",
         "place": None,
+        "tags": [],
+        "once": None,
     } | fields
 
 

@@ -349,7 +349,7 @@ def test_a_second_run_of_an_exclusive_operation_is_refused_and_the_holder_named(
     assert (second.code, second.out, second.err) == (
         3,
         "",
-        f"stagerun: {_held_by(holder)}\n  wait for it: stagerun wait 1\n",
+        f"stagerun: {_held_by(holder)}\n  wait for it: stagerun wait 1, or queue behind it: --wait\n",
     )
     assert (held.code, other.code) == (0, 0)
     assert rows(project, "SELECT id, operation, state FROM runs ORDER BY id") == [

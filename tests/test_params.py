@@ -502,7 +502,13 @@ def test_a_secret_may_be_the_default_of_a_secret() -> None:
     assert getattr(_declare(Secret, x=Secret("dev"))(), "x").reveal() == "dev"  # noqa: B009
 
 
-NEEDED = {name for name in vars(LiveOperation) if name[0] != "_"} - {"stages", "timeout", "exclusive"}
+NEEDED = {name for name in vars(LiveOperation) if name[0] != "_"} - {
+    "stages",
+    "timeout",
+    "exclusive",
+    "tags",
+    "confirm",
+}
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,8 @@ def _make(path: Path, size: int, *, jumps: bool = False) -> Path:
                     pid=process.pid,
                     process_started=process.started,
                     resumed_from=failed.id if failed and age % 20 == 15 else None,
+                    tags=("often", "rare") if oldest else ("often",) if age % 3 else (),
+                    once="first" if oldest else None,
                 )
                 happened: list[events.Event] = [
                     events.RunStarted(),
@@ -167,6 +169,11 @@ def _refused(far: _Far, ref: str, operation: str | None = None) -> None:
         far.records.find(ref, operation)
 
 
+def _refused_again(far: _Far) -> None:
+    with pytest.raises(UsageError):
+        far.add(replace(PLAN, once="first"))
+
+
 # Whoever adds a method adds what it asks here; prunable, which looks at every run, stands apart.
 READING: Final[dict[str, list[_Call]]] = {
     "find": [
@@ -192,7 +199,10 @@ READING: Final[dict[str, list[_Call]]] = {
         *[_history(since=NOW - 200, state=state) for state in RunState],
         _history(since=NOW - 200, operation="Import", owner="alice"),
         *[_history(operation=operation, owner="zoe") for operation in ("Import", "old:Once")],
+        *[_history(tag=tag, state=state) for tag in ("often", "rare", "none") for state in (None, RunState.FAILED)],
     ],
+    "tags": [lambda far: far.records.tags()],
+    "ahead": [lambda far: far.records.ahead(far.newest())],
     "chain": [lambda far: far.records.chain(far.newest())],
     "entries": [
         lambda far: list(far.records.entries(50)),
@@ -234,6 +244,7 @@ WRITING: Final[dict[str, list[_Call]]] = {
             ),
             exclusive=True,
         ),
+        _refused_again,
     ],
     "append": [lambda far: None],  # by `record_crash`
     "record_crash": [_Far.record_crashes],
@@ -296,7 +307,11 @@ def test_only_the_newest_runs_and_those_to_prune_are_read_without_an_index(plans
         *[
             f"SELECT * FROM runs WHERE id IN (SELECT id FROM runs WHERE {condition} "
             "ORDER BY id DESC LIMIT :limit OFFSET :skip) ORDER BY id DESC"
-            for condition in ("TRUE", "+created_on >= :since")
+            for condition in (
+                "TRUE",
+                "+created_on >= :since",
+                "EXISTS (SELECT 1 FROM tags WHERE tag = :tag AND run_id = runs.id)",
+            )
         ],
         "SELECT id, root, state, created_on FROM runs ORDER BY id",
         "SELECT id FROM runs ORDER BY id DESC LIMIT ?",

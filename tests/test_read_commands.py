@@ -21,8 +21,8 @@ KEYS = [
     *("id", "target", "recipe", "operation", "state", "owner", "params", "stages", "current_stage", "stage_states"),
     *("taken_over", "stage_seconds", "skipped", "not_entered", "percent", "loops", "status_text", "result_context"),
     *("error", "created_on", "started_on", "finished_on", "finished_successfully", "seconds", "exit_code", "signal"),
-    *("chained_from", "chained_to", "resumed_from", "resumed_as", "root", "attempt", "project", "folder", "host"),
-    *("pid", "place", "worker"),
+    *("chained_from", "chained_to", "resumed_from", "resumed_as", "root", "attempt", "tags", "once", "project"),
+    *("folder", "host", "pid", "place", "worker"),
 ]
 FORTY = {"done": None, "total": None, "percent": 40.0, "label": None, "unit": "item", "skipped": 0, "seconds": 0.0}
 PENDING: dict[str, Any] = {
@@ -52,6 +52,8 @@ PENDING: dict[str, Any] = {
     "resumed_as": None,
     "root": 1,
     "attempt": 1,
+    "tags": [],
+    "once": None,
     "project": "PROJECT",
     "folder": ".",
     "host": "HOST",

@@ -109,7 +109,7 @@ class Types(LiveOperation):
     text: str
     number: int
     ratio: float
-    yes: bool = False
+    sure: bool = False
     no: bool = True
     file: Path
     moment: datetime
@@ -148,7 +148,7 @@ TYPED = {
     "text": "'1'",
     "number": "-3",
     "ratio": "1000.0",
-    "yes": "True",
+    "sure": "True",
     "no": "False",
     "file": "PosixPath('a b/c')",
     "moment": "datetime.datetime(2026, 1, 31, 10, 0)",
@@ -169,7 +169,7 @@ TYPED = {
 def test_options_give_parameters_of_every_type(project: Project) -> None:
     project.recipe("types", TYPES)
     options = [word for name, value in GIVEN.items() for word in ("--" + name.replace("_", "-"), value)]
-    options += ["--yes", "--no-no", "--many", "1", "--many", "2", "--files", "x", "--files", "y"]
+    options += ["--sure", "--no-no", "--many", "1", "--many", "2", "--files", "x", "--files", "y"]
 
     done = project.stagerun("run", "types:Types", *options)
 
@@ -180,7 +180,7 @@ def test_options_give_parameters_of_every_type(project: Project) -> None:
 def test_the_environment_gives_parameters_of_every_type(project: Project) -> None:
     project.recipe("types", TYPES)
     environ = {f"STAGERUN_{name.upper()}": value for name, value in GIVEN.items()}
-    environ |= {"STAGERUN_YES": "yes", "STAGERUN_NO": "0", "STAGERUN_MANY": "1 2", "STAGERUN_FILES": "x y"}
+    environ |= {"STAGERUN_SURE": "yes", "STAGERUN_NO": "0", "STAGERUN_MANY": "1 2", "STAGERUN_FILES": "x y"}
 
     done = project.stagerun("run", "types:Types", environ=environ)
 
@@ -231,7 +231,7 @@ def test_the_help_of_a_target_lists_its_parameters_with_types_defaults_and_texts
         ["--text TEXT", "[required]"],
         ["--number INTEGER", "[required]"],
         ["--ratio FLOAT", "[required]"],
-        ["--yes / --no-yes", "[default: False]"],
+        ["--sure / --no-sure", "[default: False]"],
         ["--no / --no-no", "[default: True]"],
         ["--file PATH", "[required]"],
         ["--moment DATETIME", "[required]"],
@@ -781,9 +781,9 @@ def test_an_unknown_option_is_refused_with_those_that_there_are_also_if_there_ar
     project.recipe("bare", "class Bare(LiveOperation):\n    def run(self, p): ...\n")
     project.recipe("rich", "class Rich(LiveOperation):\n    rows: int = 1\n    def run(self, p): ...\n")
 
-    refused = [project.stagerun("run", recipe, "--xyz") for recipe in ("bare", "rich")]
+    refused = [project.stagerun("run", recipe, "--zzz") for recipe in ("bare", "rich")]
 
     assert [(each.code, each.out, each.err) for each in refused] == [
-        (2, "", "stagerun: bare has no parameter --xyz\n  its parameters: none\n"),
-        (2, "", "stagerun: rich has no parameter --xyz\n  its parameters: --rows\n"),
+        (2, "", "stagerun: bare has no parameter --zzz\n  its parameters: none\n"),
+        (2, "", "stagerun: rich has no parameter --zzz\n  its parameters: --rows\n"),
     ]

@@ -81,6 +81,9 @@ class Nothing:
     def unrecorded_crashes(self) -> list[RunView]:
         return []
 
+    def ahead(self, view: RunView) -> list[RunView]:
+        return []
+
 
 class First(LiveOperation):
     stages = ["Load"]

@@ -154,7 +154,7 @@ def test_sqlite_utils_opens_the_journal_while_a_run_has_it_open_and_lists_its_ta
     tables = Database(tmp_path / "journal.db", execute_plugins=False).table_names()
 
     assert set(tables) - {"sqlite_sequence"} == {
-        *("runs", "stages", "events", "checkpoints", "cancel_requests", "_sqlite_migrations")
+        *("runs", "stages", "events", "checkpoints", "cancel_requests", "tags", "_sqlite_migrations")
     }
     connection.close()
 

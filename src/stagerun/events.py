@@ -112,6 +112,8 @@ class RunCreated(Fact, frozen=True, kw_only=True):
         folder: the working folder when the lineage began, relative to `project` if it is inside; "" if unknown.
         work: a random text that all attempts of a lineage share; "" if unknown.
         place: where the recipe works, as it was asked for with `--on`; None in the process itself.
+        tags: what its runs can be found by, sorted.
+        once: a name under which only one run, with its chain and its resumes, may succeed; None for any number.
 
     """
 
@@ -140,6 +142,8 @@ class RunCreated(Fact, frozen=True, kw_only=True):
     folder: str = ""
     work: str = ""
     place: str | None = None
+    tags: tuple[str, ...] = ()
+    once: str | None = None
 
 
 class RunStarted(Fact, frozen=True, kw_only=True, omit_defaults=True):

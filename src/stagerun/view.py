@@ -196,7 +196,8 @@ def fold(view: RunView, entry: events.Entry) -> RunView:
             return _move_stage(view, event, entry.time)
         case events.RunStarted():
             state = move(RUN_MOVES, f"run {view.id}", view.state, RunState.RUNNING)
-            return replace(view, state=state, started_on=entry.time, worker=event.worker)
+            # The status said what it waited for.
+            return replace(view, state=state, started_on=entry.time, status=None, worker=event.worker)
         case events.RunFinished():
             return _finish(view, event, entry.time)
         case events.RunCreated():

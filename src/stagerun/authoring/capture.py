@@ -48,12 +48,14 @@ class CapturedStream(LineStream):
 class Capture:
     """Within this context print, logging and warnings go to `write`.
 
-    Without a `masker`, which knows where a text can be cut, no line is.
+    Without a `masker`, which knows where a text can be cut, no line is. Where logging is not configured it lets INFO
+    through, and `level` if that is lower.
     """
 
-    def __init__(self, write: Write, masker: Masker | None) -> None:
+    def __init__(self, write: Write, masker: Masker | None, level: Level | None = None) -> None:
         self._write = write
         self._masker = masker
+        self._level = level
         self._undo = ExitStack()
 
     def __enter__(self) -> None:
@@ -107,7 +109,7 @@ class Capture:
             logger.removeHandler(console)
         if not consoles and not root.handlers and level == logging.WARNING:
             # Logging is not configured, and a run's log should hold INFO.
-            root.setLevel(logging.INFO)
+            root.setLevel(logging.DEBUG if self._level == "debug" else logging.INFO)
         takers = {root, *(logger for logger, _ in consoles if not logger.propagate)}
         for logger in takers:
             logger.addHandler(handler)

@@ -3,9 +3,9 @@
 import dis
 import inspect
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import FunctionType
-from typing import Any, ClassVar, Final, Generic, Self, TypeVar
+from typing import Any, ClassVar, Final, Generic, Literal, Self, TypeVar
 
 from stagerun.authoring import params
 from stagerun.errors import RecipeError
@@ -37,6 +37,7 @@ _FIELDS: Final = (
 )
 # Attributes of a class that are not parameters, even if the author annotates them.
 _SETTINGS: Final = frozenset({"stages", "timeout", "exclusive"})
+_EXCLUSIVE: Final = (False, True, "wait")
 # Options of the commands that take an operation's parameters as options, too.
 _OPTIONS: Final = frozenset(
     {
@@ -46,12 +47,18 @@ _OPTIONS: Final = frozenset(
         "help",
         "journal",
         "json",
+        "log_level",
+        "no_input",
+        "once",
         "progress",
         "run_id_file",
         "set",
         "set_file",
+        "tag",
         "target",
         "timestamps",
+        "wait",
+        "yes",
     }
 )
 _MEMBERS: Final = frozenset(
@@ -87,7 +94,9 @@ class LiveOperation:
     Attributes:
         stages: the declared stages in order, a flat list of unique names.
         timeout: the seconds that a run may take, None for no limit.
-        exclusive: True to refuse a second run at the same time.
+        exclusive: True to refuse a second run at the same time, "wait" to queue it behind the first.
+        tags: names that its runs can be found by. (With an annotation it is a parameter, and so is `confirm`.)
+        confirm: the question that a person has to answer with yes before it starts, or None.
         id, pk: the run's id, or None before it is recorded.
         owner: who runs it.
         state: the run's state.
@@ -104,7 +113,9 @@ class LiveOperation:
 
     stages: ClassVar[list[str]] = []
     timeout: ClassVar[float | None] = None
-    exclusive: ClassVar[bool] = False
+    exclusive: ClassVar[bool | Literal["wait"]] = False
+    tags: ClassVar[Sequence[str]] = ()
+    confirm: ClassVar[str | None] = None
     objects: ClassVar = _ObjectsDescriptor()
     parameters: ClassVar[Mapping[str, params.Parameter]] = {}
     _declared: ClassVar[Mapping[str, params.Parameter]] = {}
@@ -112,12 +123,12 @@ class LiveOperation:
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         _check_stages(cls.__name__, cls.stages)
-        _check_timeout(cls.__name__, cls.timeout)
         _check_names(cls)
         cls._declared = params.declare(cls, _RESERVED, _SETTINGS)
         cls.parameters = {
             name: each for base in reversed(cls.__mro__) for name, each in base.__dict__.get("_declared", {}).items()
         }
+        _check_settings(cls)
         _check_secrets(cls.__name__, cls.parameters)
         _check_run(cls)
         _check_init(cls)
@@ -273,9 +284,28 @@ def _check_secrets(owner: str, parameters: Mapping[str, params.Parameter]) -> No
             )
 
 
-def _check_timeout(owner: str, timeout: object) -> None:
+def tags_of(owner: type[LiveOperation]) -> Sequence[str]:
+    """Return the names that the runs of an operation can be found by."""
+    return () if "tags" in owner.parameters else owner.tags
+
+
+def question_of(owner: type[LiveOperation]) -> str | None:
+    """Return the question that has to be answered with yes before a run starts, or None."""
+    return None if "confirm" in owner.parameters else owner.confirm
+
+
+def _check_settings(owner: type[LiveOperation]) -> None:
+    timeout, exclusive = owner.timeout, owner.exclusive
+    tags: object = tags_of(owner)
+    confirm: object = question_of(owner)
     if timeout is not None and not is_limit(timeout):
-        raise RecipeError(f"{owner}: timeout must be a number of seconds above 0, not {timeout!r}")
+        raise RecipeError(f"{owner.__name__}: timeout must be a number of seconds above 0, not {timeout!r}")
+    if exclusive not in _EXCLUSIVE:
+        raise RecipeError(f'{owner.__name__}: exclusive must be True, False or "wait", not {exclusive!r}')
+    if not isinstance(tags, list | tuple) or not all(isinstance(each, str) and each.strip() for each in tags):
+        raise RecipeError(f"{owner.__name__}: tags must be a list of names, not {tags!r}")
+    if confirm is not None and not (isinstance(confirm, str) and confirm.strip()):
+        raise RecipeError(f"{owner.__name__}: confirm must be a question, not {confirm!r}")
 
 
 def _is_encodable(text: str) -> bool:

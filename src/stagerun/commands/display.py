@@ -8,24 +8,28 @@ from typing import Any, Final
 import click
 from msgspec import Struct
 
-from stagerun import render
+from stagerun import events, render
 from stagerun.commands.options import option
 from stagerun.commands.printing import may_colour
 from stagerun.commands.surroundings import Surroundings, surroundings_of
+from stagerun.commands.types import LEVELS, Level, Word
 from stagerun.machine import ci
 from stagerun.render.output import Output, reserve_stdout
 from stagerun.sinks import Sink
 from stagerun.text.masking import Masker
+from stagerun.view import RunView
 
 
 JSON: Final = "json"
+QUIET: Final = "quiet"
 
 
 class DisplaySettings(Struct, frozen=True):
-    """The values of `--progress` and `--timestamps`."""
+    """The values of `--progress`, `--timestamps` and `--log-level`; None shows every line that is recorded."""
 
     progress: str
     timestamps: bool
+    log_level: events.Level | None = None
 
     @property
     def owns_stdout(self) -> bool:
@@ -41,16 +45,28 @@ def _set_system(ctx: click.Context, parameter: click.Parameter, value: str) -> N
 _progress: Final = option(
     "--progress",
     default="auto",
+    type=Word(render.MODES),
     metavar="MODE",
     show_default=True,
     help="How to show the run: auto, tty, plain, json, quiet.",
 )
+# Without a long name a recipe may have parameters called quiet and verbose.
+_quiet: Final = click.option("-q", "_quiet", is_flag=True, help="The same as --progress quiet.")
+_log_level: Final = option(
+    "--log-level",
+    type=Level(),
+    metavar="LEVEL",
+    help="Show only log lines from this level on: " + ", ".join(LEVELS) + ".",
+)
+_verbose: Final = click.option("-v", "_verbose", is_flag=True, help="The same as --log-level debug.")
 _timestamps: Final = option("--timestamps", is_flag=True, help="Put the time before each plain line.")
 _system: Final = option(
     "--ci",
     callback=_set_system,
     expose_value=False,
     default=ci.AUTO,
+    type=Word([ci.AUTO, *ci.System]),
+    is_eager=True,
     metavar="NAME",
     show_default=True,
     help="The CI system that reads the lines: auto, " + ", ".join(ci.System) + ".",
@@ -61,10 +77,14 @@ def display_options(function: Callable[..., int]) -> Callable[..., int]:
     """Add the options of a display; `function` gets a DisplaySettings as its first argument."""
 
     @wraps(function)
-    def with_settings(*, progress: str, timestamps: bool, **options: Any) -> int:
-        return function(DisplaySettings(progress, timestamps), **options)
+    def with_settings(
+        *, progress: str, timestamps: bool, log_level: events.Level | None, _quiet: bool, _verbose: bool, **options: Any
+    ) -> int:
+        progress = QUIET if _quiet else progress
+        level = log_level or ("debug" if _verbose else None)
+        return function(DisplaySettings(progress, timestamps, level), **options)
 
-    return _progress(_timestamps(_system(with_settings)))
+    return _progress(_quiet(_log_level(_verbose(_timestamps(_system(with_settings))))))
 
 
 def choose_display(here: Surroundings, output: Output, settings: DisplaySettings, masker: Masker | None = None) -> Sink:
@@ -81,4 +101,28 @@ def choose_display(here: Surroundings, output: Output, settings: DisplaySettings
     )
     if settings.owns_stdout:
         reserve_stdout()
-    return display
+    return display if settings.log_level is None else _From(settings.log_level, display)
+
+
+class _From(Sink):
+    """A display without the log lines below a level."""
+
+    def __init__(self, level: events.Level, display: Sink) -> None:
+        self._hidden = frozenset(LEVELS[: LEVELS.index(level)])
+        self._display = display
+
+    def update(self, entry: events.Entry, view: RunView) -> None:
+        if not (isinstance(entry.event, events.Log) and entry.event.level in self._hidden):
+            self._display.update(entry, view)
+
+    def refresh(self, now: float) -> None:
+        self._display.refresh(now)
+
+    def suspend(self) -> None:
+        self._display.suspend()
+
+    def resume(self) -> None:
+        self._display.resume()
+
+    def close(self) -> None:
+        self._display.close()

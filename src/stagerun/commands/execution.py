@@ -11,14 +11,14 @@ from msgspec import Struct
 
 from stagerun import exit_codes
 from stagerun.authoring import finding
-from stagerun.authoring.operation import LiveOperation
+from stagerun.authoring.operation import LiveOperation, question_of
 from stagerun.commands.display import DisplaySettings, choose_display, display_options
 from stagerun.commands.options import option
 from stagerun.commands.printing import say
-from stagerun.commands.surroundings import Surroundings
-from stagerun.commands.types import File
+from stagerun.commands.surroundings import Surroundings, surroundings_of
+from stagerun.commands.types import File, Span
 from stagerun.engine.emitter import Emitter
-from stagerun.engine.runner import Runner
+from stagerun.engine.runner import Runner, Terms
 from stagerun.errors import UsageError
 from stagerun.journal import opening
 from stagerun.journal.reading import Records
@@ -26,7 +26,7 @@ from stagerun.journal.writing import Journal
 from stagerun.machine import ci
 from stagerun.machine import settings as project_settings
 from stagerun.machine.clock import Clock
-from stagerun.machine.interrupts import Interrupts, is_limit
+from stagerun.machine.interrupts import Interrupts
 from stagerun.render.output import Output
 from stagerun.text.secrets import Secret
 
@@ -42,36 +42,53 @@ class RunSettings(Struct, frozen=True):
         display: how the run is shown.
         timeout: seconds that the whole chain may take, None for no limit.
         run_id_file: the file that gets the first run's id before it starts, or None.
+        tags: what the run can be found by.
+        wait: True to queue behind an earlier run of the operation.
+        yes: True if the question of the operation is answered already.
 
     """
 
     display: DisplaySettings
     timeout: float | None
     run_id_file: Path | None
+    tags: tuple[str, ...]
+    wait: bool
+    yes: bool
 
 
-def _limit(ctx: click.Context, option: click.Parameter, value: float | None) -> float | None:
-    if value is not None and not is_limit(value):
-        raise UsageError(f"--timeout can't be {value:g}", "give a number of seconds above 0")
-    return value
+def _forbid_questions(ctx: click.Context, option: click.Parameter, value: bool) -> None:
+    if value:
+        surroundings_of(ctx).may_ask = False
 
 
-_timeout: Final = option(
-    "--timeout", type=click.FLOAT, callback=_limit, metavar="SECONDS", help="Stop the run after this many seconds."
+_OPTIONS: Final = (
+    option("--timeout", type=Span(), metavar="TIME", help="Stop the run after so many seconds, or 90s, 5m, 1h30m."),
+    option("--run-id-file", type=File(), help="Write the run's id to this file before it starts."),
+    option("--tag", "tags", metavar="NAME", multiple=True, help="A name to find the run by; may be repeated."),
+    option("--wait", is_flag=True, help="Queue behind an earlier run of the same operation."),
+    option("-y", "--yes", is_flag=True, help="Answer the operation's question with yes."),
+    option(
+        "--no-input",
+        is_flag=True,
+        is_eager=True,
+        callback=_forbid_questions,
+        expose_value=False,
+        help="Ask nothing: what is missing is an error.",
+    ),
 )
-_run_id_file: Final = option("--run-id-file", type=File(), help="Write the run's id to this file before it starts.")
 
 
 def run_options(function: Callable[..., int]) -> Callable[..., int]:
     """Add the options of a command that runs an operation; `function` gets a RunSettings as its first argument."""
 
     @wraps(function)
-    def with_settings(
-        display: DisplaySettings, /, *, timeout: float | None, run_id_file: Path | None, **options: Any
-    ) -> int:
-        return function(RunSettings(display, timeout, run_id_file), **options)
+    def with_settings(display: DisplaySettings, /, **options: Any) -> int:
+        own = {name: options.pop(name) for name in ("timeout", "run_id_file", "tags", "wait", "yes")}
+        return function(RunSettings(display, **own), **options)
 
-    return display_options(_timeout(_run_id_file(with_settings)))
+    for each in reversed(_OPTIONS):
+        with_settings = each(with_settings)
+    return display_options(with_settings)
 
 
 def made(here: Surroundings, found: finding.Found, owner: str | None, values: Mapping[str, Any]) -> LiveOperation:
@@ -87,9 +104,15 @@ def execute(
     found: finding.Found,
     operation: LiveOperation,
     settings: RunSettings,
+    *,
     resumption: "Resumption | None" = None,
+    once: str | None = None,
 ) -> exit_codes.OwnCode:
     """Run `operation` and its chain in this process; return the exit code."""
+    if (question := question_of(type(operation))) is not None and not settings.yes:
+        from stagerun.commands import questions
+
+        questions.confirm(here, question)
     interrupts, output = Interrupts(), Output(sys.stdout)
     interrupts.farewell, output.given_up = output.leave, interrupts.look
     masker = here.masker
@@ -113,6 +136,8 @@ def execute(
         masker=masker,
         clock=clock,
         origin=project_settings.origin(here.project, Path.cwd()),
+        terms=Terms(tags=settings.tags, once=once, wait=settings.wait),
+        log_level=settings.display.log_level,
     )
     if here.system in ci.SIGNALS_THE_SHELL:
         from stagerun.machine.parents import die_with_parent

@@ -9,8 +9,8 @@ from stagerun.commands.options import ENVIRONMENT, journal_option, json_option, 
 from stagerun.commands.printing import paint, print_json, print_line, print_lines
 from stagerun.commands.records import check_operation, open_records, tell_damage
 from stagerun.commands.surroundings import Surroundings, pass_surroundings
-from stagerun.commands.types import Moment, State
-from stagerun.errors import RunDamaged
+from stagerun.commands.types import Moment, Operation, State, Tag
+from stagerun.errors import RunDamaged, UsageError
 from stagerun.journal import opening
 from stagerun.reports import documents
 from stagerun.reports.report import Report
@@ -19,9 +19,11 @@ from stagerun.view import RunView
 
 
 @click.command("history", epilog=ENVIRONMENT)
+@click.argument("target", type=Operation(), required=False)
 @option("--state", type=State(), help="Only runs in this state.")
 @operation_option
 @option("--owner", help="Only runs of this owner.")
+@option("--tag", type=Tag(), metavar="NAME", help="Only runs with this tag.")
 @option("--since", type=Moment(), help="Only runs that began since a date, or 90m, 2h, 7d ago.")
 @option("--limit", type=click.IntRange(1, 1_000_000), default=15, show_default=True, help="How many.")
 @journal_option
@@ -31,18 +33,23 @@ from stagerun.view import RunView
 def command(
     here: Surroundings,
     *,
+    target: str | None,
     state: RunState | None,
     operation: str | None,
     owner: str | None,
+    tag: str | None,
     since: float | None,
     limit: int,
     as_json: bool,
 ) -> int:
-    """Show past runs, newest first."""
+    """Show past runs, newest first; with TARGET only those of one operation, as with --operation."""
+    if target is not None and operation not in (None, target):
+        raise UsageError(f"it can't be both {target} and {operation}", "give TARGET or --operation")
+    operation = operation or target
     views, damaged, resumed_as = list[RunView](), list[RunDamaged](), dict[int, int]()
     if opening.has_runs(here.journal):
         records = open_records(here)
-        views = records.history(limit=limit, state=state, operation=operation, owner=owner, since=since)
+        views = records.history(limit=limit, state=state, operation=operation, owner=owner, tag=tag, since=since)
         damaged = records.damaged
         if not views and operation is not None:
             check_operation(here, records, operation)

@@ -7,7 +7,7 @@ from typing import Any, Final, TypeVar
 import click
 
 from stagerun.commands.surroundings import surroundings_of
-from stagerun.commands.types import JournalFile
+from stagerun.commands.types import JournalFile, Operation
 
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -35,4 +35,4 @@ journal_option: Final = option(
     help="The journal's file.",
 )
 json_option: Final = option("--json", "as_json", is_flag=True, help="Print JSON.")
-operation_option: Final = option("--operation", metavar="NAME", help="Only runs of this operation.")
+operation_option: Final = option("--operation", type=Operation(), metavar="NAME", help="Only runs of this operation.")

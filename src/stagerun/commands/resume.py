@@ -92,7 +92,7 @@ def command(
     if dry_run:
         return 0
     try:
-        return execute(here, found, instance, settings, resumption)
+        return execute(here, found, instance, settings, resumption=resumption)
     except HeldError as error:
         holder = open_records(here).successor(view)
         raise (_held(holder) if holder else error) from None

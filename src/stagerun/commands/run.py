@@ -6,15 +6,16 @@ from typing import Any, Final
 
 import click
 
+from stagerun import exit_codes
 from stagerun.authoring import finding
 from stagerun.authoring.operation import LiveOperation
 from stagerun.commands.execution import RunSettings, execute, made, run_options
 from stagerun.commands.help import help_option
 from stagerun.commands.options import ENVIRONMENT, journal_option, option
-from stagerun.commands.printing import print_lines
+from stagerun.commands.printing import print_line, print_lines
 from stagerun.commands.surroundings import Surroundings, pass_surroundings, surroundings_of
 from stagerun.commands.types import Target
-from stagerun.errors import UsageError
+from stagerun.errors import DoneBefore, UsageError
 from stagerun.machine.settings import Project
 from stagerun.text.untrusted import neutralise
 
@@ -64,6 +65,7 @@ class _RunCommand(click.Command):
 @click.command("run", cls=_RunCommand, epilog=ENVIRONMENT)
 @click.argument("target", type=Target())
 @run_options
+@option("--once", metavar="NAME", help="Run only if no run of this name has succeeded.")
 @option("--owner", help="Who runs it.  [default: you, or the CI's actor]")
 @option("--dry-run", is_flag=True, help="Show stages and parameters; start nothing.")
 @journal_option
@@ -77,6 +79,7 @@ def command(
     /,
     *,
     target: str,
+    once: str | None,
     owner: str | None,
     dry_run: bool,
     **given: Any,
@@ -92,7 +95,11 @@ def command(
     if dry_run:
         print_dry_run(here, found, operation)
         return 0
-    return execute(here, found, operation, settings)
+    try:
+        return execute(here, found, operation, settings, once=once)
+    except DoneBefore as error:
+        print_line(here, error.message, err=settings.display.owns_stdout)
+        return exit_codes.SUCCEEDED
 
 
 def print_dry_run(here: Surroundings, found: finding.Found, operation: LiveOperation) -> None:

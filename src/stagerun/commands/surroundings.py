@@ -1,6 +1,7 @@
 """The surroundings of a command, created once per process and shared by all commands and the error handling."""
 
 import os
+import sys
 from collections.abc import Callable
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Final
@@ -45,6 +46,14 @@ class Surroundings:
         from stagerun.machine import ci
 
         return ci.detect(os.environ)
+
+    @cached_property
+    def may_ask(self) -> bool:
+        """True if a person can answer questions: never in CI, and never without a terminal."""
+        from stagerun.machine.ci import System
+
+        terminal = all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stderr))
+        return terminal and self.system is System.NONE
 
     @cached_property
     def masker(self) -> "Masker":

@@ -1,11 +1,14 @@
 """The types of arguments and options: what they accept, and how a shell completes them."""
 
+import math
 import time
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, get_args
 
 import click
 
+from stagerun import events
 from stagerun.commands.surroundings import surroundings_of
 from stagerun.errors import UsageError
 from stagerun.journal import opening
@@ -13,6 +16,11 @@ from stagerun.journal.reading import Records
 from stagerun.machine import settings
 from stagerun.states import RunState
 from stagerun.text import moments
+from stagerun.view import RunView
+
+
+LEVELS: Final[tuple[events.Level, ...]] = get_args(events.Level)
+_OFFERED: Final = 50  # runs
 
 
 class File(click.ParamType[Path]):
@@ -48,8 +56,38 @@ class Moment(click.ParamType[float]):
         return moment
 
 
-class State(click.ParamType[RunState]):
+class Span(click.ParamType[float]):
+    """A time span in seconds, or as `90s`, `5m`, `1h30m`; above 0."""
+
+    name = "span"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        seconds = moments.span(value) if isinstance(value, str) else float(value)
+        if seconds is None or not 0 < seconds < math.inf:
+            raise UsageError(f"{param.opts[0] if param else 'it'} can't be {value}", moments.SPANS)
+        return seconds
+
+
+class Word(click.ParamType[Any]):
+    """One of a few words, for the shell to complete. Whoever uses it knows what is wrong with any other."""
+
+    name = "word"
+
+    def __init__(self, words: Sequence[str]) -> None:
+        self._words = words
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return value
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
+        return candidates(incomplete, ((each, "") for each in self._words))
+
+
+class State(Word):
     name = "state"
+
+    def __init__(self) -> None:
+        super().__init__(list(RunState))
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> RunState:
         try:
@@ -58,23 +96,64 @@ class State(click.ParamType[RunState]):
             raise UsageError(f"there is no state {value!r}", "states: " + ", ".join(RunState)) from None
 
 
+class Level(Word):
+    name = "level"
+
+    def __init__(self) -> None:
+        super().__init__(LEVELS)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if (level := str(value).lower()) not in LEVELS:
+            raise UsageError(f"there is no level {value!r}", "levels: " + ", ".join(LEVELS))
+        return level
+
+
+def candidates(incomplete: str, offered: Iterable[tuple[str, str]]) -> list[Any]:
+    """Return the words that begin with `incomplete`, each with its description, for the shell to complete."""
+    from click.shell_completion import CompletionItem
+
+    return [CompletionItem(word, help=about or None) for word, about in offered if word.startswith(incomplete)]
+
+
 class Ref(click.ParamType[str]):
     """A run: its id, `last`, `last~1`, …; completed from the journal."""
 
     name = "ref"
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
-        from click.shell_completion import CompletionItem
-
         path = surroundings_of(ctx).journal
         if not opening.has_runs(path):
             return []
-        records = Records(opening.open_journal(path))
-        return [
-            CompletionItem(str(view.id), help=f"{view.plan.target} {view.state}")
-            for view in records.history(limit=50)
-            if str(view.id).startswith(incomplete)
-        ]
+        now, records = time.time(), Records(opening.open_journal(path))
+        runs = ((str(view.id), _told(view, now)) for view in records.history(limit=_OFFERED))
+        return candidates(incomplete, [*runs, ("last", "the newest run")])
+
+
+class _Name(click.ParamType[str]):
+    """A name that the journal knows."""
+
+    name = "text"
+
+    def known(self, records: Records) -> Iterable[str]:
+        raise NotImplementedError
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
+        path = surroundings_of(ctx).journal
+        if not opening.has_runs(path):
+            return []
+        return candidates(incomplete, ((each, "") for each in self.known(Records(opening.open_journal(path)))))
+
+
+class Operation(_Name):
+    """An operation that has run, by its class, recipe or target."""
+
+    def known(self, records: Records) -> Iterable[str]:
+        return sorted(records.operations())
+
+
+class Tag(_Name):
+    def known(self, records: Records) -> Iterable[str]:
+        return records.tags()
 
 
 class Target(click.ParamType[str]):
@@ -83,9 +162,15 @@ class Target(click.ParamType[str]):
     name = "target"
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
-        from click.shell_completion import CompletionItem
-
         from stagerun.authoring import finding
 
         listed = finding.listing(surroundings_of(ctx).project.recipes)
-        return [CompletionItem(each.target, help=each.help) for each in listed if each.target.startswith(incomplete)]
+        return candidates(incomplete, ((each.target, each.help) for each in listed))
+
+
+def _told(view: RunView, now: float) -> str:
+    """`orders:Import, failed, 3 min ago`."""
+    from stagerun.text import wording
+
+    when = wording.ago(view.started_on or view.created_on, now)
+    return f"{view.plan.target}, {wording.state_word(view.state)}, {when}"

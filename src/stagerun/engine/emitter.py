@@ -24,12 +24,11 @@ from msgspec.structs import replace
 
 from stagerun import events
 from stagerun.errors import JournalBusy, JournalError, RunLost
-from stagerun.journal.rules import HEARTBEAT
+from stagerun.journal.rules import HEARTBEAT, OPEN
 from stagerun.journal.writing import Journal
 from stagerun.machine.clock import Clock
 from stagerun.machine.interrupts import Interrupts
 from stagerun.sinks import Sink
-from stagerun.states import RunState
 from stagerun.text.masking import Masker
 from stagerun.view import RunView, fold
 
@@ -170,7 +169,7 @@ class Emitter:
 
     def _beat(self) -> None:
         now = self._clock.monotonic()
-        if self._beat_at <= now and self.view is not None and self.view.state is RunState.RUNNING:
+        if self._beat_at <= now and self.view is not None and self.view.state in OPEN:
             self._beat_at = now + HEARTBEAT
             try:
                 self._journal.beat(self.view)

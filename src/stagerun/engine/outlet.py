@@ -75,3 +75,6 @@ class Memory(Protocol):
 
     def unrecorded_crashes(self) -> list[RunView]:
         """Return the dead runs that are not recorded as crashed yet."""
+
+    def ahead(self, view: RunView) -> list[RunView]:
+        """Return the runs of the same operation that were recorded earlier and are not over, oldest first."""

@@ -10,12 +10,13 @@ from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager, suppress
 from typing import TYPE_CHECKING, Final, NoReturn
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from stagerun import events, exit_codes
 from stagerun.authoring import awaiting, finding
 from stagerun.authoring.capture import Capture
-from stagerun.authoring.operation import LiveOperation
+from stagerun.authoring.operation import LiveOperation, tags_of
 from stagerun.authoring.progress import Progress
 from stagerun.authoring.session import Session
 from stagerun.authoring.stages import state_after
@@ -43,6 +44,24 @@ _UNKNOWN: Final = Origin("", "")
 _Link = tuple[finding.Found, LiveOperation]
 
 
+class Terms(Struct, frozen=True, kw_only=True):
+    """What a run and those that it chains to are started with, besides their operation.
+
+    Attributes:
+        tags: what they can be found by, besides the tags of their operations.
+        once: a name under which only one run may succeed, with its chain and its resumes; None for any number.
+        wait: True to queue behind an earlier run of the same operation.
+
+    """
+
+    tags: tuple[str, ...] = ()
+    once: str | None = None
+    wait: bool = False
+
+
+_NO_TERMS: Final = Terms()
+
+
 class Runner:
     """Runs an operation, then each one that it chains to, all in this thread.
 
@@ -53,6 +72,8 @@ class Runner:
         masker: masks secrets; the runner adds those of each operation.
         clock: the source of time.
         origin: where the process was started.
+        terms: what the run is started with, besides its operation.
+        log_level: the least level that `logging` lets through if nobody has configured it.
 
     """
 
@@ -65,6 +86,8 @@ class Runner:
         masker: Masker,
         clock: Clock | None = None,
         origin: Origin = _UNKNOWN,
+        terms: Terms = _NO_TERMS,
+        log_level: events.Level | None = None,
     ) -> None:
         self._outlet = outlet
         self._memory = memory
@@ -72,6 +95,8 @@ class Runner:
         self._masker = masker
         self._clock = clock or Clock()
         self._origin = origin
+        self._terms = terms
+        self._log_level = log_level
         self._session: Session | None = None
         self._ticker = Ticker(outlet, interrupts, self._clock, lambda: self._session)
         self._pid = os.getpid()
@@ -108,15 +133,19 @@ class Runner:
         with self._interrupts:
             plan = self._plan(found, operation, chained_from=None, resumption=resumption)
             self._outlet.record_crashes(self._memory.unrecorded_crashes())
-            return self._outlet.create(plan, exclusive=operation.exclusive)
+            return self._outlet.create(plan, exclusive=self._refuses(operation))
 
     def perform(self, found: finding.Found, operation: LiveOperation, *, timeout: float | None = None) -> RunView:
         """Work on the current run and on those it chains to; return the last one as it ended."""
         self._masker.learn(operation.secret_values().values())
-        with self._interrupts, self._ticker.ticking(), self._interrupts.limit(timeout, "the run"):
-            link: _Link | None = (found, operation)
-            while link is not None:
-                link = self._run_one(*link)
+        with self._interrupts, self._ticker.ticking():
+            self._wait_for_turn(operation)
+            with self._interrupts.limit(timeout, "the run"):
+                link: _Link | None = (found, operation)
+                while link is not None:
+                    link = self._run_one(*link)
+                    if link is not None:
+                        self._wait_for_turn(link[1])
         self._outlet.close()
         return self._view()
 
@@ -148,7 +177,7 @@ class Runner:
                 with self._outlet.lock:  # the ticker writes through the same connection
                     self._outlet.record_crashes(self._memory.unrecorded_crashes())
                     plan = self._plan(*following, chained_from=operation.id, resumption=None)
-                    operation.reflect(self._outlet.hand_over(end, plan, exclusive=session.next.exclusive))
+                    operation.reflect(self._outlet.hand_over(end, plan, exclusive=self._refuses(session.next)))
             except HeldError as held:
                 failure = events.Failure(type="", message=held.message)
                 end = replace(end, state=RunState.FAILED, exit_code=exit_codes.NOT_STARTED, error=failure)
@@ -157,6 +186,16 @@ class Runner:
         self._outlet.emit(end)
         self._reflect(operation)
         return None
+
+    def _refuses(self, operation: LiveOperation) -> bool:
+        """Return True if an earlier run of this operation excludes it."""
+        return operation.exclusive is True and not self._terms.wait
+
+    def _wait_for_turn(self, operation: LiveOperation) -> None:
+        if operation.exclusive == "wait" or self._terms.wait:
+            from stagerun.engine import queue
+
+            queue.wait_in_line(self._outlet, self._memory, self._interrupts, self._clock)
 
     def _begin(self, operation: LiveOperation) -> Session:
         run = self._view().id
@@ -180,7 +219,10 @@ class Runner:
         self._session = session
         error: BaseException | None = None
         try:
-            with Capture(session.lines.write, self._masker), self._interrupts.limit(operation.timeout, "the run"):
+            with (
+                Capture(session.lines.write, self._masker, self._log_level),
+                self._interrupts.limit(operation.timeout, "the run"),
+            ):
                 try:
                     returned = self._call(operation, session)
                     if returned is not None:
@@ -244,6 +286,7 @@ class Runner:
     ) -> events.RunCreated:
         process = identity.current_process()
         before = resumption.view if resumption else None
+        tags = {*tags_of(type(operation)), *self._terms.tags, *(before.plan.tags if before else ())}
         return events.RunCreated(
             target=found.target,
             recipe=found.recipe,
@@ -268,6 +311,8 @@ class Runner:
             project=events.encodable(self._origin.project),
             folder=before.plan.folder if before else events.encodable(self._origin.folder),
             work=(before.plan.work if before else "") or os.urandom(16).hex(),
+            tags=tuple(sorted(map(events.encodable, tags))),
+            once=before.plan.once if before else self._view().plan.once if chained_from else self._terms.once,
         )
 
     def _reflect(self, operation: LiveOperation) -> None:

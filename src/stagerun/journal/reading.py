@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from stagerun import events
 from stagerun.errors import RunDamaged, UsageError
@@ -28,6 +28,15 @@ _SAMPLE: Final = 20  # successful runs that the expected durations are computed 
 _PAGE: Final = 1000  # rows read at a time: a long log must not fill the memory
 _FEW: Final = 10_000  # runs that can be checked one by one without a noticeable delay
 _NO_ID: Final = 2**63 - 1  # above the id of any run
+
+
+class _Wanted(NamedTuple):
+    """What the runs of a query have in common."""
+
+    owner: str | None = None
+    tag: str | None = None
+    since: float | None = None
+    before: int | None = None
 
 
 class Records:
@@ -82,16 +91,17 @@ class Records:
         state: RunState | None = None,
         operation: str | None = None,
         owner: str | None = None,
+        tag: str | None = None,
         since: float | None = None,
         before: int | None = None,
     ) -> list[RunView]:
         """Return runs, newest first, without damaged ones, with ids below `before` if given."""
+        wanted = _Wanted(owner=owner, tag=tag, since=since, before=before)
         if state not in (*rules.OPEN, RunState.CRASHED):
-            found = self._newest(limit, skip, state, operation=operation, owner=owner, since=since, before=before)
-            return list(self._readable(found))
+            return list(self._readable(self._newest(limit, skip, state, operation=operation, wanted=wanted)))
         # What a row calls open may have crashed.
         states = [RunState.CRASHED, *rules.OPEN] if state is RunState.CRASHED else [state]
-        queries = [self._conditions(each, owner=owner, since=since, before=before) for each in self._matches(operation)]
+        queries = [self._conditions(each, wanted) for each in self._matches(operation)]
         walked = self._readable(self._walk(states, queries, page=limit))
         return list(islice((view for view in walked if view.state is state), skip, skip + limit))
 
@@ -159,6 +169,12 @@ class Records:
         """Return the runs that are dead but not yet recorded as crashed."""
         found = self._rows("SELECT * FROM runs WHERE state IN ('pending', 'running')")
         return [view for view in self._readable(found) if view.state is RunState.CRASHED]
+
+    def ahead(self, view: RunView) -> list[RunView]:
+        """Return the runs of the same operation that were recorded earlier and are not over, oldest first."""
+        sql = f"SELECT * FROM runs WHERE {rules.OPEN_OF_OPERATION} AND id < ?"  # noqa: S608 - a constant
+        found = sorted(self._rows(sql, (*rules.operation_key(view.plan), view.id)), key=_id_of)
+        return [each for each in self._readable(found) if each.state not in TERMINAL]
 
     def newest_resumable(self, operation: str | None = None) -> RunView | None:
         """Return the newest run that did not succeed and was not resumed, or None."""
@@ -229,6 +245,10 @@ class Records:
 
         return operation_names.known(self._store)
 
+    def tags(self) -> list[str]:
+        """Return every tag that a run has, in order."""
+        return [row["name"] for row in self._rows(self._store.names("tag", table="tags"))]
+
     def _near_operation(self, operation: str | None) -> str | None:
         from stagerun.text import suggestions
 
@@ -242,17 +262,16 @@ class Records:
         return operation_names.matches(self._store, operation, self._file_of)
 
     def _conditions(
-        self,
-        match: "Match | None" = None,
-        *,
-        owner: str | None = None,
-        since: float | None = None,
-        before: int | None = None,
+        self, match: "Match | None" = None, wanted: "_Wanted | None" = None
     ) -> tuple[list[str], dict[str, object]]:
         """Return the conditions of a query of runs, and the values of its parameters."""
         conditions, values = list[str](), dict[str, object]()
+        owner, tag, since, before = wanted or _Wanted()
         # Most journals have few owners, so the owner's index is used only if the owner has few runs.
         by_owner = owner is not None and (match is None or self._some("owner = ?", owner)[0] <= _FEW)
+        if tag is not None:
+            conditions.append(self._tagged(tag))
+            values["tag"] = events.encodable(tag)
         if before is not None:
             conditions.append("id < :until")
             values["until"] = before
@@ -272,6 +291,14 @@ class Records:
                 values["first"] = first
         return conditions, values
 
+    def _tagged(self, tag: str) -> str:
+        """Return the condition for the tag `:tag`: a list of its runs if these are few, else a look at each run."""
+        some = f"SELECT 1 FROM tags WHERE tag = ? LIMIT {_FEW + 1}"  # noqa: S608 - a constant
+        (row,) = self._rows(f"SELECT count(*) AS count FROM ({some}) AS some", (events.encodable(tag),))  # noqa: S608
+        if row["count"] <= _FEW:
+            return "id IN (SELECT run_id FROM tags WHERE tag = :tag)"
+        return "EXISTS (SELECT 1 FROM tags WHERE tag = :tag AND run_id = runs.id)"
+
     def _some(self, condition: str, value: object) -> tuple[int, int | None]:
         """Return the number of runs that meet `condition`, and the lowest id; counting stops just above `_FEW`."""
         some = f"SELECT id FROM runs WHERE {condition} LIMIT {_FEW + 1}"  # noqa: S608 - a condition of this file
@@ -285,19 +312,17 @@ class Records:
         state: RunState | None = None,
         *,
         operation: str | None = None,
-        owner: str | None = None,
-        since: float | None = None,
-        before: int | None = None,
+        wanted: "_Wanted | None" = None,
     ) -> "Sequence[Row]":
         """Return the rows of runs, newest first."""
         # Each of these indexes ends in the state, so a query that uses one has to name the states.
-        by_index = operation is not None or owner is not None
+        by_index = operation is not None or (wanted is not None and wanted.owner is not None)
         states = [state] if state else list(RunState) if by_index else []
         matches, found = self._matches(operation), list["Row"]()
         # With one match SQLite skips, with several all that could be skipped has to be compared.
         first, more = (skip, 0) if len(matches) == 1 else (0, skip)
         for match in matches:
-            conditions, values = self._conditions(match, owner=owner, since=since, before=before)
+            conditions, values = self._conditions(match, wanted)
             values |= {"limit": more + limit, "skip": first}
             found += self._rows(self._store.newest(states, conditions), values)
         return sorted(found, key=_id_of, reverse=True)[more : more + limit]

@@ -75,6 +75,8 @@ class _Run(Struct):
     work: str
     place: str | None
     worker: str | None
+    tags: str
+    once: str | None
 
 
 class _Place(Struct):
@@ -117,6 +119,7 @@ _JSON: Final[Mapping[str, Any]] = {
     "error": events.Failure,
     "stages": tuple[str, ...],
     "worker": events.Worker,
+    "tags": tuple[str, ...],
 }
 
 
@@ -147,6 +150,8 @@ def of_plan(view: RunView) -> dict[str, object]:
         "folder": events.encodable(plan.folder),
         "work": plan.work,
         "place": plan.place,
+        "tags": events.dumps(plan.tags),
+        "once": plan.once and events.encodable(plan.once),
     }
 
 
@@ -261,7 +266,7 @@ def to_view(row: "Row", stages: "Iterable[Row]") -> RunView:
     values = {name: _loaded(row[name], kind, f"runs.{name}") for name, kind in _JSON.items() if row[name] is not None}
     plan = events.RunCreated(
         **{name: getattr(run, name) for name in _PLAIN},
-        **{name: values[name] for name in ("stages", "params", "expected", "done_before")},
+        **{name: values[name] for name in ("stages", "params", "expected", "done_before", "tags")},
         root=run.root if run.root != run.id else None,
     )
     if not -1 <= run.current_stage < len(plan.stages):
@@ -331,7 +336,7 @@ def to_event(row: "Row") -> events.Event | None:
 # Columns that hold a field of the plan as it is.
 _PLAIN: Final = (
     *("target", "recipe", "operation", "source", "source_hash", "owner", "chained_from", "resumed_from", "attempt"),
-    *("host", "boot_id", "pid_namespace", "pid", "process_started", "project", "folder", "work", "place"),
+    *("host", "boot_id", "pid_namespace", "pid", "process_started", "project", "folder", "work", "place", "once"),
 )
 
 

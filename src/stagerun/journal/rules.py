@@ -16,6 +16,14 @@ from stagerun.view import RunView, fold
 HEARTBEAT: Final = 5.0  # seconds between two signs of life of a silent run
 SILENCE: Final = 60.0  # seconds without a sign of life after which a run on another host is dead
 OPEN: Final = (RunState.PENDING, RunState.RUNNING)
+# The runs of an operation, whichever way its target is spelled, and those of them that are not over.
+SAME_OPERATION: Final = "operation = ? AND (target = ? OR source = ?)"
+OPEN_OF_OPERATION: Final = f"{SAME_OPERATION} AND state IN ('pending', 'running')"
+
+
+def operation_key(plan: events.RunCreated) -> tuple[str, str, str | None]:
+    """Return the values of `SAME_OPERATION`."""
+    return plan.operation, plan.target, plan.source
 
 
 def is_dead(process: Process, seen_on: float, now: float) -> bool:

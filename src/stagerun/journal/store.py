@@ -69,8 +69,8 @@ class Store(Protocol):
 
         """
 
-    def names(self, column: str) -> str:
-        """Return a query of the distinct values of an indexed column of `runs`, as `name`."""
+    def names(self, column: str, *, table: str = "runs") -> str:
+        """Return a query of the distinct values of an indexed column, as `name`."""
 
     def unindexed(self, column: str) -> str:
         """Return `column` for a condition that is checked row by row, without the column's index."""

@@ -14,8 +14,8 @@ from functools import cache
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from stagerun import events
-from stagerun.errors import HeldError, RunLost
-from stagerun.journal import rows
+from stagerun.errors import DoneBefore, HeldError, RunLost, UsageError
+from stagerun.journal import rows, rules
 from stagerun.states import TERMINAL, RunState
 from stagerun.view import RunView, begin
 
@@ -50,10 +50,12 @@ _INHERIT: Final = (
 _REQUEST_CANCEL: Final = (
     "INSERT INTO cancel_requests (run_id, requested_on, requested_by) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
 )
-_RUNNING: Final = (
-    "SELECT id, pid, host FROM runs WHERE operation = ? AND (target = ? OR source = ?) "
-    "AND state IN ('pending', 'running')"
+_RUNNING: Final = f"SELECT id, pid, host FROM runs WHERE {rules.OPEN_OF_OPERATION}"  # noqa: S608 - a constant
+_FIRST_OF_NAME: Final = (
+    f"SELECT id, target, ({rules.SAME_OPERATION}) AS same FROM runs WHERE once = ? ORDER BY id LIMIT 1"  # noqa: S608 - a constant
 )
+_NEWEST_OF_NAME: Final = "SELECT id, state FROM runs WHERE once = ? ORDER BY id DESC LIMIT 1"
+_INSERT_TAG: Final = "INSERT INTO tags (tag, run_id) VALUES (?, ?) ON CONFLICT DO NOTHING"
 
 
 class Journal:
@@ -117,12 +119,15 @@ class Journal:
     def create(self, entry: events.Entry, *, exclusive: bool = False) -> RunView:
         """Inside a commit: add a run and return its view. The entry's run id is ignored: the journal assigns one.
 
-        Raises HeldError if another run has resumed the same run, or if `exclusive` and the same operation is running.
+        Raises HeldError if another run has resumed the same run, if `exclusive` and the same operation is running, or
+        if the newest run of the same name is not over or did not succeed; DoneBefore if that succeeded.
         """
         plan = entry.event
         assert isinstance(plan, events.RunCreated)
         if exclusive:
             self._refuse_second(plan)
+        if plan.once is not None and plan.chained_from is None and plan.resumed_from is None:
+            self._refuse_again(plan, plan.once)
         view = begin(entry)
         run = self._store.add("runs", rows.of_plan(view) | rows.of_state(view, self._store.now()))
         if run is None:
@@ -134,6 +139,7 @@ class Journal:
         self._store.many(
             _INSERT_STAGE, [rows.of_stage(run, position, each) for position, each in enumerate(view.stages)]
         )
+        self._store.many(_INSERT_TAG, [(events.encodable(tag), run) for tag in plan.tags])
         self._store.many(_INHERIT, [(run, plan.resumed_from, events.encodable(key)) for key in plan.inherited])
         self._store.change(_INSERT_EVENT, rows.of_event(entry))
         return view
@@ -182,7 +188,7 @@ class Journal:
             some = [(run,) for run in runs[start : start + _DELETED_AT_A_TIME]]
 
             def write(some: Sequence[tuple[int]] = some) -> None:
-                for table in ("events", "stages", "checkpoints", "cancel_requests"):
+                for table in ("events", "stages", "checkpoints", "cancel_requests", "tags"):
                     self._store.many(f"DELETE FROM {table} WHERE run_id = ?", some)  # noqa: S608
                 self._store.many("DELETE FROM runs WHERE id = ?", some)
 
@@ -216,11 +222,28 @@ class Journal:
 
     def _refuse_second(self, plan: events.RunCreated) -> None:
         self._store.exclusive(plan.operation)
-        for row in self._store.rows(_RUNNING, (plan.operation, plan.target, plan.source)):
+        for row in self._store.rows(_RUNNING, rules.operation_key(plan)):
             run = row["id"]
             raise HeldError(
                 f"{plan.target} is exclusive, and run {run} is still running (process {row['pid']} on {row['host']})",
-                f"wait for it: stagerun wait {run}",
+                f"wait for it: stagerun wait {run}, or queue behind it: --wait",
+            )
+
+    def _refuse_again(self, plan: events.RunCreated, name: str) -> None:
+        """Refuse a run whose name is taken. The newest of a name decides: its chain and its resumes bear it, too."""
+        self._store.exclusive(f"once {name}")
+        key = events.encodable(name)
+        for row in self._store.rows(_FIRST_OF_NAME, (*rules.operation_key(plan), key)):
+            if not row["same"]:
+                raise UsageError(f"the name {name!r} belongs to run {row['id']} of {row['target']}", "choose another")
+        for row in self._store.rows(_NEWEST_OF_NAME, (key,)):
+            run, state = row["id"], row["state"]
+            if state == RunState.SUCCEEDED:
+                raise DoneBefore(f"nothing to run: run {run} has succeeded under the name {name!r}")
+            if state not in TERMINAL:
+                raise HeldError(f"run {run} has the name {name!r} and is not over", f"wait for it: stagerun wait {run}")
+            raise HeldError(
+                f"run {run} has the name {name!r} and did not succeed", f"go on with it: stagerun resume {run}"
             )
 
     def _write(self, queue: list[events.Entry]) -> None:

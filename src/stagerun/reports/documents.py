@@ -50,6 +50,8 @@ def run(view: RunView, resumed_as: int | None) -> dict[str, Any]:
         "resumed_as": resumed_as,
         "root": view.root,
         "attempt": view.plan.attempt,
+        "tags": list(view.plan.tags),
+        "once": view.plan.once,
         "project": view.plan.project,
         "folder": view.plan.folder,
         "host": view.process.host,

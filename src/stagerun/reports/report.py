@@ -43,7 +43,7 @@ class Report:
         if view.error and (not view.error.stage or view.position(view.error.stage) is None):
             where = f" in {neutralise(view.error.stage)}" if view.error.stage else ""
             yield _GAP + self._paint(sentences.reason(view.error) + where, "red")
-        if view.state is RunState.RUNNING:
+        if view.state in (RunState.PENDING, RunState.RUNNING):
             yield from self._work(view)
         elif position := sentences.reached(view):
             yield _GAP + position

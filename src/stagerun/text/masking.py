@@ -103,7 +103,13 @@ class Masker:
             case events.RunFinished(error=events.Failure() as error):
                 return replace(event, error=self._failure(error))
             case events.RunCreated():
-                return replace(event, owner=self.mask(event.owner), params=self._parameters(event.params))
+                return replace(
+                    event,
+                    owner=self.mask(event.owner),
+                    params=self._parameters(event.params),
+                    tags=tuple(map(self.mask, event.tags)),
+                    once=event.once and self.mask(event.once),
+                )
             case _:
                 return event
 

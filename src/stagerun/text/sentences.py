@@ -209,6 +209,14 @@ def _how(view: RunView) -> str:
     return f"{wording.state_word(view.state)}{signal}{where}"
 
 
+def waiting(ahead: Sequence[RunView], now: float) -> str:
+    """Return `waiting for run 12 (alice, 3 min) and 1 more`, for a run in line behind the runs `ahead`."""
+    first = next((view for view in ahead if view.state is RunState.RUNNING), ahead[0])
+    more = f" and {len(ahead) - 1} more" if len(ahead) > 1 else ""
+    since = wording.age(now - (first.started_on or first.created_on))
+    return f"waiting for run {first.id} ({neutralise(first.owner)}, {since}){more}"
+
+
 def silence(view: RunView, now: float) -> str:
     """`still in [2/3] Process after 3m 10s`: a sign of life."""
     if view.active is None:

@@ -95,6 +95,15 @@ def roughly(seconds: float) -> str:
     return f"{round(seconds / _MINUTE)}m"
 
 
+def age(seconds: float) -> str:
+    """`less than 1 min`, `3 min`, `2 h`, `12 days`: how long something has been going on."""
+    if seconds < _MINUTE:
+        return "less than 1 min"
+    if seconds < _HOUR:
+        return f"{int(seconds // _MINUTE)} min"
+    return f"{int(seconds // _HOUR)} h" if seconds < 2 * _DAY else f"{int(seconds // _DAY)} days"
+
+
 def ago(then: float, now: float) -> str:
     """`just now`, `2 min ago`, `3 h ago`, `yesterday`, `12 days ago`, then the date."""
     seconds = now - then

@@ -27,7 +27,8 @@ _MAGIC: Final = b"SQLite format 3\0"
 APPLICATION_ID: Final = 0x73746772  # "stgr", in the file's header (sqlite.org/fileformat2.html, offset 68)
 _AFTER_ID: Final = 72
 _DRAFT: Final = ".new-"
-_TABLES: Final = 5  # of the first release
+_FIRST_TABLES: Final = ("runs", "stages", "events", "checkpoints", "cancel_requests")  # of the first release
+_TABLES: Final = (*_FIRST_TABLES, "tags")
 
 
 # Tables of the first release: the events, which are the source of truth, and their projections.
@@ -155,11 +156,23 @@ _SECOND: Final = (
     "DROP TABLE old_checkpoints",
 )
 
-# A run can work at another place; a stage may have had nothing to do.
+# A run can work at another place, be found by its tags, and have a name under which only one may succeed; a stage may
+# have had nothing to do.
 _THIRD: Final = (
     "ALTER TABLE runs ADD COLUMN place TEXT",
     "ALTER TABLE runs ADD COLUMN worker TEXT",  # JSON object
     "ALTER TABLE stages ADD COLUMN skipped TEXT",
+    "ALTER TABLE runs ADD COLUMN tags TEXT NOT NULL DEFAULT '[]'",  # JSON array of names
+    "ALTER TABLE runs ADD COLUMN once TEXT",
+    "CREATE INDEX runs_by_once ON runs (once) WHERE once IS NOT NULL",
+    """
+    CREATE TABLE tags (
+        tag TEXT NOT NULL,
+        run_id INTEGER NOT NULL,
+        PRIMARY KEY (tag, run_id)
+    ) STRICT, WITHOUT ROWID
+    """,
+    "CREATE INDEX tags_by_run ON tags (run_id)",
 )
 
 
@@ -176,7 +189,7 @@ def second(db: "Database") -> None:
 
 
 def third(db: "Database") -> None:
-    """Add where a run works, and why a stage was skipped."""
+    """Add where a run works, why a stage was skipped, tags, and names under which only one run may succeed."""
     for statement in _THIRD:
         db.execute(statement)
 
@@ -364,10 +377,11 @@ def _foreign(path: Path) -> JournalError:
 def _version(connection: sqlite3.Connection, path: Path) -> int:
     """Return the file's version, 0 for an empty file; JournalError for a file that is not our journal."""
     # One statement: between two, another process could create the tables.
-    look = """SELECT (SELECT application_id FROM pragma_application_id), (SELECT user_version FROM pragma_user_version),
+    look = f"""
+        SELECT (SELECT application_id FROM pragma_application_id), (SELECT user_version FROM pragma_user_version),
         (SELECT count(*) FROM sqlite_schema),
-        (SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND rootpage > 0
-            AND name IN ('runs', 'stages', 'events', 'checkpoints', 'cancel_requests'))"""
+        (SELECT group_concat(name) FROM sqlite_schema WHERE type = 'table' AND rootpage > 0 AND name IN {_TABLES})
+        """  # noqa: S608 - names of tables
     application, version, objects, tables = database.read(lambda: connection.execute(look).fetchone(), path)
     if not isinstance(version, int) or (application != APPLICATION_ID and (objects or version or application)):
         raise _foreign(path)
@@ -376,7 +390,8 @@ def _version(connection: sqlite3.Connection, path: Path) -> int:
             f"journal {path} was made by a newer stagerun (version {version}, this one knows {VERSION})",
             "upgrade stagerun, or name another file with --journal",
         )
-    if version and tables != _TABLES:
+    needed = _TABLES if version == VERSION else _FIRST_TABLES
+    if version and not set(needed) <= set((tables or "").split(",")):
         # A view in the place of a table could compute anything, for as long as it likes.
         raise JournalError(
             f"journal {path}: it is damaged: a table is missing", "move it aside, or name another file with --journal"

@@ -99,12 +99,12 @@ class SqliteStore:
         newest = f"{merged} ORDER BY id DESC LIMIT :limit OFFSET :skip"
         return f"SELECT * FROM runs WHERE id IN ({newest}) ORDER BY id DESC"  # noqa: S608 - conditions of the journal
 
-    def names(self, column: str) -> str:
+    def names(self, column: str, *, table: str = "runs") -> str:
         # One index lookup per name: DISTINCT would read the whole index.
         return f"""
             WITH RECURSIVE known (name) AS (
-                SELECT min({column}) FROM runs UNION ALL
-                SELECT (SELECT min({column}) FROM runs WHERE {column} > name) FROM known WHERE name IS NOT NULL)
+                SELECT min({column}) FROM {table} UNION ALL
+                SELECT (SELECT min({column}) FROM {table} WHERE {column} > name) FROM known WHERE name IS NOT NULL)
             SELECT name FROM known WHERE name IS NOT NULL"""  # noqa: S608 - a column of the journal
 
     def unindexed(self, column: str) -> str:
