@@ -3,17 +3,16 @@
 import re
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.conftest import Project
+from tests.processes import until
+from tests.serving import Command
 
 
 if TYPE_CHECKING:
@@ -33,20 +32,11 @@ class Served:
 
     project: Project
     port: int = 0
-    process: "subprocess.Popen[str] | None" = None
+    process: Command | None = None
 
-    def start(self) -> None:
+    def start(self, *options: str, **environ: str) -> None:
         """Start it, on the same port as before."""
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "stagerun", "serve", "--port", str(self.port)],
-            cwd=self.project.root,
-            env=self.project.environ,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        assert self.process.stdout is not None
+        self.process = self.project.start("serve", "--port", str(self.port), *options, environ=environ)
         told = self.process.stdout.readline()
         found = re.search(r"http://127\.0\.0\.1:(\d+)/", told)
         assert found is not None, told + self.process.communicate()[1]
@@ -73,9 +63,9 @@ class Served:
 
 
 @contextmanager
-def served(project: Project) -> Iterator[Served]:
+def served(project: Project, *options: str, **environ: str) -> Iterator[Served]:
     server = Served(project)
-    server.start()
+    server.start(*options, **environ)
     try:
         yield server
     finally:
@@ -91,21 +81,24 @@ class Browsing:
     complaints: list[str] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
 
-    @cached_property
-    def context(self) -> "BrowserContext":
-        return self.new_context()
-
     def new_context(self, **options: object) -> "BrowserContext":
-        context = self.browser.new_context(**options)  # type: ignore[arg-type]
+        """Return a profile that has entered; without motion, which costs much where software draws."""
+        context = self.browser.new_context(**{"reduced_motion": "reduce", **options})  # type: ignore[arg-type]
         context.on("page", self._listen)
-        page = context.new_page()
-        page.goto(f"{self.server.address}/?token={self.server.token}")
-        page.close()
+        name = f"stagerun-{self.server.port}"
+        context.add_cookies([{"name": name, "value": self.server.token, "url": self.server.address}])
         return context
 
     def open(self, path: str, context: "BrowserContext | None" = None) -> "Page":
-        page = (context or self.context).new_page()
+        page = (context or self.new_context()).new_page()
         page.goto(self.server.address + path)
+        return page
+
+    def open_live(self, path: str, context: "BrowserContext | None" = None) -> "Page":
+        """Open a page, and wait until it is told what changes."""
+        page = self.open(path, context)
+        page.wait_for_selector("#link.live")
+        page.evaluate("window.marker = 1")
         return page
 
     def _listen(self, page: "Page") -> None:
@@ -132,5 +125,30 @@ def chromium() -> "Iterator[Browser]":
 
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(_ARGUMENTS))
+        browser.new_page().close()  # what it starts for its first page belongs to no test
         yield browser
         browser.close()
+
+
+@contextmanager
+def browsing_of(browser: "Browser", server: Served) -> Iterator[Browsing]:
+    """Yield a browser in which nothing may go wrong and nothing may be asked of another server."""
+    found = Browsing(browser, server)
+    try:
+        yield found
+    finally:
+        for context in browser.contexts:
+            context.close()
+    assert found.complaints == []
+    assert [url for url in found.requests if not url.startswith((server.address, "ws://", "data:"))] == []
+
+
+def wait(page: "Page", expression: str) -> None:
+    # The page may not evaluate a text, but the browser's own protocol may.
+    until(lambda: page.evaluate(expression))
+
+
+def lines_of(page: "Page") -> list[int]:
+    """Return the numbers of the lines in the log."""
+    told: list[int] = page.eval_on_selector_all("#op-log li", "all => all.map(each => Number(each.id.slice(1)))")
+    return told

@@ -116,6 +116,19 @@ def test_the_address_with_the_token_leads_to_the_one_without_and_leaves_a_cookie
     assert client.get("/?token=wrong", headers={"accept": "text/html"}).status_code == 403
 
 
+def test_who_comes_from_elsewhere_is_led_on_by_a_page_of_ours_because_a_redirect_would_lose_the_cookie(
+    client: TestClient,
+) -> None:
+    headers = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}
+
+    answer = client.get(f'/runs/7?line=3&x="&token={TOKEN}', headers=headers)
+
+    assert answer.status_code == 200
+    assert answer.headers["set-cookie"].startswith(f"stagerun-{PORT}={TOKEN}; ")
+    assert 'content="0; url=/runs/7?line=3&amp;x=%22"' in answer.text
+    assert TOKEN not in answer.text
+
+
 def test_the_way_in_leads_to_no_other_server(client: TestClient) -> None:
     answer = client.get(f"{HERE}//evil.example/?token={TOKEN}")
 

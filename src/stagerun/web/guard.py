@@ -7,6 +7,7 @@ the host stops names that were rebound to this machine, the origin stops sockets
 import ipaddress
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from hmac import compare_digest
+from html import escape
 from http.cookies import CookieError, SimpleCookie
 from typing import Any, Final, TypeAlias
 from urllib.parse import parse_qsl, urlencode
@@ -24,6 +25,11 @@ LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "[::1]"})
 BODY_LIMIT: Final = 1024 * 1024  # bytes of a form
 _CHANGING: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _PUBLIC: Final = ("/static/", "/icon/")  # the same for everybody, and needed to show a refusal
+
+_ONWARD: Final = (
+    '<!doctype html><html lang="en"><meta charset="utf-8"><meta http-equiv="refresh" content="0; url={0}">'
+    '<title>stagerun</title><p><a href="{0}">Go on</a></p></html>'
+)
 
 
 class Access(Struct, frozen=True, kw_only=True):
@@ -91,7 +97,7 @@ class Guard:
             return
         send = _with_headers(send, headers.only("host") or "")
         if refusal is None and (entered := self._entering(scope)) is not None:
-            await _answer(send, 303, "", [(b"location", entered), (b"set-cookie", self._set_cookie())])
+            await _let_in(send, entered, self._set_cookie(), linked=headers.only("sec-fetch-site") == "cross-site")
         elif refusal is not None:
             path = scope["path"]
             if "text/html" in (headers.only("accept") or ""):
@@ -132,14 +138,14 @@ class Guard:
             given += [value for name, value in _query(scope) if name == "token"]
         return any(compare_digest(each.encode(), self._access.token.encode()) for each in given)
 
-    def _entering(self, scope: Scope) -> bytes | None:
+    def _entering(self, scope: Scope) -> str | None:
         """Return the address without the token that it came with: nobody should see it in the address bar."""
         query = _query(scope)
         if not any(name == "token" for name, _ in query) or scope["method"] != "GET":
             return None
         rest = urlencode([(name, value) for name, value in query if name != "token"])
         path = "/" + (scope.get("raw_path") or scope["path"].encode()).decode("ascii", "replace").lstrip("/\\")
-        return f"{path}?{rest}".rstrip("?").encode()
+        return f"{path}?{rest}".rstrip("?")
 
     def _set_cookie(self) -> bytes:
         return (
@@ -246,6 +252,18 @@ def _bounded(receive: Receive) -> Receive:
         return message
 
     return wrapped
+
+
+async def _let_in(send: Send, address: str, cookie: bytes, *, linked: bool) -> None:
+    """Give a browser its cookie, and lead it on.
+
+    Where another site began this, or a file that `--open` wrote, the cookie would be kept back from a redirect too;
+    it is sent when a page of ours leads on.
+    """
+    if linked:
+        await _answer(send, 200, _ONWARD.format(escape(address)), [(b"set-cookie", cookie)])
+    else:
+        await _answer(send, 303, "", [(b"location", address.encode()), (b"set-cookie", cookie)])
 
 
 async def _answer(
