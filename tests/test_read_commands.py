@@ -619,6 +619,9 @@ def test_logs_are_those_of_the_run_that_is_named(runs: Project) -> None:
 
 
 LISTED = """
+from typing import Annotated
+from msgspec import Meta
+
 raise SystemExit("a listing imports nothing")
 
 class Zebra(LiveOperation):
@@ -630,6 +633,7 @@ class Import(LiveOperation):
     In three stages.
     '''
     stages = ["Load", "Save"]
+    rows: Annotated[int, Meta(ge=1), "how many"] = 5
     def run(self, p): ...
 
 class _Private(LiveOperation):
@@ -640,15 +644,57 @@ class NoOperation:
 """
 
 
-def test_list_shows_each_operation_with_the_first_line_of_its_docstring_and_imports_nothing(project: Project) -> None:
+def test_list_shows_what_each_operation_does_names_a_file_that_is_broken_and_imports_nothing(project: Project) -> None:
     project.recipe("orders", LISTED)
     project.recipe("_hidden", LISTED)
-    project.recipe("broken", "def f(:")
+    broken = project.recipe("broken", "def f(:")
 
     done = project.stagerun("list")
 
-    assert (done.code, done.err) == (0, "")
-    assert done.out == "orders:Import   Load the orders, clean them, save them.\norders:Zebra\n"
+    assert (done.code, done.err) == (0, f"stagerun: {broken}, line 2: invalid syntax\n")
+    assert done.out == "orders\n  orders:Import  Load the orders, clean them, save them.\n  orders:Zebra\n"
+
+
+def test_list_tells_how_the_last_run_ended_and_how_long_one_takes(runs: Project) -> None:
+    assert timeless(runs.stagerun("list").out) == (
+        "orders\n  orders:Bad   failed just now\n  orders:Good  succeeded just now  usually 0.0s\n"
+        "other\n  other:Bad\n  other:Good   succeeded just now  usually 0.0s\n"
+    )
+
+
+@pytest.fixture
+def acme(project: Project) -> Project:
+    """A project in whose environment a package is installed that has recipes."""
+    site = project.root / "site"
+    (site / "acme" / "jobs").mkdir(parents=True)
+    (site / "acme" / "__init__.py").write_text("print('imported')\n")
+    (site / "acme" / "jobs" / "__init__.py").touch()
+    code = "from stagerun import LiveOperation\n"
+    code += "".join(f"class {name}(LiveOperation):\n    def run(self, p): ...\n" for name in ("Purge", "Sweep"))
+    (site / "acme" / "jobs" / "clean.py").write_text(f'"""Cleaning up."""\n{code}')
+    (site / "acme-1.0.dist-info").mkdir()
+    (site / "acme-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: acme\nVersion: 1.0\n")
+    (site / "acme-1.0.dist-info" / "entry_points.txt").write_text(
+        "[stagerun.recipes]\ncleaning = acme.jobs.clean\nsweep = acme.jobs.clean:Sweep\ngone = acme.no\n"
+    )
+    project.environ["PYTHONPATH"] = str(site)
+    return project
+
+
+def test_recipes_of_an_installed_package_are_listed_without_importing_it_and_are_run_by_their_names(
+    acme: Project,
+) -> None:
+    listed = acme.stagerun("list")
+    ran = [acme.stagerun("run", target) for target in ("cleaning:Purge", "sweep", "cleanin")]
+
+    assert (listed.code, listed.err) == (0, "")
+    assert listed.out == (
+        "cleaning  Cleaning up.  (package acme)\n  cleaning:Purge\n  cleaning:Sweep\n"
+        "sweep  Cleaning up.  (package acme)\n  sweep:Sweep\n"
+    )
+    assert [each.code for each in ran] == [0, 0, 2]
+    assert [each["target"] for each in _json(acme, "history")] == ["sweep:Sweep", "cleaning:Purge"]
+    assert ran[2].err == "stagerun: there is no recipe 'cleanin'\n  did you mean 'cleaning'?\n"
 
 
 def test_list_as_json_tells_target_help_stages_and_place(project: Project) -> None:
@@ -657,12 +703,22 @@ def test_list_as_json_tells_target_help_stages_and_place(project: Project) -> No
     assert _json(project, "list") == [
         {
             "target": "orders:Import",
+            "recipe": "orders",
+            "title": "",
+            "package": None,
             "help": "Load the orders, clean them, save them.",
             "stages": ["Load", "Save"],
+            "parameters": [
+                {"name": "rows", "type": "int", "required": False, "default": 5, "choices": [], "help": "how many"}
+                | {"bounds": {"ge": 1}, "item_bounds": {}}
+            ],
             "source": str(file),
-            "line": 8,
+            "line": 11,
+            "last": None,
+            "usual_seconds": None,
         },
-        {"target": "orders:Zebra", "help": "", "stages": [], "source": str(file), "line": 5},
+        {"target": "orders:Zebra", "recipe": "orders", "title": "", "package": None, "help": "", "stages": []}
+        | {"parameters": [], "source": str(file), "line": 8, "last": None, "usual_seconds": None},
     ]
 
 

@@ -11,15 +11,19 @@ from collections.abc import Callable, Collection, Iterator
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from stagerun.authoring import importing
 from stagerun.authoring.operation import LiveOperation, made
 from stagerun.errors import RecipeError, StagerunError, UsageError
 from stagerun.machine import settings
 from stagerun.machine.settings import PRIVATE, Project
+
+
+if TYPE_CHECKING:
+    from stagerun.authoring.installed import InstalledRecipe
 
 
 class Found(Struct, frozen=True, kw_only=True):
@@ -84,6 +88,29 @@ class Listed(Struct, frozen=True, kw_only=True):
     line: int
 
 
+class Recipe(Struct, frozen=True, kw_only=True):
+    """A recipe's file as its source says it.
+
+    Attributes:
+        name: what stands before the colon of its targets.
+        file: its file.
+        title: the first line of its docstring, or "".
+        operations: sorted by target.
+        package: the installed package that it comes from, or "" for one of the project's own.
+        broken: why it can't be read, or "".
+        line: the line where it is broken, or None.
+
+    """
+
+    name: str
+    file: Path
+    title: str = ""
+    operations: tuple[Listed, ...] = ()
+    package: str = ""
+    broken: str = ""
+    line: int | None = None
+
+
 def looks_like_target(text: str) -> bool:
     """Return True for `recipe:Operation`, for any form of recipe."""
     return _split(text)[1] is not None
@@ -115,9 +142,9 @@ def load(target: str, project: Project, source: Path | None = None) -> Found:
     if not recipe:
         raise UsageError(f"{target!r} does not name a recipe", "name one as recipe:Operation; see 'stagerun list'")
     begun = time.monotonic()
-    module = _imported(recipe, project) if source is None else _of_file(source, project, recipe)
+    module, only = _imported(recipe, project) if source is None else (_of_file(source, project, recipe), None)
     seconds = time.monotonic() - begun
-    return _found(_choose(module, recipe, name), recipe, seconds)
+    return _found(_choose(module, recipe, name or only), recipe, seconds)
 
 
 def _split(target: str) -> tuple[str, str | None]:
@@ -138,11 +165,40 @@ def locate(operation: type[LiveOperation], near: Found) -> Found:
 
 def listing(folder: Path) -> list[Listed]:
     """Return the operations in `folder`, sorted by target, without importing anything."""
-    found: list[Listed] = []
+    found = [operation for each in _in_folder(folder) for operation in each.operations]
+    return sorted(found, key=lambda each: each.target)
+
+
+def recipes(project: Project) -> list[Recipe]:
+    """Return the recipes of the project and of installed packages, without importing one."""
+    from stagerun.authoring import installed
+
+    own = list(_in_folder(project.recipes))
+    names = {each.name for each in own}
+    others = [
+        structs.replace(read(each.file, each.name, only=each.operation), package=each.package)
+        for each in installed.recipes()
+        if each.file is not None and each.name not in names
+    ]
+    return [*own, *others]
+
+
+def _in_folder(folder: Path) -> Iterator[Recipe]:
     for file in sorted(folder.glob("*.py")):
         if not file.name.startswith("_") and _is_inside(file, folder):
-            found += _read(file)
-    return sorted(found, key=lambda each: each.target)
+            yield read(file, file.stem)
+
+
+def read(file: Path, name: str, *, only: str | None = None) -> Recipe:
+    """Return what the source of a recipe says; `only` is the one operation of it that counts, if that is so."""
+    try:
+        tree = ast.parse(file.read_bytes(), str(file))
+    except (SyntaxError, ValueError, OSError) as error:
+        line = error.lineno if isinstance(error, SyntaxError) else None
+        return Recipe(name=name, file=file, broken=str(getattr(error, "msg", error)), line=line)
+    found = (each for each in _operations(tree, file, name) if only in (None, each.target.rpartition(":")[2]))
+    operations = tuple(sorted(found, key=lambda each: each.target))
+    return Recipe(name=name, file=file, title=_first_line(tree), operations=operations)
 
 
 def _found(operation: type[LiveOperation], recipe: str, import_seconds: float = 0.0) -> Found:
@@ -156,12 +212,13 @@ def _found(operation: type[LiveOperation], recipe: str, import_seconds: float = 
     )
 
 
-def _imported(recipe: str, project: Project) -> ModuleType:
+def _imported(recipe: str, project: Project) -> tuple[ModuleType, str | None]:
+    """Return the module of a recipe, and the one operation of it that its name means if that is so."""
     if recipe.endswith(".py"):
         file = _file_at(recipe)
         if not file.is_file():
             raise UsageError(f"there is no recipe file {recipe}", "see 'stagerun list'")
-        return _of_file(file, project, recipe)
+        return _of_file(file, project, recipe), None
     if not all(part.isidentifier() for part in recipe.split(".")):
         raise UsageError(
             f"{recipe!r} is not a module name",
@@ -171,11 +228,20 @@ def _imported(recipe: str, project: Project) -> ModuleType:
     if file.is_file():
         if not _is_inside(file, project.recipes):
             raise UsageError(f"recipe {recipe} is outside {project.recipes}", "name its file instead")
-        return importing.import_file(file, project, recipe)
-    module = importing.import_module(recipe, project)
-    if module is None:
+        return importing.import_file(file, project, recipe), None
+    if (module := importing.import_module(recipe, project)) is not None:
+        return module, None
+    entry = _installed(recipe)
+    if entry is None or (module := importing.import_module(entry.module, project)) is None:
         raise _unknown(recipe, project.recipes)
-    return module
+    return module, entry.operation
+
+
+def _installed(recipe: str) -> "InstalledRecipe | None":
+    """Return the recipe of that name which an installed package has; looked for only where nothing else has it."""
+    from stagerun.authoring import installed
+
+    return next((each for each in installed.recipes() if each.name == recipe), None)
 
 
 def _of_file(file: Path, current: Project, recipe: str) -> ModuleType:
@@ -251,7 +317,10 @@ def twins(tree: ast.Module) -> dict[str, list[int]]:
 
 
 def _unknown(recipe: str, folder: Path) -> UsageError:
-    names = sorted(file.stem for file in folder.glob("*.py") if not file.name.startswith("_"))
+    from stagerun.authoring import installed
+
+    own = {file.stem for file in folder.glob("*.py") if not file.name.startswith("_")}
+    names = sorted(own | {each.name for each in installed.recipes()})
     if not names:
         return UsageError(f"there is no recipe {recipe!r}", f"there are no recipes in {folder}")
     return _not_there(f"there is no recipe {recipe!r}", recipe, names)
@@ -263,28 +332,29 @@ def _not_there(message: str, name: str, legal: list[str]) -> UsageError:
     return UsageError(message, suggestions.hint(name, legal, "there are"))
 
 
-def _read(file: Path) -> Iterator[Listed]:
-    try:
-        tree = ast.parse(file.read_bytes())
-    except (SyntaxError, ValueError, OSError):
-        return  # `doctor` reports the reason
+def _operations(tree: ast.Module, file: Path, recipe: str) -> Iterator[Listed]:
     bases = {"LiveOperation", *_aliases(tree)}
     runnable = set[str]()
     for node in tree.body:
         if not isinstance(node, ast.ClassDef) or bases.isdisjoint(map(_name, node.bases)):
             continue
         bases.add(node.name)
-        runs = any(isinstance(each, ast.FunctionDef) and each.name == "run" for each in node.body)
+        functions = (each for each in node.body if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef))
+        runs = any(each.name == "run" for each in functions)
         if runs or not runnable.isdisjoint(map(_name, node.bases)):
             runnable.add(node.name)
         if node.name in runnable and not node.name.startswith("_"):
             yield Listed(
-                target=f"{file.stem}:{node.name}",
-                help=(ast.get_docstring(node) or "").partition("\n")[0],
+                target=f"{recipe}:{node.name}",
+                help=_first_line(node),
                 stages=_literal_stages(node),
                 source=file,
                 line=node.lineno,
             )
+
+
+def _first_line(node: ast.Module | ast.ClassDef) -> str:
+    return (ast.get_docstring(node) or "").partition("\n")[0]
 
 
 def _aliases(tree: ast.Module) -> Iterator[str]:

@@ -134,6 +134,13 @@ class Records:
                 return
             after = found[-1]["seq"]
 
+    def past(self, target: str) -> tuple[RunView | None, float | None]:
+        """Return the last run of a target, and the median seconds over its newest successful ones, as far as known."""
+        last = next(iter(self.history(limit=1, operation=target)), None)
+        succeeded = self.history(limit=_SAMPLE, operation=target, state=RunState.SUCCEEDED)
+        seconds = [view.seconds or 0.0 for view in succeeded]
+        return last, _median(seconds) if seconds else None
+
     def expected(self, target: str) -> dict[str, float]:
         """Return stage -> median seconds over the newest successful runs of `target`; {} if there are none."""
         sql = f"""

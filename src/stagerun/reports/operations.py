@@ -4,21 +4,56 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from inspect import cleandoc
 from typing import Any, Final
 
-from stagerun.authoring.finding import Found, Listed
+from msgspec import Struct
+
+from stagerun.authoring.finding import Found, Listed, Recipe
 from stagerun.authoring.params import MISSING, Parameter
 from stagerun.text import wording
 from stagerun.text.paint import Paint
 from stagerun.text.untrusted import neutralise
+from stagerun.view import RunView
 
 
 _GAP: Final = "  "
 
 
-def listing(listed: Sequence[Listed]) -> Iterator[str]:
-    """Yield each operation with the first line of its docstring."""
-    width = max(len(each.target) for each in listed)
-    for each in listed:
-        yield f"{neutralise(each.target):{width}}   {neutralise(each.help)}".rstrip()
+class Past(Struct, frozen=True, kw_only=True):
+    """What the journal knows of an operation: its last run, and the usual seconds of one that succeeds."""
+
+    last: RunView | None = None
+    usual: float | None = None
+
+
+def listing(recipes: Sequence[Recipe], past: Mapping[str, Past], now: float, paint: Paint) -> Iterator[str]:
+    """Yield the operations, grouped by recipe: how the last run ended and how long one takes, what it does."""
+    listed = [each for recipe in recipes for each in recipe.operations]
+    told = {each.target: _told(past.get(each.target, Past()), now) for each in listed}
+    columns = [[neutralise(each.target), *told[each.target]] for each in listed]
+    widths = [max(map(len, column)) for column in zip(*columns, strict=True)]
+    for recipe in recipes:
+        if not recipe.operations:
+            continue
+        about = [paint(neutralise(recipe.name), "bold"), neutralise(recipe.title)]
+        about += [f"(package {neutralise(recipe.package)})"] if recipe.package else []
+        yield _GAP.join(filter(None, about))
+        for each in recipe.operations:
+            name, state, usual = neutralise(each.target), *told[each.target]
+            view = past.get(each.target, Past()).last
+            state = paint(f"{state:{widths[1]}}", wording.COLOURS[view.state] if view else None)
+            known = [cell for cell, width in ((state, widths[1]), (f"{usual:{widths[2]}}", widths[2])) if width]
+            yield f"{_GAP}{_GAP.join([f'{name:{widths[0]}}', *known, neutralise(each.help)])}".rstrip()
+
+
+def _told(past: Past, now: float) -> tuple[str, str]:
+    last = past.last
+    when = f"{wording.state_word(last.state)} {wording.ago(last.started_on or last.created_on, now)}" if last else ""
+    return when, f"usually {wording.duration(past.usual)}" if past.usual is not None else ""
+
+
+def broken(recipe: Recipe) -> str:
+    """`/home/alice/shop/recipes/orders.py, line 3: invalid syntax`."""
+    line = f", line {recipe.line}" if recipe.line is not None else ""
+    return f"{recipe.file}{line}: {recipe.broken}"
 
 
 def operation(found: Found, expected: Mapping[str, float], paint: Paint) -> Iterator[str]:
@@ -67,13 +102,20 @@ def _about(parameter: Parameter) -> str:
     return "; ".join(parts)
 
 
-def listed_document(operation: Listed) -> dict[str, Any]:
+def listed_document(recipe: Recipe, operation: Listed, declared: Iterable[Parameter], past: Past) -> dict[str, Any]:
+    last = past.last
     return {
         "target": operation.target,
+        "recipe": recipe.name,
+        "title": recipe.title,
+        "package": recipe.package or None,
         "help": operation.help,
         "stages": None if operation.stages is None else list(operation.stages),
+        "parameters": list(parameters(declared)),
         "source": str(operation.source),
         "line": operation.line,
+        "last": last and {"run": last.id, "state": last.state, "created_on": wording.timestamp(last.created_on)},
+        "usual_seconds": None if past.usual is None else round(past.usual, 6),
     }
 
 
