@@ -5,6 +5,7 @@ StagerunError                 a message, and a hint that says what to do
 ├── RecipeError               the recipe breaks a rule or can't be loaded: its author acts
 ├── ChildFailed               a program that a recipe ran did not succeed: the recipe catches it, or fails
 ├── HeldError                 another run excludes this one: wait for it, or cancel it
+├── PlaceError                a place can't be used for a run: its owner acts
 └── JournalError              the journal can't be used or can't store a fact: the machine's owner acts
     ├── JournalBusy           another process holds it for the moment
     ├── RunLost               another process has recorded the end of the run: its own process can only stop
@@ -89,6 +90,10 @@ class ItemsFailed(ExceptionGroup[Exception]):
 
 class HeldError(StagerunError):
     """Another run excludes this one."""
+
+
+class PlaceError(StagerunError):
+    """The place that a run was to work at can't be used, or not for this run."""
 
 
 class JournalError(StagerunError):

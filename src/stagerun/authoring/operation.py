@@ -46,6 +46,7 @@ _OPTIONS: Final = frozenset(
         "help",
         "journal",
         "json",
+        "on",
         "progress",
         "run_id_file",
         "set",

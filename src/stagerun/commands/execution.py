@@ -19,7 +19,7 @@ from stagerun.commands.surroundings import Surroundings
 from stagerun.commands.types import File
 from stagerun.engine.emitter import Emitter
 from stagerun.engine.runner import Runner
-from stagerun.errors import UsageError
+from stagerun.errors import PlaceError, UsageError
 from stagerun.journal import opening
 from stagerun.journal.reading import Records
 from stagerun.journal.writing import Journal
@@ -32,6 +32,8 @@ from stagerun.text.secrets import Secret
 
 
 if TYPE_CHECKING:
+    from stagerun.remote.places.place import Place
+    from stagerun.remote.supervisor import Supervisor
     from stagerun.resumption import Resumption
 
 
@@ -42,12 +44,14 @@ class RunSettings(Struct, frozen=True):
         display: how the run is shown.
         timeout: seconds that the whole chain may take, None for no limit.
         run_id_file: the file that gets the first run's id before it starts, or None.
+        on: the place that it works at, None for this process.
 
     """
 
     display: DisplaySettings
     timeout: float | None
     run_id_file: Path | None
+    on: str | None
 
 
 def _limit(ctx: click.Context, option: click.Parameter, value: float | None) -> float | None:
@@ -60,6 +64,9 @@ _timeout: Final = option(
     "--timeout", type=click.FLOAT, callback=_limit, metavar="SECONDS", help="Stop the run after this many seconds."
 )
 _run_id_file: Final = option("--run-id-file", type=File(), help="Write the run's id to this file before it starts.")
+_on: Final = option(
+    "--on", metavar="PLACE", help="Where it works: here, local:, ssh://HOST, slurm://, dask://, a name."
+)
 
 
 def run_options(function: Callable[..., int]) -> Callable[..., int]:
@@ -67,11 +74,17 @@ def run_options(function: Callable[..., int]) -> Callable[..., int]:
 
     @wraps(function)
     def with_settings(
-        display: DisplaySettings, /, *, timeout: float | None, run_id_file: Path | None, **options: Any
+        display: DisplaySettings,
+        /,
+        *,
+        timeout: float | None,
+        run_id_file: Path | None,
+        on: str | None,
+        **options: Any,
     ) -> int:
-        return function(RunSettings(display, timeout, run_id_file), **options)
+        return function(RunSettings(display, timeout, run_id_file, on), **options)
 
-    return display_options(_timeout(_run_id_file(with_settings)))
+    return display_options(_timeout(_run_id_file(_on(with_settings))))
 
 
 def made(here: Surroundings, found: finding.Found, owner: str | None, values: Mapping[str, Any]) -> LiveOperation:
@@ -82,6 +95,20 @@ def made(here: Surroundings, found: finding.Found, owner: str | None, values: Ma
     return found.make(owner=owner, **values)
 
 
+def place_for(here: Surroundings, name: str, operation: LiveOperation) -> "Place | None":
+    """Return the place of that name, None for this process; PlaceError if it may not have the operation's secrets."""
+    from stagerun.remote import places
+
+    place = places.find(name, here.project.settings.get("places", {}))
+    if place is not None and not place.private and operation.secret_values():
+        names = ", ".join(operation.secret_values())
+        raise PlaceError(
+            f"{name} is not encrypted, and {operation.__class__.__name__} has a secret: {names}",
+            "give the place a name in [tool.stagerun.places], with trusted = true",
+        )
+    return place
+
+
 def execute(
     here: Surroundings,
     found: finding.Found,
@@ -89,7 +116,8 @@ def execute(
     settings: RunSettings,
     resumption: "Resumption | None" = None,
 ) -> exit_codes.OwnCode:
-    """Run `operation` and its chain in this process; return the exit code."""
+    """Run `operation` and its chain, in this process or at a place; return the exit code."""
+    place = None if settings.on is None else place_for(here, settings.on, operation)
     interrupts, output = Interrupts(), Output(sys.stdout)
     interrupts.farewell, output.given_up = output.leave, interrupts.look
     masker = here.masker
@@ -106,14 +134,8 @@ def execute(
         say(here, f"warning: {taken[0]}, who can't open it", taken[1])
     clock = Clock()
     emitter = Emitter(Journal(store), [display], clock, interrupts, masker)
-    runner = Runner(
-        outlet=emitter,
-        memory=Records(store),
-        interrupts=interrupts,
-        masker=masker,
-        clock=clock,
-        origin=project_settings.origin(here.project, Path.cwd()),
-    )
+    origin = project_settings.origin(here.project, Path.cwd())
+    runner = _runner(here, place, emitter, memory=Records(store), interrupts=interrupts, clock=clock, origin=origin)
     if here.system in ci.SIGNALS_THE_SHELL:
         from stagerun.machine.parents import die_with_parent
 
@@ -138,6 +160,14 @@ def execute(
         say(here, told, f"see 'stagerun status {view.id}'")
     assert view.exit_code is not None
     return exit_codes.OwnCode(view.exit_code)
+
+
+def _runner(here: Surroundings, place: "Place | None", emitter: Emitter, **more: Any) -> "Runner | Supervisor":
+    if place is None:
+        return Runner(outlet=emitter, masker=here.masker, **more)
+    from stagerun.remote.supervisor import Supervisor
+
+    return Supervisor(place=place, project=here.project, emitter=emitter, masker=here.masker, **more)
 
 
 def _write_id(file: Path | None, run: int | None) -> None:

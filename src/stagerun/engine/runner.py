@@ -53,6 +53,7 @@ class Runner:
         masker: masks secrets; the runner adds those of each operation.
         clock: the source of time.
         origin: where the process was started.
+        place: where the recipe works, or None in this process.
 
     """
 
@@ -65,6 +66,7 @@ class Runner:
         masker: Masker,
         clock: Clock | None = None,
         origin: Origin = _UNKNOWN,
+        place: str | None = None,
     ) -> None:
         self._outlet = outlet
         self._memory = memory
@@ -72,6 +74,7 @@ class Runner:
         self._masker = masker
         self._clock = clock or Clock()
         self._origin = origin
+        self._place = place
         self._session: Session | None = None
         self._ticker = Ticker(outlet, interrupts, self._clock, lambda: self._session)
         self._pid = os.getpid()
@@ -268,6 +271,7 @@ class Runner:
             project=events.encodable(self._origin.project),
             folder=before.plan.folder if before else events.encodable(self._origin.folder),
             work=(before.plan.work if before else "") or os.urandom(16).hex(),
+            place=self._place,
         )
 
     def _reflect(self, operation: LiveOperation) -> None:
