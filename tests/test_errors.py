@@ -346,7 +346,10 @@ def test_the_settings_that_there_are_are_named_beside_one_that_is_not(orders: Pr
     message, hint = _refused(orders.stagerun("list"))
 
     assert message == f"{file}: [tool.stagerun] has no setting 'progess'"
-    assert hint in ("did you mean 'progress'?", "settings: journal, recipes, durability, progress, timestamps, owner")
+    assert hint in (
+        "did you mean 'progress'?",
+        "settings: journal, recipes, durability, progress, timestamps, owner, on, places",
+    )
 
 
 def test_a_configuration_of_other_tools_is_none_of_ours(orders: Project) -> None:

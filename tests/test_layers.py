@@ -27,7 +27,7 @@ WINGS: Final = (
     "programs journal",
     "authoring",
     "engine reports stagerun",
-    "render web",
+    "render web remote",
     "commands",
     "cli",
     "__main__",

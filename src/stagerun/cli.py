@@ -36,6 +36,7 @@ _COMMANDS: Final = {
     "prune": "Delete old runs.",
     "doctor": "Report problems with this machine, journal or recipes folder.",
 }
+_INTERNAL: Final = ("agent",)  # started by stagerun, not by people
 
 
 class _Commands(click.Group):
@@ -45,7 +46,7 @@ class _Commands(click.Group):
         return list(_COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in _COMMANDS:
+        if cmd_name not in _COMMANDS and cmd_name not in _INTERNAL:
             return None
         from importlib import import_module
 
@@ -58,7 +59,7 @@ class _Commands(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] not in _COMMANDS and not args[0].startswith("-"):
+        if args and args[0] not in (*_COMMANDS, *_INTERNAL) and not args[0].startswith("-"):
             from stagerun.text import suggestions
 
             run = f"to run it: stagerun run {args[0]}" if ":" in args[0] else None
@@ -78,7 +79,7 @@ class _Commands(click.Group):
 def cli(ctx: click.Context) -> None:
     """Run operations in stages; every run is journaled."""
     given = surroundings_of(ctx).project.settings
-    defaults = {name: given[name] for name in ("progress", "timestamps", "owner") if name in given}
+    defaults = {name: given[name] for name in ("progress", "timestamps", "owner", "on") if name in given}
     ctx.default_map = dict.fromkeys(("run", "resume", "rerun", "watch", "logs"), defaults)
 
 

@@ -6,6 +6,7 @@ StagerunError                 a message, and a hint that says what to do
 ├── ChildFailed               a program that a recipe ran did not succeed: the recipe catches it, or fails
 ├── HeldError                 another run excludes this one: wait for it, or cancel it
 │   └── DoneBefore            a run has succeeded under the name of this one: nothing is to be done
+├── PlaceError                a place can't be used for a run: its owner acts
 └── JournalError              the journal can't be used or can't store a fact: the machine's owner acts
     ├── JournalBusy           another process holds it for the moment
     ├── RunLost               another process has recorded the end of the run: its own process can only stop
@@ -95,6 +96,10 @@ class HeldError(StagerunError):
 
 class DoneBefore(HeldError):
     """A run has succeeded under the name of this one."""
+
+
+class PlaceError(StagerunError):
+    """The place that a run was to work at can't be used, or not for this run."""
 
 
 class JournalError(StagerunError):

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
-from stagerun.errors import HeldError, JournalError, RecipeError, StagerunError, UsageError
+from stagerun.errors import HeldError, JournalError, PlaceError, RecipeError, StagerunError, UsageError
 
 
 SUCCEEDED: Final = 0
@@ -18,6 +18,7 @@ OF_ERROR: Final[Mapping[type[StagerunError], int]] = {
     UsageError: USAGE,
     RecipeError: NOT_STARTED,
     HeldError: NOT_STARTED,
+    PlaceError: NOT_STARTED,
     JournalError: NOT_STARTED,
 }
 

@@ -53,13 +53,13 @@ class Found(Struct, frozen=True, kw_only=True):
     def source_hash(self) -> str | None:
         """Return the SHA-256 of the source file, or None if it can't be read."""
         try:
-            return str(_sha256()(self.source.read_bytes()).hexdigest()) if self.source else None
+            return str(sha256()(self.source.read_bytes()).hexdigest()) if self.source else None
         except OSError:
             return None
 
 
 @cache
-def _sha256() -> Callable[[bytes], Any]:
+def sha256() -> Callable[[bytes], Any]:
     # As in `random`: hashlib loads OpenSSL, which takes longer than a commit.
     with contextlib.suppress(ImportError):
         module = importlib.import_module("_sha2" if sys.version_info >= (3, 12) else "_sha256")

@@ -50,6 +50,7 @@ _OPTIONS: Final = frozenset(
         "log_level",
         "no_input",
         "once",
+        "on",
         "progress",
         "run_id_file",
         "set",

@@ -19,7 +19,7 @@ from stagerun.commands.surroundings import Surroundings, surroundings_of
 from stagerun.commands.types import File, Span
 from stagerun.engine.emitter import Emitter
 from stagerun.engine.runner import Runner, Terms
-from stagerun.errors import UsageError
+from stagerun.errors import PlaceError, UsageError
 from stagerun.journal import opening
 from stagerun.journal.reading import Records
 from stagerun.journal.writing import Journal
@@ -32,6 +32,8 @@ from stagerun.text.secrets import Secret
 
 
 if TYPE_CHECKING:
+    from stagerun.remote.places.place import Place
+    from stagerun.remote.supervisor import Supervisor
     from stagerun.resumption import Resumption
 
 
@@ -45,6 +47,7 @@ class RunSettings(Struct, frozen=True):
         tags: what the run can be found by.
         wait: True to queue behind an earlier run of the operation.
         yes: True if the question of the operation is answered already.
+        on: the place that it works at, None for this process.
 
     """
 
@@ -54,6 +57,7 @@ class RunSettings(Struct, frozen=True):
     tags: tuple[str, ...]
     wait: bool
     yes: bool
+    on: str | None
 
 
 def _forbid_questions(ctx: click.Context, option: click.Parameter, value: bool) -> None:
@@ -75,6 +79,7 @@ _OPTIONS: Final = (
         expose_value=False,
         help="Ask nothing: what is missing is an error.",
     ),
+    option("--on", metavar="PLACE", help="Where it works: here, local:, ssh://HOST, slurm://, dask://, a name."),
 )
 
 
@@ -83,7 +88,7 @@ def run_options(function: Callable[..., int]) -> Callable[..., int]:
 
     @wraps(function)
     def with_settings(display: DisplaySettings, /, **options: Any) -> int:
-        own = {name: options.pop(name) for name in ("timeout", "run_id_file", "tags", "wait", "yes")}
+        own = {name: options.pop(name) for name in ("timeout", "run_id_file", "tags", "wait", "yes", "on")}
         return function(RunSettings(display, **own), **options)
 
     for each in reversed(_OPTIONS):
@@ -99,6 +104,20 @@ def made(here: Surroundings, found: finding.Found, owner: str | None, values: Ma
     return found.make(owner=owner, **values)
 
 
+def place_for(here: Surroundings, name: str, operation: LiveOperation) -> "Place | None":
+    """Return the place of that name, None for this process; PlaceError if it may not have the operation's secrets."""
+    from stagerun.remote import places
+
+    place = places.find(name, here.project.settings.get("places", {}))
+    if place is not None and not place.private and operation.secret_values():
+        names = ", ".join(operation.secret_values())
+        raise PlaceError(
+            f"{name} is not encrypted, and {operation.__class__.__name__} has a secret: {names}",
+            "give the place a name in [tool.stagerun.places], with trusted = true",
+        )
+    return place
+
+
 def execute(
     here: Surroundings,
     found: finding.Found,
@@ -108,7 +127,8 @@ def execute(
     resumption: "Resumption | None" = None,
     once: str | None = None,
 ) -> exit_codes.OwnCode:
-    """Run `operation` and its chain in this process; return the exit code."""
+    """Run `operation` and its chain, in this process or at a place; return the exit code."""
+    place = None if settings.on is None else place_for(here, settings.on, operation)
     if (question := question_of(type(operation))) is not None and not settings.yes:
         from stagerun.commands import questions
 
@@ -129,11 +149,12 @@ def execute(
         say(here, f"warning: {taken[0]}, who can't open it", taken[1])
     clock = Clock()
     emitter = Emitter(Journal(store), [display], clock, interrupts, masker)
-    runner = Runner(
-        outlet=emitter,
+    runner = _runner(
+        here,
+        place,
+        emitter,
         memory=Records(store),
         interrupts=interrupts,
-        masker=masker,
         clock=clock,
         origin=project_settings.origin(here.project, Path.cwd()),
         terms=Terms(tags=settings.tags, once=once, wait=settings.wait),
@@ -163,6 +184,14 @@ def execute(
         say(here, told, f"see 'stagerun status {view.id}'")
     assert view.exit_code is not None
     return exit_codes.OwnCode(view.exit_code)
+
+
+def _runner(here: Surroundings, place: "Place | None", emitter: Emitter, **more: Any) -> "Runner | Supervisor":
+    if place is None:
+        return Runner(outlet=emitter, masker=here.masker, **more)
+    from stagerun.remote.supervisor import Supervisor
+
+    return Supervisor(place=place, project=here.project, emitter=emitter, masker=here.masker, **more)
 
 
 def _write_id(file: Path | None, run: int | None) -> None:

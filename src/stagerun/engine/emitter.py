@@ -64,7 +64,7 @@ class Emitter:
         self._interrupts = interrupts
         self._masker = masker
         self.lock = threading.RLock()
-        self._waiting = deque[tuple[events.Event, int | None]]()
+        self._waiting = deque[tuple[events.Event, int | None, float | None]]()
         self._inside = False
         self._seq = 0
         self._flush_at = 0.0
@@ -73,16 +73,22 @@ class Emitter:
         self._dropped_for = ""
         self._pid = os.getpid()
 
-    def emit(self, event: events.Event, run: int | None = None) -> None:
+    def emit(self, event: events.Event, run: int | None = None, at: float | None = None) -> None:
         """Emit an event of the current run, or drop it if it belongs to another `run`.
 
         Raises JournalError if this fact or an earlier one can't be recorded.
+
+        Args:
+            event: what happened.
+            run: whose it is, None for the current one's.
+            at: when it happened, None for now.
+
         """
         if os.getpid() != self._pid:
             return  # a fork of the recipe: it owns neither the run nor the journal's connection
         with self._interrupts, self.lock:
             # An abandoned loop may be collected, and end, in the middle of another event: its event waits.
-            self._waiting.append((event, run))
+            self._waiting.append((event, run, at))
             if not self._inside:
                 self._let_out()
 
@@ -197,13 +203,13 @@ class Emitter:
         finally:
             self._inside = False
 
-    def _emit(self, event: events.Event, run: int | None) -> None:
+    def _emit(self, event: events.Event, run: int | None, at: float | None) -> None:
         if self.failure is not None:
             raise self.failure
         assert self.view is not None
         if run not in (None, self.view.id):
             return
-        entry = self._stamp(self.view.id, event)
+        entry = self._stamp(self.view.id, event, at)
         before, after = self.view, fold(self.view, entry)
         if isinstance(event, events.Fact):
             self._record(lambda: self._journal.append([entry], after, before.state))
@@ -214,10 +220,10 @@ class Emitter:
         self.view = after
         self._tell(entry, after)
 
-    def _stamp(self, run: int, event: events.Event) -> events.Entry:
+    def _stamp(self, run: int, event: events.Event, at: float | None = None) -> events.Entry:
         seq, event = self._seq + 1, self._masker.event(event)
         self._seq += event.text.count("\n") + 1 if isinstance(event, events.Log) else 1
-        return events.Entry(run, seq, self._clock.wall(), event)
+        return events.Entry(run, seq, self._clock.wall() if at is None else at, event)
 
     def _record(self, write: Callable[[], _T]) -> _T:
         """Call `write` in one commit with the queue, and return its result."""

@@ -59,7 +59,7 @@ class Terms(Struct, frozen=True, kw_only=True):
     wait: bool = False
 
 
-_NO_TERMS: Final = Terms()
+NO_TERMS: Final = Terms()
 
 
 class Runner:
@@ -74,6 +74,7 @@ class Runner:
         origin: where the process was started.
         terms: what the run is started with, besides its operation.
         log_level: the least level that `logging` lets through if nobody has configured it.
+        place: where the recipe works, or None in this process.
 
     """
 
@@ -86,8 +87,9 @@ class Runner:
         masker: Masker,
         clock: Clock | None = None,
         origin: Origin = _UNKNOWN,
-        terms: Terms = _NO_TERMS,
+        terms: Terms = NO_TERMS,
         log_level: events.Level | None = None,
+        place: str | None = None,
     ) -> None:
         self._outlet = outlet
         self._memory = memory
@@ -97,6 +99,7 @@ class Runner:
         self._origin = origin
         self._terms = terms
         self._log_level = log_level
+        self._place = place
         self._session: Session | None = None
         self._ticker = Ticker(outlet, interrupts, self._clock, lambda: self._session)
         self._pid = os.getpid()
@@ -139,13 +142,13 @@ class Runner:
         """Work on the current run and on those it chains to; return the last one as it ended."""
         self._masker.learn(operation.secret_values().values())
         with self._interrupts, self._ticker.ticking():
-            self._wait_for_turn(operation)
+            self.wait_for_turn(operation)
             with self._interrupts.limit(timeout, "the run"):
                 link: _Link | None = (found, operation)
                 while link is not None:
                     link = self._run_one(*link)
                     if link is not None:
-                        self._wait_for_turn(link[1])
+                        self.wait_for_turn(link[1])
         self._outlet.close()
         return self._view()
 
@@ -191,7 +194,8 @@ class Runner:
         """Return True if an earlier run of this operation excludes it."""
         return operation.exclusive is True and not self._terms.wait
 
-    def _wait_for_turn(self, operation: LiveOperation) -> None:
+    def wait_for_turn(self, operation: LiveOperation) -> None:
+        """Wait until no earlier run of the operation is ahead of the current one, if it is to wait."""
         if operation.exclusive == "wait" or self._terms.wait:
             from stagerun.engine import queue
 
@@ -313,6 +317,7 @@ class Runner:
             work=(before.plan.work if before else "") or os.urandom(16).hex(),
             tags=tuple(sorted(map(events.encodable, tags))),
             once=before.plan.once if before else self._view().plan.once if chained_from else self._terms.once,
+            place=self._place,
         )
 
     def _reflect(self, operation: LiveOperation) -> None:

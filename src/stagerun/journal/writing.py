@@ -250,7 +250,7 @@ class Journal:
         view = self._queued_view
         assert view is not None
         self._move(view, view.state)
-        self._store.many(_INSERT_EVENT, map(rows.of_event, _joined(queue)))
+        self._store.many(_INSERT_EVENT, map(rows.of_event, joined(queue)))
 
     def _move(self, view: RunView, old: RunState) -> None:
         values = rows.of_state(view, self._store.now())
@@ -278,7 +278,7 @@ def _replaces(event: events.Event, last: events.Event, before: events.Event) -> 
     return type(event) is type(last) is type(before)
 
 
-def _joined(queue: Iterable[events.Entry]) -> Iterator[events.Entry]:
+def joined(queue: Iterable[events.Entry]) -> Iterator[events.Entry]:
     """Yield the entries, with log lines of one kind joined if they arrived together: a row costs more than a line."""
     first: events.Entry | None = None
     kind, until, texts = None, 0.0, list[str]()

@@ -173,11 +173,14 @@ class Interrupts:
             elif unwinding() is None if self.receiver is None else self.receiver.is_due(blocked=False):
                 self._raise()
 
-    def limit(self, seconds: float | None, what: str) -> AbstractContextManager[None]:
-        """Return a context manager that limits its block to that many seconds; None is no limit."""
+    def limit(self, seconds: float | None, what: str, left: float | None = None) -> AbstractContextManager[None]:
+        """Return a context manager that limits its block to that many seconds; None is no limit.
+
+        Some of the seconds may have passed already, so that only `left` are left.
+        """
         if seconds is None:
             return nullcontext()
-        return _Limit(self._deadlines, seconds, f"{what} took longer than {seconds:g}s")
+        return _Limit(self._deadlines, seconds if left is None else left, f"{what} took longer than {seconds:g}s")
 
     @contextmanager
     def keyboard_lent(self) -> Iterator[None]:

@@ -16,6 +16,8 @@ SETTINGS: Final[Mapping[str, type]] = {
     "progress": str,
     "timestamps": bool,
     "owner": str,
+    "on": str,
+    "places": dict,
 }
 PRIVATE: Final = "stagerun_recipe_"  # prefix of a recipe's module name when another module has its plain name
 _DURABILITIES: Final = ("full", "normal")
@@ -125,7 +127,7 @@ def _check(settings: Mapping[str, Any], file: Path) -> None:
         if name not in SETTINGS:
             raise UsageError(f"{file}: [tool.stagerun] has no setting {name!r}", "settings: " + ", ".join(SETTINGS))
         if not isinstance(value, SETTINGS[name]):
-            kind = "true or false" if SETTINGS[name] is bool else "a string"
+            kind = {bool: "true or false", dict: "a table"}.get(SETTINGS[name], "a string")
             raise UsageError(f"{file}: [tool.stagerun] {name} must be {kind}, not {value!r}")
     durability = settings.get("durability", "full")
     if durability not in _DURABILITIES:

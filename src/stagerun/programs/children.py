@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import subprocess
 
 
-_MARK: Final = "STAGERUN_CHILD"
+MARK: Final = "STAGERUN_CHILD"  # the variable by which the descendants of a program are found
 
 
 class Children:
@@ -51,7 +51,7 @@ class Children:
             raise RecipeError(f"p.sh: timeout must be a number of seconds above 0, not {request.timeout!r}")
         adopt_orphans()
         mark = self._mark()
-        own, all_ = ProcessTree(_MARK, f"{mark}{next(self._numbers)}."), self._all or ProcessTree(_MARK, mark)
+        own, all_ = ProcessTree(MARK, f"{mark}{next(self._numbers)}."), self._all or ProcessTree(MARK, mark)
         self._all = all_
         begun = time.monotonic()
         deadline = None if request.timeout is None else begun + request.timeout
@@ -59,7 +59,7 @@ class Children:
         with ExitStack() as stack:
             try:
                 with self._interrupts:
-                    environ = self._environ(request.env) | {_MARK: own.mark}
+                    environ = self._environ(request.env) | {MARK: own.mark}
                     running = Running(
                         request, environ, stack=stack, interrupts=self._interrupts, tell=tell, masker=masker
                     )
@@ -97,8 +97,8 @@ class Children:
             raise RecipeError("p.sh: interactive=True needs a terminal", "run it on one, or leave interactive=True out")
         if request.capture or request.pty or request.timeout is not None or request.stdin is not None:
             raise RecipeError("p.sh: interactive=True excludes capture, pty, stdin and timeout", "leave them out")
-        tree = ProcessTree(_MARK, f"{self._mark()}{next(self._numbers)}.")
-        environ = self._environ(request.env, apart=False) | {_MARK: tree.mark}
+        tree = ProcessTree(MARK, f"{self._mark()}{next(self._numbers)}.")
+        environ = self._environ(request.env, apart=False) | {MARK: tree.mark}
         begun = time.monotonic()
         process: subprocess.Popen[bytes] | None = None
         with terminal_as_it_was():
@@ -126,7 +126,7 @@ class Children:
     def _mark(self) -> str:
         """Return the mark of this run's programs."""
         # A run inside a program of another run carries both marks; the process id separates a fork's programs.
-        return f"{os.environ.get(_MARK, '')}/{os.getpid()}-{self._run}-"
+        return f"{os.environ.get(MARK, '')}/{os.getpid()}-{self._run}-"
 
     def _environ(self, given: Mapping[str, Any] | None, *, apart: bool = True) -> dict[str, str]:
         environ = {name: value for name, value in os.environ.items() if name not in self._hidden}

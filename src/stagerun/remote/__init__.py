@@ -1,0 +1,1 @@
+"""A run at another place: its two ends, and the stream of frames between them."""

@@ -1,0 +1,124 @@
+"""Places to run at, each started once, and a project to run there."""
+
+import json
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from stagerun.view import RunView
+from tests.conftest import Done, Project, new_project
+from tests.journals import reading
+from tests.places import clusters
+from tests.places.clusters import Where
+from tests.processes import finish, until
+from tests.serving import Command
+
+
+@contextmanager
+def _local() -> Iterator[Where]:
+    yield Where("local:", {})
+
+
+@contextmanager
+def _configured() -> Iterator[Where]:
+    yield Where("near", {})
+
+
+PLACES: dict[str, tuple[Callable[[], AbstractContextManager[Where]], tuple[str, ...]]] = {
+    "local": (_local, ()),
+    "configured": (_configured, ()),
+    "ssh": (clusters.ssh, ("ssh", "sshd", "ssh-keygen")),
+    "slurm": (clusters.slurm, ("srun", "slurmctld", "slurmd", "munged")),
+}
+
+
+@dataclass
+class Distant:
+    """A project whose runs work at a place."""
+
+    project: Project
+    where: Where
+
+    def start(self, *arguments: str, on: str | None = None) -> Command:
+        return self.project.start(*arguments, "--on", on or self.where.name, environ=self.where.environ)
+
+    def stagerun(self, *arguments: str, on: str | None = None) -> Done:
+        with self.start(*arguments, on=on) as process:
+            out, err = process.communicate(timeout=90)
+        return Done(process.wait(), out, err)
+
+    def newest(self) -> RunView:
+        with reading(self.project.journal) as records:
+            return records.find("last")
+
+    def status(self, ref: str = "last") -> dict[str, Any]:
+        told: dict[str, Any] = json.loads(self.project.stagerun("status", ref, "--json").out)
+        return told
+
+    def worker(self) -> psutil.Process:
+        """The process that the newest run works in."""
+        until(lambda: self.project.journal.exists() and self.newest().worker)
+        worker = self.newest().worker
+        assert worker is not None
+        return psutil.Process(worker.pid)
+
+
+@pytest.fixture(scope="session", params=list(PLACES))
+def where(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Where]:
+    """Each place in turn."""
+    make, programs = PLACES[request.param]
+    if (why := clusters.missing(*programs)) is not None:
+        pytest.skip(why)
+    cache = {"XDG_CACHE_HOME": str(tmp_path_factory.mktemp("cache"))}
+    with make() as found:
+        yield found._replace(environ=cache | found.environ)
+
+
+@pytest.fixture
+def near(project: Project, tmp_path: Path) -> Distant:
+    """A project whose runs work in a process of their own, here."""
+    return Distant(project, Where("local:", {"XDG_CACHE_HOME": str(tmp_path / "cache")}))
+
+
+@pytest.fixture
+def far(project: Project, where: Where) -> Distant:
+    """A project whose runs work at each place in turn."""
+    configure(project)
+    return Distant(project, where)
+
+
+@pytest.fixture(scope="session")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project that many tests run in."""
+    project = new_project(tmp_path_factory.mktemp("shop"))
+    configure(project)
+    return project
+
+
+def configure(project: Project) -> None:
+    """Give a project a place with a name: a command that joins two pipes, and an agent of its own."""
+    agent = json.dumps([str(clusters.BIN / "python"), "-m", "stagerun", "agent"])
+    text = f'[tool.stagerun.places.near]\ncommand = ["env", "-u", "PAGER"]\nagent = {agent}\n'
+    (project.root / "pyproject.toml").write_text(text)
+
+
+def end_of(process: Command) -> Done:
+    """Return the rest of what the process prints and how it ends."""
+    done = finish(process)
+    process.communicate()
+    return done
+
+
+def is_gone(process: psutil.Process) -> bool:
+    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+
+
+def kill(process: psutil.Process, number: int = signal.SIGKILL) -> None:
+    os.kill(process.pid, number)
