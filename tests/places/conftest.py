@@ -3,8 +3,9 @@
 import json
 import os
 import signal
+import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from tests.conftest import Done, Project, new_project
 from tests.journals import reading
 from tests.places import clusters
 from tests.places.clusters import Where
-from tests.processes import finish, until
+from tests.processes import finish, rows, until
 from tests.serving import Command
 
 
@@ -62,12 +63,17 @@ class Distant:
         told: dict[str, Any] = json.loads(self.project.stagerun("status", ref, "--json").out)
         return told
 
-    def worker(self) -> psutil.Process:
-        """The process that the newest run works in."""
-        until(lambda: self.project.journal.exists() and self.newest().worker)
-        worker = self.newest().worker
-        assert worker is not None
-        return psutil.Process(worker.pid)
+    def worker(self, run: int = 1) -> psutil.Process:
+        """The process that a run works in."""
+        found: list[tuple[object, ...]] = []
+
+        def has_begun() -> bool:
+            with suppress(sqlite3.Error):  # the journal is being made
+                found[:] = rows(self.project, "SELECT worker FROM runs WHERE id = ? AND worker NOT NULL", run)
+            return bool(found)
+
+        until(has_begun)
+        return psutil.Process(json.loads(str(found[0][0]))["pid"])
 
 
 @pytest.fixture(scope="session", params=list(PLACES))
