@@ -473,3 +473,39 @@ def test_the_last_frame_cuts_no_error_and_no_result() -> None:
     view = viewed((1.0, events.ResultSet(result={"text": "x" * 300})), ended(RunState.FAILED, 2.0, error=error))
 
     assert finished(view, 20)[4:6] == [("error: ValueError: " + "boom " * 100).rstrip(), "text=" + "x" * 300]
+
+
+def test_many_stages_end_in_a_count_those_that_went_wrong_and_the_slowest() -> None:
+    names = [f"Step {number}" for number in range(200)]
+    happened: list[tuple[float, events.Event]] = []
+    for number, name in enumerate(names[:198]):
+        state = StageState.FAILED if number in (3, 70) else StageState.DONE
+        seconds = {40: 64.0, 41: 12.5, 42: 8.0, 43: 7.0}.get(number, 0.1)
+        skipped = "nothing new" if number == 5 else None
+        event = events.StageLeft(stage=name, index=number, state=state, seconds=seconds, skipped=skipped)
+        happened += [(0.0, entered(name, number)), (0.0, event)]
+    view = viewed(*happened, (0.0, events.StageTakenOver(stage=names[198], index=198, run=7)), stages=names)
+    view = fold(view, events.Entry(42, 999, 120.0, ended(RunState.SUCCEEDED, 120.0)[1]))
+
+    assert finished(view, 80)[1:-2] == [
+        "✓ 195 done   ✗ 2 failed   ✓ 1 skipped   ✓ 1 from run 7   ○ 1 never entered",
+        "✗ Step 3 0.1s",
+        "✗ Step 70 0.1s",
+        "slowest: Step 40 1m 04s, Step 41 12.5s, Step 42 8.0s",
+    ]
+
+
+def test_of_many_stages_that_went_wrong_the_first_are_named() -> None:
+    names = [f"Step {number}" for number in range(50)]
+    happened = [
+        each
+        for number, name in enumerate(names)
+        for each in ((0.0, entered(name, number)), (0.0, left(name, number, 0.1, StageState.FAILED)))
+    ]
+
+    assert finished(viewed(*happened, ended(RunState.SUCCEEDED, 5.0), stages=names), 80)[1:] == [
+        "✗ 50 failed",
+        *(f"✗ Step {number} 0.1s" for number in range(20)),
+        "and 30 more",
+        "run 42 succeeded in 5.0s",
+    ]

@@ -142,18 +142,20 @@ class Records:
         return last, _median(seconds) if seconds else None
 
     def expected(self, target: str) -> dict[str, float]:
-        """Return stage -> median seconds over the newest successful runs of `target`; {} if there are none."""
+        """Return stage -> median seconds over the newest successful runs of `target`, 0 for what they all left out."""
         sql = f"""
             SELECT {_STAGE} FROM stages
-            WHERE state = 'done' AND from_run IS NULL AND skipped IS NULL AND run_id IN (
+            WHERE state IN ('done', 'pending') AND from_run IS NULL AND run_id IN (
                 SELECT id FROM runs WHERE target = ? AND state = 'succeeded'
                 ORDER BY id DESC LIMIT {_SAMPLE}) ORDER BY position"""  # noqa: S608 - a constant
         durations: dict[str, list[float]] = {}
         for row in self._rows(sql, (target,)):
             with suppress(Nonsense):
                 stage = rows.to_stage(row)
-                durations.setdefault(stage.name, []).append(stage.seconds)
-        return {name: _median(values) for name, values in durations.items()}
+                known = durations.setdefault(stage.name, [])
+                if stage.visits and stage.skipped is None:
+                    known.append(stage.seconds)
+        return {name: _median(values) if values else 0.0 for name, values in durations.items()}
 
     def recall(self, run: int, key: str) -> list[events.Recalled]:
         """Return what is stored for `run` under `key`, by that run or by those that it continues, in order."""

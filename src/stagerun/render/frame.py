@@ -1,5 +1,6 @@
 """What the live display draws: one frame, a pure function of a view, the time and the width."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
@@ -16,6 +17,10 @@ from stagerun.view import RunView, StageView
 _GAP: Final = "   "
 _SHORTEST_BAR: Final = 8
 _LONGEST_BAR: Final = 40
+_MOST_STAGES: Final = 20  # that are shown one by one at the end
+_ENDED_WELL: Final = frozenset({StageState.DONE, StageState.PENDING})
+_SLOWEST: Final = 3
+_SLOW: Final = 1.0  # seconds
 _SHORTEST_NAME: Final = 16
 _DROPPED: Final = ("pace", "count", "share")  # on a narrow line, in this order
 _LAST: Final = ("share", "left")  # what a long name gives way to
@@ -40,10 +45,7 @@ def running(view: RunView, now: float, width: int, *, unicode: bool) -> list[Tex
 def finished(view: RunView, width: int, *, unicode: bool, above: Sequence[str] = ()) -> list[Text]:
     """Return the last frame: the content of the plain text, in colour; `above` are the log lines right above it."""
     told = [Text(sentences.opening(view, "·" if unicode else "-"), "bold")]
-    steps = [_step(stage, view.finished_on or 0.0, unicode=unicode) for stage in view.stages]
-    if sum(cell_len(step.plain) + len(_GAP) for step in steps) < width:
-        steps = [Text(_GAP).join(steps)] if steps else []
-    told += steps
+    told += _stages(view, width, unicode=unicode)
     if position := sentences.reached(view):
         told.append(Text(position))
     told += [Text(line, style="red") for line in sentences.error(view, above)]
@@ -54,6 +56,42 @@ def finished(view: RunView, width: int, *, unicode: bool, above: Sequence[str] =
     if hint := sentences.resume_hint(view):
         told.append(Text(hint, style="bold"))
     return told
+
+
+def _stages(view: RunView, width: int, *, unicode: bool) -> list[Text]:
+    """Return how the stages ended: in a row, or one below the other, or only what matters of many."""
+    if len(view.stages) > _MOST_STAGES:
+        return _summary(view, unicode=unicode)
+    steps = [_step(stage, view.finished_on or 0.0, unicode=unicode) for stage in view.stages]
+    row = Text(_GAP).join(steps)
+    return [row] if steps and row.cell_len < width else steps
+
+
+def _summary(view: RunView, *, unicode: bool) -> list[Text]:
+    """Return how many stages ended how, those that did not end well, and the slowest."""
+    now = view.finished_on or 0.0
+    counts = Counter((stage.state, _ending(stage, view)) for stage in view.stages)
+    symbols = wording.SYMBOLS if unicode else wording.ASCII_SYMBOLS
+    ends = [
+        Text(f"{symbols[state]} {number:,} {word}", _STYLES[state]) for (state, word), number in counts.most_common()
+    ]
+    bad = [_step(stage, now, unicode=unicode) for stage in view.stages if stage.state not in _ENDED_WELL]
+    lines = [Text(_GAP).join(ends), *bad[:_MOST_STAGES]]
+    if len(bad) > _MOST_STAGES:
+        lines.append(Text(f"and {len(bad) - _MOST_STAGES:,} more", "dim"))
+    slowest = sorted((stage for stage in view.stages if stage.seconds >= _SLOW), key=lambda stage: -stage.seconds)
+    if slowest:
+        named = [f"{neutralise(stage.name)} {wording.duration(stage.seconds)}" for stage in slowest[:_SLOWEST]]
+        lines.append(Text(f"slowest: {', '.join(named)}", "dim"))
+    return lines
+
+
+def _ending(stage: StageView, view: RunView) -> str:
+    if stage.from_run is not None:
+        return f"from run {stage.from_run}"
+    if stage.name in view.not_entered:
+        return "never entered"
+    return "skipped" if stage.skipped is not None else wording.state_word(stage.state)
 
 
 def _header(view: RunView, now: float, width: int, *, unicode: bool) -> Text:

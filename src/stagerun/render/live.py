@@ -7,12 +7,16 @@ from rich.console import Console
 from rich.text import Text
 
 from stagerun import events
+from stagerun.machine.terminal import Terminal
 from stagerun.render import frame
 from stagerun.render.dialect import Dialect
 from stagerun.render.output import Output
 from stagerun.render.recent import Recent
 from stagerun.sinks import Sink
+from stagerun.states import StageState
 from stagerun.text import sentences
+from stagerun.text.paint import Paint
+from stagerun.text.wording import COLOURS
 from stagerun.view import RunView
 
 
@@ -30,7 +34,8 @@ class Live(Sink):
     def __init__(self, output: Output, *, colour: bool, dialect: Dialect | None = None) -> None:
         self._output = output
         self._dialect = dialect or Dialect()
-        output.farewell = b"\x1b[?25h"
+        self._terminal = Terminal(output.fileno())
+        output.leaving = self._terminal.give_back
         self._colour = colour
         self._console = Console(
             file=io.StringIO(),
@@ -46,6 +51,8 @@ class Live(Sink):
         self._view: RunView | None = None
         self._now = 0.0
         self._above: list[str] = []
+        self._headers: list[str] = []
+        self._paint = Paint(colour=colour, unicode=output.unicode)
         self._recent = Recent()
         self._waiting = 0
         self._drawn = False
@@ -56,54 +63,82 @@ class Live(Sink):
         match entry.event:
             case events.Log() as log:
                 self._recent.add(log)
+                self._tell_headers()
                 self._above += map(self._dialect.guard, self._logged(log))
                 self._waiting += len(log.text)
                 if self._waiting > _MOST_ABOVE:
                     self.refresh(entry.time)
-            case events.StageEntered(index=None) as event:
-                self._above.append(self._dialect.guard(sentences.header(sentences.tag(view, event.stage, None))))
-            case events.StageLeft(index=None) as event:
-                self._above.append(self._dialect.guard(sentences.footer(sentences.outcome(view, event))))
-            case events.StageTakenOver(index=None) as event:
-                self._above.append(self._dialect.guard(sentences.footer(sentences.taken_over(view, event))))
+            case events.StageEntered() as event:
+                self._headers.append(self._paint(sentences.tag(view, event.stage, event.index), "cyan"))
+            case events.StageLeft() as event:
+                self._leave(sentences.outcome(view, event), event.state)
+            case events.StageTakenOver() as event:
+                self._end_block(sentences.taken_over(view, event), StageState.DONE)
             case events.RunFinished():
                 self._finish(view)
             case _:
                 pass  # the next frame shows it
 
+    def _leave(self, outcome: str, state: StageState) -> None:
+        if self._headers:
+            self._headers.pop()  # nothing was said in it: one line tells it all
+        self._end_block(outcome, state)
+
+    def _end_block(self, outcome: str, state: StageState) -> None:
+        self._tell_headers()
+        self._above.append(self._dialect.guard(self._paint(f"{self._paint.symbols[state]} {outcome}", COLOURS[state])))
+
+    def _tell_headers(self) -> None:
+        """Show the headers of the open blocks that have said nothing so far."""
+        if self._headers:
+            self._above += map(self._dialect.guard, self._headers)
+            self._headers.clear()
+
     def refresh(self, now: float) -> None:
-        if self._view is None or self._suspended:
+        if self._terminal.stop_wanted:
+            self._leave_terminal()
+            self._terminal.stop()
+        if self._view is None or self._suspended or self._terminal.stopping:
+            return
+        if not self._terminal.take():
+            self._drawn = False  # what is below the cursor now belongs to the shell
+            self._output.write(self._lifted())
             return
         width = self._output.width()
         region = self._painted(frame.running(self._view, now, width, unicode=self._output.unicode))
-        # Without wrapping a line takes one row, even if a character is wider than we think.
+        # Without wrapping a line takes one row, even if a character is wider than we think. The cursor is hidden only
+        # while it moves, so that a kill leaves it visible.
         back = f"\x1b[{len(region) - 1}A" if len(region) > 1 else ""
-        self._output.write(f"\x1b[?25l{self._lifted()}\x1b[?7l" + "\n".join(region) + f"\r{back}\x1b[?7h")
+        drawn = "\x1b[?7l" + "\n".join(region) + f"\r{back}\x1b[?7h"
+        self._output.write(f"\x1b[?25l{self._lifted()}{drawn}\x1b[?25h")
         self._drawn = True
 
     def suspend(self) -> None:
-        self._output.write(self._lifted() + self._shown())
+        self._leave_terminal()
         self._suspended = True
 
     def resume(self) -> None:
         self._suspended = False
 
     def close(self) -> None:
-        self._output.write(self._lifted() + self._shown())
+        self._leave_terminal()
+        self._terminal.close()
+
+    def _leave_terminal(self) -> None:
+        self._output.write(self._lifted())
+        self._drawn = False
+        self._terminal.give_back()
 
     def _finish(self, view: RunView) -> None:
+        self._headers.clear()  # a process that died could not leave its blocks
         last = frame.finished(view, self._output.width(), unicode=self._output.unicode, above=self._recent.lines)
-        told = self._painted(last)
-        self._output.write(self._lifted() + self._shown() + "".join(line + "\n" for line in told))
+        self._output.write(self._lifted() + "".join(line + "\n" for line in self._painted(last)))
+        self._drawn = False
 
     def _lifted(self) -> str:
         """Return the text that replaces the region by the waiting lines."""
         above, self._above, self._waiting = self._above, [], 0
         return ("\r\x1b[J" if self._drawn else "") + "".join(line + "\n" for line in above)
-
-    def _shown(self) -> str:
-        drawn, self._drawn = self._drawn, False
-        return "\x1b[?25h" if drawn else ""
 
     def _painted(self, told: list[Text]) -> list[str]:
         with self._console.capture() as captured:

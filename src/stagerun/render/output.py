@@ -27,6 +27,7 @@ class Output:
         silent: the error that ended the output, or None.
         given_up: called while the reader is stalled; once it returns True the output goes silent instead of waiting.
         farewell: the bytes that `leave` writes.
+        leaving: what `leave` calls first.
 
     """
 
@@ -42,9 +43,11 @@ class Output:
         self._lock = threading.Lock()
         self.given_up: Callable[[], bool] = lambda: False
         self.farewell = b""
+        self.leaving: Callable[[], object] = lambda: None
 
     def leave(self) -> None:
         """Write the farewell, from a signal handler: no lock, no waiting."""
+        self.leaving()
         if self._descriptor is not None:
             with suppress(OSError):
                 os.write(self._descriptor, self.farewell)
