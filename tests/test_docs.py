@@ -341,6 +341,7 @@ RECIPES = {
     "Harvest": "harvest",
     "Export": "nightly",
     "Mirror": "mirror",
+    "Sync": "sync",
 }
 
 
@@ -369,6 +370,7 @@ def _settled(text: str, root: Path) -> str:
         "stagerun run talk",
         "stagerun run nightly:Export",
         "stagerun run mirror",
+        "stagerun run sync",
     ],
 )
 def test_a_command_on_the_page_prints_what_stands_under_it(project: Project, command: str) -> None:

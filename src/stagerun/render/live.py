@@ -71,8 +71,13 @@ class Live(Sink):
             case _:
                 pass  # the next frame shows it
 
+    def afterword(self, log: events.Log) -> None:
+        self._above += map(self._dialect.guard, self._logged(log))
+        if self._view is not None and self._view.end is not None:
+            self._output.write(self._lifted())
+
     def refresh(self, now: float) -> None:
-        if self._view is None or self._suspended:
+        if self._view is None or self._view.end is not None or self._suspended:
             return
         width = self._output.width()
         region = self._painted(frame.running(self._view, now, width, unicode=self._output.unicode))
