@@ -248,6 +248,17 @@ def test_each_display_shows_what_a_hook_says_where_it_disturbs_nobody(
         assert done.err == ""
 
 
+def test_a_least_level_of_the_log_holds_for_hooks_too(project: Project) -> None:
+    project.recipe("hooks", HOOKS)
+
+    done = project.stagerun("run", "hooks:Says", "--log-level", "error")
+
+    assert timeless(done.out).splitlines()[1:] == [
+        "run 1 succeeded in 0.0s",
+        "error: run 1, on_success failed: ValueError: boom",
+    ]
+
+
 def _until(project: Project, name: str, signals: list[int]) -> tuple[int, list[str]]:
     """Run an operation whose hook says `sending`, send the signals, each when it says so again."""
     project.recipe("hooks", HOOKS)

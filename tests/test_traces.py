@@ -134,6 +134,25 @@ def test_a_run_is_a_trace_and_its_stages_are_spans_with_their_times_and_the_erro
     assert _values(request.resource_spans[0].resource.attributes)["service.name"] == "stagerun"
 
 
+def test_a_stage_that_is_skipped_is_a_span_that_says_why(bench: Bench, collector: WebService) -> None:
+    class Skips(LiveOperation):
+        stages = ["Load"]
+
+        def run(self, p: Progress) -> None:
+            with p.stage("Load"):
+                p.skip("nothing new")
+
+    bench.run(Skips(), Traces({}))
+
+    stage, _ = _spans(collector)
+    assert _values(stage.attributes) == {
+        "stagerun.stage.index": 0,
+        "stagerun.stage.state": "done",
+        "stagerun.stage.skipped": "nothing new",
+    }
+    assert stage.status.code == 0
+
+
 def test_a_link_of_a_chain_is_a_trace_of_its_own_that_links_to_the_one_before(
     bench: Bench, collector: WebService
 ) -> None:

@@ -26,59 +26,82 @@ if TYPE_CHECKING:
     from stagerun.engine.outlet import Outlet
 
 
-def call(operation: LiveOperation, name: str, outlet: "Outlet", masker: Masker, *, exit_code: int | None) -> str | None:
-    """Call the hook `name`; return the name of the signal that cut it short, or None.
+class Hook:
+    """One method of an operation, to be called now that its run is over.
 
-    `exit_code` is that of the whole chain, or None if the chain goes on.
+    Args:
+        operation: the operation, which knows how its run ended.
+        name: the name of the method.
+        outlet: shows what it says.
+        masker: the secrets of the run.
+        log_level: the least level that `logging` lets through if nobody has configured it.
+        exit_code: that of the whole chain, or None if the chain goes on.
+
     """
-    interrupts = Interrupts(exit_code)
-    whose = f"run {operation.id}, {name}"
 
-    def show(event: events.Event) -> None:
+    def __init__(
+        self,
+        operation: LiveOperation,
+        name: str,
+        *,
+        outlet: "Outlet",
+        masker: Masker,
+        log_level: events.Level | None,
+        exit_code: int | None,
+    ) -> None:
+        self._operation = operation
+        self._name = name
+        self._whose = f"run {operation.id}, {name}"
+        self._outlet = outlet
+        self._masker = masker
+        self._log_level = log_level
+        self._interrupts = Interrupts(exit_code)
+
+    def call(self) -> str | None:
+        """Call it; return the name of the signal that cut it short, or None."""
+        error = self._perform()
+        lines = LogLines(self._show, self._masker)
+        if self._interrupts.signal is not None:
+            lines.warn(f"{self._whose} was cut short by {self._interrupts.signal}")
+        elif error is not None:
+            from stagerun.text import tracebacks, wording
+
+            failure = tracebacks.failure(error, mask=self._masker.mask)
+            lines.write(f"{self._whose} failed: {wording.error_line(failure)}", "error")
+            lines.write(failure.traceback or "")
+        return self._interrupts.signal
+
+    def _perform(self) -> BaseException | None:
+        """Call the method, with signals let in, and return what it raised."""
+        process, error = os.getpid(), None
+        lines = LogLines(self._show_marked, self._masker)
+        with suppress(Interruption), self._interrupts:
+            self._interrupts.install()
+            try:
+                with Capture(lines.write, self._masker, self._log_level):
+                    try:
+                        self._interrupts.expose()
+                        returned = getattr(self._operation, self._name)()
+                        if isinstance(returned, Coroutine):
+                            _await(returned)
+                    finally:
+                        self._interrupts.cover()
+            except BaseException as raised:
+                error = raised
+            finally:
+                self._interrupts.restore()
+            if os.getpid() != process:
+                forks.leave(error, self._masker.mask)
+        return error
+
+    def _show_marked(self, event: events.Event) -> None:
         assert isinstance(event, events.Log)
-        with interrupts:
-            outlet.aside(event)
+        self._show(replace(event, text=f"{self._whose}: {event.text}"))
 
-    def show_marked(event: events.Event) -> None:
+    def _show(self, event: events.Event) -> None:
         assert isinstance(event, events.Log)
-        show(replace(event, text=f"{whose}: {event.text}"))
-
-    error = _perform(operation, name, LogLines(show_marked, masker), masker, interrupts)
-    lines = LogLines(show, masker)
-    if interrupts.signal is not None:
-        lines.warn(f"{whose} was cut short by {interrupts.signal}")
-    elif error is not None:
-        from stagerun.text import tracebacks, wording
-
-        failure = tracebacks.failure(error, mask=masker.mask)
-        lines.write(f"{whose} failed: {wording.error_line(failure)}", "error")
-        lines.write(failure.traceback or "")
-    return interrupts.signal
-
-
-def _perform(
-    operation: LiveOperation, name: str, lines: LogLines, masker: Masker, interrupts: Interrupts
-) -> BaseException | None:
-    """Call the hook, with signals let in, and return what it raised."""
-    process, error = os.getpid(), None
-    with suppress(Interruption), interrupts:
-        interrupts.install()
-        try:
-            with Capture(lines.write, masker):
-                try:
-                    interrupts.expose()
-                    returned = getattr(operation, name)()
-                    if isinstance(returned, Coroutine):
-                        _await(returned)
-                finally:
-                    interrupts.cover()
-        except BaseException as raised:
-            error = raised
-        finally:
-            interrupts.restore()
-        if os.getpid() != process:
-            forks.leave(error, masker.mask)
-    return error
+        with self._interrupts:
+            self._outlet.aside(event)
 
 
 def _await(coroutine: Coroutine[Any, Any, Any]) -> None:

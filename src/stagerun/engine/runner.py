@@ -212,7 +212,15 @@ class Runner:
             return  # its author wrote none
         from stagerun.engine import hooks
 
-        signal = hooks.call(operation, name, self._outlet, self._masker, exit_code=exit_code)
+        hook = hooks.Hook(
+            operation,
+            name,
+            outlet=self._outlet,
+            masker=self._masker,
+            log_level=self._log_level,
+            exit_code=exit_code,
+        )
+        signal = hook.call()
         if signal is not None:
             self._interrupts.request(signal)  # what the run chains to does not begin
 

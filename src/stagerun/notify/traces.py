@@ -124,6 +124,8 @@ class Traces(Teller):
             return
         name, span = self._open.pop()
         span.set_attribute("stagerun.stage.state", event.state)
+        if event.skipped is not None:
+            span.set_attribute("stagerun.stage.skipped", event.skipped)
         if event.state is StageState.DONE:
             span.end(moment)
         else:
