@@ -11,15 +11,18 @@ from typing import Any
 import click
 import pytest
 from msgspec.structs import fields
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from stagerun import LiveOperation, events
+from stagerun import LiveOperation, Progress, events
 from stagerun.cli import cli
 from stagerun.machine.settings import SETTINGS
+from stagerun.notify.traces import Traces
 from stagerun.sinks import Sink
 from stagerun.states import RunState
 from stagerun.view import RunView
 from tests.conftest import Bench, Project
 from tests.journals import make, select
+from tests.loopback import MailServer, WebService
 
 
 ROOT = Path(__file__).parents[1]
@@ -85,7 +88,7 @@ def test_the_help_on_the_page_is_the_help_of_the_command(project: Project) -> No
 
 
 def test_every_setting_is_documented_with_its_type_and_no_other_is() -> None:
-    words = {str: "string", bool: "boolean"}
+    words = {str: "string", bool: "boolean", str | list | dict: "string, array or table"}
 
     documented = {row[0]: row[1] for row in _tables(_sections("commands.md")["Settings"])[0]}
 
@@ -341,6 +344,7 @@ RECIPES = {
     "Harvest": "harvest",
     "Export": "nightly",
     "Mirror": "mirror",
+    "Mirrored": "mirrored",
 }
 
 
@@ -369,6 +373,7 @@ def _settled(text: str, root: Path) -> str:
         "stagerun run talk",
         "stagerun run nightly:Export",
         "stagerun run mirror",
+        "stagerun run mirrored",
     ],
 )
 def test_a_command_on_the_page_prints_what_stands_under_it(project: Project, command: str) -> None:
@@ -394,6 +399,97 @@ def test_the_run_on_the_page_that_fails_is_resumed_as_the_page_says(project: Pro
     assert (failed.err, resumed.err) == ("", "")
     assert _settled(failed.out, project.root) == _settled(shown["stagerun run harvest"], project.root)
     assert _settled(resumed.out, project.root) == _settled(shown["stagerun resume"], project.root)
+
+
+def _code(heading: str, language: str) -> str:
+    """The first block of that language under a heading of the page on telling others."""
+    text = (DOCS / "notify.md").read_text(encoding="utf-8")
+    section = text[text.index(f"\n## {heading}\n") :]
+    return section.split(f"```{language}\n", 1)[1].split("```", 1)[0]
+
+
+HEARD = """
+class Good(LiveOperation):
+    def run(self, p): ...
+
+class Bad(LiveOperation):
+    def run(self, p):
+        raise ValueError("order 3 has no price")
+"""
+
+
+@pytest.mark.parametrize(
+    ("heading", "good", "bad"),
+    [
+        ("Whom to tell", [], []),
+        ("Slack and other chats", [], ["/"]),
+        ("healthchecks.io", ["/"], ["/fail"]),
+    ],
+)
+def test_the_settings_on_the_page_tell_the_services_that_they_are_for(
+    project: Project, heading: str, good: list[str], bad: list[str]
+) -> None:
+    project.recipe("orders", HEARD)
+    settings = _code(heading, "toml")
+    with WebService() as service:
+        variables = dict.fromkeys(re.findall(r"env:([A-Z_]+)", settings), service.url)
+        if heading == "Whom to tell":
+            settings = settings.replace("https://example.org/runs", f"{service.url}/runs")
+            variables["RUNS_TOKEN"] = "hunter22"
+            (project.root / "tell.sh").write_text("#!/bin/sh\ncat > told.json\n")
+            (project.root / "tell.sh").chmod(0o755)
+            good = bad = ["/runs"]
+        (project.root / "pyproject.toml").write_text(settings)
+
+        first = project.stagerun("run", "orders:Good", environ=variables)
+        told = [each.path for each in service.received]
+        service.received.clear()
+        second = project.stagerun("run", "orders:Bad", environ=variables)
+
+    assert (first.err, second.err) == ("", "")
+    assert (told, [each.path for each in service.received]) == (good, bad)
+    if heading == "Whom to tell":
+        assert [each.headers["Authorization"] for each in service.received] == ["Bearer hunter22"]
+        assert json.loads((project.root / "told.json").read_text())["id"] == 2
+    if heading == "Slack and other chats":
+        assert list(json.loads(service.received[0].body)) == ["text"]
+
+
+def test_the_mail_on_the_page_arrives(project: Project) -> None:
+    project.recipe("orders", HEARD)
+    (project.root / "tools").mkdir()
+    (project.root / "tools" / "mail.py").write_text(_code("Mail", "python"))
+    (project.root / "pyproject.toml").write_text(_code("Mail", "toml"))
+    with MailServer() as server:
+        where = {"MAIL_HOST": "127.0.0.1", "MAIL_PORT": str(server.port)}
+
+        done = project.stagerun("run", "orders:Bad", environ=where)
+
+    (mail,) = server.mails
+    assert (done.err, mail["Subject"]) == ("", "orders:Bad: run 1 failed")
+    assert "ValueError: order 3 has no price" in str(mail.get_payload())
+
+
+def test_every_attribute_of_a_span_is_documented_and_no_other_is(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Cancelled(LiveOperation):
+        stages = ["Load"]
+        NAME: int = 3
+
+        def run(self, p: Progress) -> None:
+            with p.stage("Load"):
+                bench.interrupts.request("SIGTERM")
+                p.check_cancelled()
+
+    with WebService() as service:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", service.url)
+        bench.run(Cancelled(), Traces({}))
+
+    (received,) = service.received
+    (resource,) = ExportTraceServiceRequest.FromString(received.body).resource_spans
+    stage, run = resource.scope_spans[0].spans
+    used = [(each.key, of) for of, span in (("run", run), ("stage", stage)) for each in span.attributes]
+    used.append(("stagerun.stage.skipped", "stage"))  # a stage that is skipped is not cancelled
+    assert [(row[0], row[1]) for row in _tables(_sections("notify.md")["OpenTelemetry"])[0]] == used
 
 
 TYPES = ("str", "int", "float", "datetime", "date", "timedelta", "Decimal", "UUID")

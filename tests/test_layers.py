@@ -27,7 +27,7 @@ WINGS: Final = (
     "programs journal",
     "authoring",
     "engine reports stagerun",
-    "render web remote",
+    "render web remote notify",
     "commands",
     "cli",
     "__main__",
@@ -38,6 +38,7 @@ APART: Final = {
     "render": {"journal", "engine", "commands"},
     "reports": {"journal", "engine", "render", "web", "commands"},
     "web": {"engine", "render", "commands"},
+    "notify": {"journal", "engine", "commands"},
     "journal": {"authoring", "engine", "reports", "render", "commands"},
     "authoring": {"journal", "engine", "reports", "render", "commands"},
     "text": {"programs", "journal"},
@@ -53,7 +54,8 @@ LIBRARIES: Final = {
     "sqlite_utils": {"journal.sqlite.schema"},
     "jinja2": {"reports.html.rendering"},
     "rich": {"render.frame", "render.live"},
-    "tenacity": {"authoring.retries"},
+    "tenacity": {"authoring.retries", "notify.webhook"},
+    "opentelemetry": {"notify.traces"},
     "psutil": {"machine.identity", "programs.process_tree"},
 }
 

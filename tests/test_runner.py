@@ -28,6 +28,7 @@ class List:
         self.failure: JournalError | None = None
         self.lock = threading.RLock()
         self.told: list[tuple[int, events.Event]] = []
+        self.asides: list[events.Log] = []
         self.held = False
 
     def emit(self, event: events.Event, run: int | None = None) -> None:
@@ -35,6 +36,9 @@ class List:
         assert run in (None, self.view.id)
         self.told.append((self.view.id, event))
         self.view = fold(self.view, events.Entry(self.view.id, len(self.told), 0.0, event))
+
+    def aside(self, log: events.Log) -> None:
+        self.asides.append(log)
 
     def create(self, plan: events.RunCreated, *, exclusive: bool) -> RunView:
         if self.held:

@@ -10,6 +10,9 @@ class Sink:
     def update(self, entry: events.Entry, view: RunView) -> None:
         """Handle `entry`; `view` is the run after it."""
 
+    def afterword(self, log: events.Log) -> None:
+        """Handle lines of a run that is over. They belong to no run any more, and are not recorded."""
+
     def refresh(self, now: float) -> None:
         """Draw what is due; called a few times a second."""
 

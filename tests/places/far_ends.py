@@ -104,4 +104,5 @@ if __name__ == "__main__":
         say("events", 2, [ended()])
     else:
         {**WAYS, **ENDS}[way]()
-    time.sleep(600)
+    if way in WAYS:
+        time.sleep(600)

@@ -34,9 +34,14 @@ def odd(project: Project) -> Distant:
 
 
 def _run(odd: Distant, way: str) -> Done:
-    command = json.dumps([sys.executable, far_ends.__file__, way])
-    (odd.project.root / "pyproject.toml").write_text(f"[tool.stagerun.places.odd]\ncommand = {command}\n")
+    _place(odd, way)
     return odd.stagerun("run", "orders")
+
+
+def _place(odd: Distant, way: str) -> None:
+    """Let the far end behave that way; its command names the project, so that it can be told from those of others."""
+    command = json.dumps([sys.executable, far_ends.__file__, way, str(odd.project.root)])
+    (odd.project.root / "pyproject.toml").write_text(f"[tool.stagerun.places.odd]\ncommand = {command}\n")
 
 
 def _kinds(odd: Distant) -> list[object]:
@@ -44,7 +49,8 @@ def _kinds(odd: Distant) -> list[object]:
 
 
 def _nobody_is_left(odd: Distant) -> bool:
-    listed = subprocess.run(["pgrep", "-f", far_ends.__file__], check=False, capture_output=True)
+    command = ["pgrep", "-f", f"{far_ends.__file__} .*{odd.project.root}"]
+    listed = subprocess.run(command, check=False, capture_output=True)
     return listed.returncode == 1
 
 
@@ -131,8 +137,7 @@ def _in_process(odd: Distant, way: str, monkeypatch: pytest.MonkeyPatch) -> int:
     """Run in the tests' own process, whose patience can be changed."""
     from stagerun import cli
 
-    command = json.dumps([sys.executable, far_ends.__file__, way])
-    (odd.project.root / "pyproject.toml").write_text(f"[tool.stagerun.places.odd]\ncommand = {command}\n")
+    _place(odd, way)
     monkeypatch.chdir(odd.project.root)
     monkeypatch.setattr(sys, "path", sys.path.copy())
     for name in ("stdout", "stderr"):

@@ -39,6 +39,9 @@ class Whole(LiveOperation):
         p.result(sum=seen["sum"])
         p.chain_to(Tail(size=self.size + 1, owner=self.owner))
 
+    def on_success(self):
+        logging.getLogger("shop").warning("told of %s", self.state)
+
 class Tail(LiveOperation):
     stages = ["Send"]
     size: int
@@ -47,6 +50,9 @@ class Tail(LiveOperation):
         with p.stage("Send"):
             p.log(f"sent {self.size}")
         p.error("nobody took it")
+
+    def on_failure(self):
+        print("told of", self.state, self.traceback)
 
 class Fails(LiveOperation):
     stages = ["Load", "Save"]

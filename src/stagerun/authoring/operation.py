@@ -17,7 +17,7 @@ from stagerun.text.secrets import Secret
 
 _STAGE_NAME_LIMIT: Final = 200
 _NO_PLAIN_CALL: Final = inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
-_HOW_TO_RUN: Final = "write def run(self, p)"
+_METHODS: Final[Mapping[str, tuple[str, ...]]] = {"run": ("p",), "on_success": (), "on_failure": (), "on_cancel": ()}
 _HOW_TO_INIT: Final = "write def __init__(self, **given), and call super().__init__(**given) in it before anything else"
 
 # Fields of every operation that come from the journal.
@@ -63,10 +63,10 @@ _OPTIONS: Final = frozenset(
     }
 )
 _MEMBERS: Final = frozenset(
-    {"pk", "objects", "parameters", "run", "cancel_requested", "params", "secret_values", "checked", "reflect"}
+    {"pk", "objects", "parameters", "cancel_requested", "params", "secret_values", "checked", "reflect", *_METHODS}
 )
 _RESERVED: Final = frozenset({*_FIELDS, *_OPTIONS, *_MEMBERS})
-_HIDDEN: Final = frozenset({*_FIELDS, *_MEMBERS}) - {"run"}
+_HIDDEN: Final = frozenset({*_FIELDS, *_MEMBERS}) - {*_METHODS}
 
 _Operation = TypeVar("_Operation", bound="LiveOperation")
 
@@ -131,7 +131,8 @@ class LiveOperation:
         }
         _check_settings(cls)
         _check_secrets(cls.__name__, cls.parameters)
-        _check_run(cls)
+        for name, arguments in _METHODS.items():
+            _check_method(cls, name, arguments)
         _check_init(cls)
 
     def __init__(self, /, *, owner: str | None = None, **given: Any) -> None:
@@ -159,6 +160,15 @@ class LiveOperation:
         """Do the work; the recipe writes this. A mapping that it returns is the run's result."""
         raise RecipeError(f"{type(self).__name__} has no run(self, p)", "write one: it does the work")
 
+    def on_success(self) -> object:
+        """Do what is to be done once it is recorded that the run succeeded; the recipe may write this."""
+
+    def on_failure(self) -> object:
+        """Do what is to be done once it is recorded that the run failed or took too long; the recipe may write this."""
+
+    def on_cancel(self) -> object:
+        """Do what is to be done once it is recorded that the run was cancelled; the recipe may write this."""
+
     def params(self) -> dict[str, Any]:
         """Return the values of the declared parameters as JSON values, secrets as `***`."""
         return {name: each.to_json(getattr(self, name)) for name, each in self.parameters.items()}
@@ -181,32 +191,36 @@ class LiveOperation:
             setattr(self, name, getattr(record, name))
 
 
-def _check_run(owner: type[LiveOperation]) -> None:
-    """Refuse a `run` that would do nothing or can't be called: it would succeed falsely, or fail late."""
-    run = next(vars(each)["run"] for each in owner.__mro__ if "run" in vars(each))
-    code = run.__code__ if isinstance(run, FunctionType) else None
-    if code and (code.co_argcount, code.co_kwonlyargcount, code.co_flags & _NO_PLAIN_CALL) == (2, 0, 0):
+def _check_method(owner: type[LiveOperation], name: str, arguments: tuple[str, ...]) -> None:
+    """Refuse a method that would do nothing or can't be called: it would succeed falsely, or fail late."""
+    method = next(vars(each)[name] for each in owner.__mro__ if name in vars(each))
+    code = method.__code__ if isinstance(method, FunctionType) else None
+    plain = 1 + len(arguments), 0, 0
+    if code and (code.co_argcount, code.co_kwonlyargcount, code.co_flags & _NO_PLAIN_CALL) == plain:
         return  # nearly always, and a look at the signature takes longer than a stage
-    function = run.__func__ if isinstance(run, staticmethod | classmethod) else run
+    how = f"write def {name}({', '.join(('self', *arguments))})"
+    function = method.__func__ if isinstance(method, staticmethod | classmethod) else method
     if not isinstance(function, FunctionType):
-        if isinstance(run, property) or (not callable(function) and not hasattr(function, "__get__")):
-            raise RecipeError(f"{owner.__name__}: run is not a method, but {_kind(run)}", _HOW_TO_RUN)
+        if isinstance(method, property) or (not callable(function) and not hasattr(function, "__get__")):
+            raise RecipeError(f"{owner.__name__}: {name} is not a method, but {_kind(method)}", how)
         return
-    where = f"{owner.__name__}: run{_place(function)}"
-    if run is not function:
-        raise RecipeError(f"{where} is {_kind(run)}, which has no self", f"{_HOW_TO_RUN}, without the decorator")
+    where = f"{owner.__name__}: {name}{_place(function)}"
+    if method is not function:
+        raise RecipeError(f"{where} is {_kind(method)}, which has no self", f"{how}, without the decorator")
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         kind = "a generator" if inspect.isgeneratorfunction(function) else "an async generator"
-        raise RecipeError(
-            f"{where} is {kind}, and calling it would do nothing",
-            "remove the yield: p.log, p.status and p.track report progress",
-        )
+        instead = ": p.log, p.status and p.track report progress" if arguments else ""
+        raise RecipeError(f"{where} is {kind}, and calling it would do nothing", f"remove the yield{instead}")
     try:
-        inspect.signature(function, follow_wrapped=False).bind("self", "p")
+        inspect.signature(function, follow_wrapped=False).bind("self", *arguments)
     except TypeError as error:
         told = str(error)
+        if not arguments:
+            raise RecipeError(
+                f"{where} can't be called with self alone: {told}", f"{how}: the run is over, and there is no p"
+            ) from None
         what = "does not take p" if told.startswith("too many") else f"can't be called with p alone: {told}"
-        raise RecipeError(f"{where} {what}", _HOW_TO_RUN) from None
+        raise RecipeError(f"{where} {what}", how) from None
 
 
 def _check_names(owner: type[LiveOperation]) -> None:

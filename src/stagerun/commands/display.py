@@ -115,6 +115,10 @@ class _From(Sink):
         if not (isinstance(entry.event, events.Log) and entry.event.level in self._hidden):
             self._display.update(entry, view)
 
+    def afterword(self, log: events.Log) -> None:
+        if log.level not in self._hidden:
+            self._display.afterword(log)
+
     def refresh(self, now: float) -> None:
         self._display.refresh(now)
 

@@ -1,7 +1,9 @@
 """Running an operation from a command: its display, journal, signals and exit code."""
 
+import os
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -32,6 +34,7 @@ from stagerun.text.secrets import Secret
 
 
 if TYPE_CHECKING:
+    from stagerun.notify.teller import Teller
     from stagerun.remote.places.place import Place
     from stagerun.remote.supervisor import Supervisor
     from stagerun.resumption import Resumption
@@ -138,6 +141,7 @@ def execute(
     masker = here.masker
     display = choose_display(here, output, settings.display, masker)
     _write_id(settings.run_id_file, None)
+    tellers = _tellers(here)
     path = here.journal
     durable = here.project.durable
     store = opening.open_journal(path, write=True, durable=durable, hurried=interrupts.look)
@@ -148,7 +152,7 @@ def execute(
     if (taken := opening.taken_by_root(path)) is not None:
         say(here, f"warning: {taken[0]}, who can't open it", taken[1])
     clock = Clock()
-    emitter = Emitter(Journal(store), [display], clock, interrupts, masker)
+    emitter = Emitter(Journal(store), [display, *tellers], clock, interrupts, masker)
     runner = _runner(
         here,
         place,
@@ -178,10 +182,16 @@ def execute(
         finally:
             interrupts.close(exit_codes.NOT_STARTED)
             display.close()
+            for teller in tellers:
+                with suppress(Exception):  # what it could not tell is in its failures
+                    teller.close()
             store.close()
     for broken, error in emitter.broken_sinks:
         told = masker.mask(f"the {type(broken).__name__} display failed: {error!r}")
         say(here, told, f"see 'stagerun status {view.id}'")
+    for teller in tellers:
+        for line in teller.failures:
+            say(here, line)
     assert view.exit_code is not None
     return exit_codes.OwnCode(view.exit_code)
 
@@ -192,6 +202,16 @@ def _runner(here: Surroundings, place: "Place | None", emitter: Emitter, **more:
     from stagerun.remote.supervisor import Supervisor
 
     return Supervisor(place=place, project=here.project, emitter=emitter, masker=here.masker, **more)
+
+
+def _tellers(here: Surroundings) -> "list[Teller]":
+    """Return those who tell others of a run; nothing is loaded for it if nobody does."""
+    settings = here.project.settings
+    if not ({"notify", "otel"} & settings.keys() or {"STAGERUN_NOTIFY", "STAGERUN_OTEL"} & os.environ.keys()):
+        return []
+    from stagerun import notify
+
+    return notify.chosen(settings, os.environ, folder=here.project.root, masker=here.masker)
 
 
 def _write_id(file: Path | None, run: int | None) -> None:

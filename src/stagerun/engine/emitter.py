@@ -92,6 +92,13 @@ class Emitter:
             if not self._inside:
                 self._let_out()
 
+    def aside(self, log: events.Log) -> None:
+        """Show lines of a run that is over; they are recorded nowhere."""
+        if os.getpid() == self._pid:
+            with self._alone():
+                masked = self._masker.event(log)
+                self._each_sink(lambda sink: sink.afterword(masked))
+
     def create(self, plan: events.RunCreated, *, exclusive: bool) -> RunView:
         """Add a run and make it the current one; HeldError if another run excludes it."""
         with self._alone():

@@ -39,6 +39,9 @@ class Outlet(Protocol):
         of a fork.
         """
 
+    def aside(self, log: events.Log) -> None:
+        """Show lines of a run that is over; they are recorded nowhere."""
+
     def create(self, plan: events.RunCreated, *, exclusive: bool) -> RunView:
         """Add a run and make it the current one; HeldError if another run excludes it."""
 

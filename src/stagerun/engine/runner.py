@@ -5,10 +5,9 @@
 """
 
 import os
-import sys
 from collections.abc import Callable, Collection
-from contextlib import AbstractContextManager, suppress
-from typing import TYPE_CHECKING, Final, NoReturn
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -20,7 +19,7 @@ from stagerun.authoring.operation import LiveOperation, tags_of
 from stagerun.authoring.progress import Progress
 from stagerun.authoring.session import Session
 from stagerun.authoring.stages import state_after
-from stagerun.engine.endings import ending, exit_code
+from stagerun.engine.endings import ending
 from stagerun.engine.ticker import Ticker
 from stagerun.errors import HeldError, RecipeError
 from stagerun.machine import identity
@@ -40,6 +39,14 @@ if TYPE_CHECKING:
 _SLOW_IMPORT: Final = 0.5  # seconds; a shorter import needs no explanation
 
 _UNKNOWN: Final = Origin("", "")
+
+# The method of an operation that is called after the end.
+_HOOKS: Final = {
+    RunState.SUCCEEDED: "on_success",
+    RunState.FAILED: "on_failure",
+    RunState.TIMED_OUT: "on_failure",
+    RunState.CANCELLED: "on_cancel",
+}
 
 _Link = tuple[finding.Found, LiveOperation]
 
@@ -185,9 +192,11 @@ class Runner:
                 failure = events.Failure(type="", message=held.message)
                 end = replace(end, state=RunState.FAILED, exit_code=exit_codes.NOT_STARTED, error=failure)
             else:
+                self._call_hook(operation, None)
                 return following
         self._outlet.emit(end)
         self._reflect(operation)
+        self._call_hook(operation, end.exit_code)
         return None
 
     def _refuses(self, operation: LiveOperation) -> bool:
@@ -200,6 +209,24 @@ class Runner:
             from stagerun.engine import queue
 
             queue.wait_in_line(self._outlet, self._memory, self._interrupts, self._clock)
+
+    def _call_hook(self, operation: LiveOperation, exit_code: int | None) -> None:
+        name = _HOOKS[operation.state]
+        if getattr(type(operation), name) is getattr(LiveOperation, name):
+            return  # its author wrote none
+        from stagerun.engine import hooks
+
+        hook = hooks.Hook(
+            operation,
+            name,
+            outlet=self._outlet,
+            masker=self._masker,
+            log_level=self._log_level,
+            exit_code=exit_code,
+        )
+        signal = hook.call()
+        if signal is not None:
+            self._interrupts.request(signal)  # what the run chains to does not begin
 
     def _begin(self, operation: LiveOperation) -> Session:
         run = self._view().id
@@ -239,7 +266,9 @@ class Runner:
             self._interrupts.cover()
             error = raised
         if os.getpid() != self._pid:
-            _leave_fork(error, self._masker.mask)
+            from stagerun.engine import forks
+
+            forks.leave(error, self._masker.mask)
         self._session = None
         if self._outlet.failure is None:
             session.close(state_after(error))
@@ -352,19 +381,6 @@ class _Host:
 
     def terminal_lent(self) -> AbstractContextManager[None]:
         return self._outlet.terminal_lent()
-
-
-def _leave_fork(error: BaseException | None, mask: Callable[[str], str]) -> NoReturn:
-    """Exit a fork that returned from `run`: only its parent may end the run."""
-    if isinstance(error, Exception):
-        from stagerun.text import tracebacks
-
-        with suppress(Exception):
-            sys.stderr.write(f"{tracebacks.failure(error, mask=mask).traceback}\n")
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(Exception):
-            stream.flush()
-    os._exit(exit_code(error.code) if isinstance(error, SystemExit) else int(error is not None))
 
 
 def _encodable(value: object) -> object:

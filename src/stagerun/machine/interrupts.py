@@ -86,6 +86,9 @@ class Interrupts:
     `with interrupts:` defers them until the outermost block is left. Only the main thread receives signals, so the
     guard has no effect in other threads.
 
+    Args:
+        outcome: the exit code with which the third signal ends the process, None to die of that signal.
+
     Attributes:
         signal: the name of the last signal that asked for a cancel, or None.
         expired: the time limit that ran out ("stage 'Load' took longer than 5s"), or None.
@@ -95,7 +98,7 @@ class Interrupts:
 
     """
 
-    def __init__(self) -> None:
+    def __init__(self, outcome: int | None = None) -> None:
         self.signal: str | None = None
         self.expired: str | None = None
         self.stopping = False
@@ -109,6 +112,7 @@ class Interrupts:
         self._raised = False
         self._raise_again = False
         self._exit_code: int | None = None
+        self._outcome = outcome
         self._keyboard_lent = False
         self._thread = threading.get_ident()
         self._previous: dict[int, Any] = {}
@@ -162,7 +166,7 @@ class Interrupts:
         The third signal after this call ends the process at once.
         """
         if self._exit_code is None:
-            self._exit_code, self._count = exit_code, 0
+            self._exit_code, self._outcome, self._count = exit_code, exit_code, 0
 
     def check(self) -> None:
         """Raise the interruption if the run was asked to stop, unless one is being handled already."""
@@ -281,12 +285,12 @@ class Interrupts:
 
     def _abandon(self, number: int) -> None:
         """End the process as the run ended, or by the signal if it has not ended."""
-        if self._exit_code is None:
+        if self._outcome is None:
             self._die(number)
-        elif self._exit_code > SIGNALLED:
-            self._die(self._exit_code - SIGNALLED)
+        elif self._outcome > SIGNALLED:
+            self._die(self._outcome - SIGNALLED)
         else:
-            os._exit(self._exit_code)
+            os._exit(self._outcome)
 
     def _die(self, number: int) -> None:
         """End this process by the signal, as if it had no handler."""

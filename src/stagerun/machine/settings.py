@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from types import UnionType
 from typing import Any, Final, NamedTuple
 
 from msgspec import Struct
@@ -9,7 +10,7 @@ from msgspec import Struct
 from stagerun.errors import UsageError
 
 
-SETTINGS: Final[Mapping[str, type]] = {
+SETTINGS: Final[Mapping[str, type | UnionType]] = {
     "journal": str,
     "recipes": str,
     "durability": str,
@@ -18,7 +19,10 @@ SETTINGS: Final[Mapping[str, type]] = {
     "owner": str,
     "on": str,
     "places": dict,
+    "notify": str | list | dict,
+    "otel": bool,
 }
+_KINDS: Final[Mapping[type | UnionType, str]] = {str: "a string", bool: "true or false", dict: "a table"}
 PRIVATE: Final = "stagerun_recipe_"  # prefix of a recipe's module name when another module has its plain name
 _DURABILITIES: Final = ("full", "normal")
 
@@ -127,7 +131,7 @@ def _check(settings: Mapping[str, Any], file: Path) -> None:
         if name not in SETTINGS:
             raise UsageError(f"{file}: [tool.stagerun] has no setting {name!r}", "settings: " + ", ".join(SETTINGS))
         if not isinstance(value, SETTINGS[name]):
-            kind = {bool: "true or false", dict: "a table"}.get(SETTINGS[name], "a string")
+            kind = _KINDS.get(SETTINGS[name], "an address, a command or a table")
             raise UsageError(f"{file}: [tool.stagerun] {name} must be {kind}, not {value!r}")
     durability = settings.get("durability", "full")
     if durability not in _DURABILITIES:
@@ -135,3 +139,7 @@ def _check(settings: Mapping[str, Any], file: Path) -> None:
             f"{file}: [tool.stagerun] durability can't be {durability!r}",
             "one of " + ", ".join(_DURABILITIES),
         )
+    if "notify" in settings:
+        from stagerun.machine import notices
+
+        notices.read(settings["notify"], f"{file}: [tool.stagerun] notify")

@@ -105,11 +105,14 @@ class Far:
             self._changed.notify_all()
         if self.view is not None:
             threading.Thread(target=self._die, name="stagerun-far-end", daemon=True).start()
-            signal.pthread_kill(self._main, signal.SIGHUP)
+            # Not as one more signal: the third would end this process at once, and leave what it has started.
+            self._interrupts.request("SIGHUP")
 
     def _die(self) -> None:
-        """Kill this process, with all that it has started, after the grace period."""
-        time.sleep(GRACE)
+        """Kill this process, with all that it has started, after the grace period; sooner if it was asked twice."""
+        deadline = time.monotonic() + GRACE
+        while time.monotonic() < deadline and not self._interrupts.hurried:
+            time.sleep(_AT_ONCE)
         from stagerun.programs.process_tree import ProcessTree
 
         try:
@@ -149,6 +152,11 @@ class Far:
             self._waiting.append((event, run))
             if not self._inside:
                 self._let_out()
+
+    def aside(self, log: events.Log) -> None:
+        if os.getpid() == self._pid:
+            with self._interrupts, self.lock:
+                self.line.send(["aside", self._masker.event(log)])
 
     def create(self, plan: events.RunCreated, *, exclusive: bool) -> RunView:
         raise NotImplementedError("home creates the runs")
@@ -190,7 +198,8 @@ class Far:
         )
 
     def close(self) -> None:
-        """Do nothing: the last fact of a run is its end."""
+        """Note that nothing more is to be said: home may go."""
+        self._over = True
 
     def expected(self, target: str) -> dict[str, float]:
         return {}
@@ -244,7 +253,6 @@ class Far:
         self._wait_until_done(self._sent)
         self.view = after
         if isinstance(event, events.RunFinished):
-            self._over = True
             self._interrupts.close(event.exit_code)
 
     def _after(self, event: events.Event) -> RunView:

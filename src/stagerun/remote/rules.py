@@ -17,13 +17,15 @@ class State(Enum):
 
     OPENING = "opening"
     WORKING = "working"
+    AFTERWARDS = "afterwards"  # the run is over, and its hooks may still speak
     OVER = "over"
 
 
 # The frames that may come in each state.
 HEARD: Final[Mapping[State, frozenset[str]]] = {
     State.OPENING: frozenset({"hello"}),
-    State.WORKING: frozenset({"events", "recall", "ahead", "over", "refused"}),
+    State.WORKING: frozenset({"events", "recall", "ahead", "over", "refused", "aside"}),
+    State.AFTERWARDS: frozenset({"aside"}),
     State.OVER: frozenset(),
 }
 _KNOWN: Final = frozenset().union(*HEARD.values())

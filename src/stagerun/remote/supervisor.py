@@ -153,8 +153,9 @@ class Supervisor:
     # As a receiver of interrupts.
 
     def notify(self) -> None:
-        self._stops.append(self._interrupts.signal)
-        if self._state is State.WORKING:
+        # After the end of the run a signal is not noted, but its hooks are to be cut short.
+        self._stops.append(self._interrupts.signal or ("SIGINT" if self._state is State.AFTERWARDS else None))
+        if self._state in (State.WORKING, State.AFTERWARDS):
             self._pass_on()
         self._inbox.wake()
 
@@ -227,8 +228,10 @@ class Supervisor:
             self._crash(f"nothing was heard of {_IT} for {SILENCE:g} s")
 
     def _lose(self, opened: Opened, wrong: str | None) -> None:
-        """End a run whose stream has ended."""
-        if wrong is not None:
+        """End a run whose stream has ended, unless it is over."""
+        if self._state is State.AFTERWARDS:
+            self._state = State.OVER
+        elif wrong is not None:
             self._crash(f"{_IT} broke the protocol: {wrong}")
         elif self._state is State.OPENING:
             said = _indented(opened.line.greeting)
@@ -253,6 +256,8 @@ class Supervisor:
                 self._tell_what_is_ahead(opened)
             case ["over", end, plan, bool(exclusive)]:
                 self._hand_over(opened, rules.link_end(end), rules.next_plan(plan, self._view), exclusive=exclusive)
+            case ["aside", log]:
+                self._emitter.aside(convert(log, events.Log))
             case ["refused", str(message)]:
                 self._refuse(message)
             case _:
@@ -279,7 +284,7 @@ class Supervisor:
                 case _:
                     raise ValueError("an event has another form")
             self._number += 1
-            if self._state is State.OVER:
+            if self._state is not State.WORKING:
                 return  # what comes after the end is not heard
 
     def _emit(self, moment: float, kind: str, data: object) -> None:
@@ -291,7 +296,8 @@ class Supervisor:
             event = events.RunStarted(worker=self._there.worker)
         self._emitter.emit(event, at=self._at(moment))
         if isinstance(event, events.RunFinished):
-            self._state = State.OVER
+            self._state = State.AFTERWARDS
+            self._asked_on = None
 
     def _at(self, moment: float) -> float:
         """Return when something happened, by the clock of here: never before what came earlier, never in the future."""
@@ -332,6 +338,9 @@ class Supervisor:
         self._finish(RunState.FAILED, exit_codes.NOT_STARTED, message)
 
     def _crash(self, message: str) -> None:
+        if self._state is State.AFTERWARDS:
+            self._state = State.OVER  # what happens now does not change how it ended
+            return
         self._finish(RunState.CRASHED, exit_codes.FAILED, message)
 
     def _end_before_work(self) -> None:

@@ -94,11 +94,16 @@ class Live(Sink):
             self._above += map(self._dialect.guard, self._headers)
             self._headers.clear()
 
+    def afterword(self, log: events.Log) -> None:
+        self._above += map(self._dialect.guard, self._logged(log))
+        if self._view is not None and self._view.end is not None:
+            self._output.write(self._lifted())
+
     def refresh(self, now: float) -> None:
         if self._terminal.stop_wanted:
             self._leave_terminal()
             self._terminal.stop()
-        if self._view is None or self._suspended or self._terminal.stopping:
+        if self._view is None or self._view.end is not None or self._suspended or self._terminal.stopping:
             return
         if not self._terminal.take():
             self._drawn = False  # what is below the cursor now belongs to the shell

@@ -110,11 +110,16 @@ class Plain(Sink):
             case _:
                 pass  # the opening, the ending or the plan of a resume shows it
 
+    def afterword(self, log: events.Log) -> None:
+        self._say(sentences.logged(log, keep_colour=self._colour))
+
     def refresh(self, now: float) -> None:
         self._now = now
         if self._status is not None and now - self._status_shown_on >= _LONGEST_SILENCE:
             self._show_status()
-        if self._dialect.heartbeat and self._view is not None and now - self._told_on >= _HEARTBEAT:
+        if self._view is None or self._view.end is not None:
+            return
+        if self._dialect.heartbeat and now - self._told_on >= _HEARTBEAT:
             self._write([self._dialect.own(sentences.silence(self._view, now))])
 
     def close(self) -> None:

@@ -24,3 +24,8 @@ class Quiet(Sink):
             told.append(sentences.ending(view))
         for line in told:
             self._output.write(self._dialect.guard(line) + "\n")
+
+    def afterword(self, log: events.Log) -> None:
+        if log.level not in ("debug", "info"):
+            for line in sentences.logged(log):
+                self._output.write(self._dialect.guard(line) + "\n")

@@ -48,7 +48,8 @@ class Program:
     def open(self, heard: Heard, ended: Ended, hidden: Collection[str]) -> "Started":
         """Start the program."""
         mark = f"{os.environ.get(MARK, '')}/{os.getpid()}-place-"
-        prepare = dies_with(os.getpid())
+        ours = self.argv[0] == sys.executable
+        prepare = None if ours else dies_with(os.getpid())  # our own ends with its stream
         try:
             process = subprocess.Popen(  # noqa: S603 - the user's own command
                 self.argv,
@@ -62,7 +63,7 @@ class Program:
             )
         except OSError as error:
             raise PlaceError(f"{self.name}: {self.argv[0]} can't be started: {error.strerror}") from None
-        called = "the far process" if self.argv[0] == sys.executable else Path(self.argv[0]).name
+        called = "the far process" if ours else Path(self.argv[0]).name
         return Started(process, called, ProcessTree(MARK, mark), heard, ended)
 
 

@@ -1,0 +1,19 @@
+"""What all that tell others of a run have in common."""
+
+from stagerun.sinks import Sink
+
+
+class Teller(Sink):
+    """A sink that tells others of a run. Its methods return at once, only `close` may take a few seconds.
+
+    Attributes:
+        failures: what could not be told and why, each in one line.
+
+    """
+
+    def __init__(self) -> None:
+        self.failures: list[str] = []
+
+
+class NotTold(Exception):
+    """Somebody could not be told; the message says why."""
