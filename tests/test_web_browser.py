@@ -669,7 +669,7 @@ def test_every_page_fits_a_phone_and_axe_finds_nothing_in_light_or_dark(
         first, last = CHAINED[0], CHAINED[-1]
         paths = ["/", "/?since=nonsense", "/?owner=nobody", f"/runs/{FAILED}", f"/runs/{last}", f"/runs/{run}"]
         paths += [f"/runs/{RESUMED}", f"/runs/{RESUMED - 1}", f"/runs/{LONG}?line=20"]
-        paths += [f"/runs/{FAILED}/resume", "/operations/shop:First", "/runs/999999"]
+        paths += [f"/runs/{FAILED}/resume", f"/runs/{FAILED}/rerun", "/operations/shop:First", "/runs/999999"]
         for path in (*paths, f"/runs/{first}/report.html", "wrong", "refused"):
             page.goto(browsing.server.address + (path if path.startswith("/") else "/operations/shop:First"))
             if path == "wrong":

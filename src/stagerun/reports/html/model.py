@@ -165,8 +165,7 @@ class Page(Struct, frozen=True, kw_only=True):
     @property
     def parameters(self) -> list[tuple[str, str]]:
         """Name and value of each parameter that is set."""
-        params = self.view.plan.params
-        return [(name.replace("_", "-"), _text(value)) for name, value in params.items() if value not in (None, [])]
+        return parameters(self.view)
 
     @property
     def command(self) -> str:
@@ -207,6 +206,13 @@ class Page(Struct, frozen=True, kw_only=True):
         if view.active is not None:
             return f"stage {view.current_stage + 1} of {len(view.stages)}: {view.active.name}"
         return f"run {view.id} is {wording.state_word(view.state)}"
+
+
+def parameters(view: RunView) -> list[tuple[str, str]]:
+    """Return name and value of each parameter of a run that is set."""
+    return [
+        (name.replace("_", "-"), _text(value)) for name, value in view.plan.params.items() if value not in (None, [])
+    ]
 
 
 SIGNS: Final[Mapping[RunState, str]] = {
