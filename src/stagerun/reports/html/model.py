@@ -193,6 +193,15 @@ class Page(Struct, frozen=True, kw_only=True):
         return estimates.left(self.view, self.told_on)
 
     @property
+    def levels(self) -> list[tuple[str, float | None]]:
+        """Text and percentage of each loop, outermost first, if there are several."""
+        work = self.view.progress
+        if work is None or not work.around:
+            return []
+        shares = [100 * (loop.done or 0) / loop.total if loop.total else loop.percent for loop in self.view.loops]
+        return list(zip(wording.counted(work, "\n").split("\n"), shares, strict=False))
+
+    @property
     def told_on(self) -> float:
         """When the progress was told."""
         return self.now if self.progress_on is None else self.progress_on
