@@ -180,6 +180,13 @@ class Hostile(LiveOperation):
         raise ValueError("</style><script>alert(7)</script>")
 
 
+def test_the_script_of_the_page_is_one_short_module() -> None:
+    assert [file.name for file in rendering.STATIC.glob("*.js")] == ["page.js"]
+    script = (rendering.STATIC / "page.js").read_text()
+    assert script.count("\n") <= 300
+    assert script.count("innerHTML:") == script.count("createHTML(") == 1
+
+
 def test_nothing_that_a_recipe_says_acts_in_a_report(bench: Bench) -> None:
 
     bench.run(Hostile())

@@ -4,7 +4,7 @@ import json
 import re
 import sqlite3
 from collections.abc import Iterator, MutableMapping
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +151,17 @@ def test_at_a_hand_over_the_next_container_comes_and_then_where_to_go_on(shop: P
     assert (after["from"], after["to"]) == (1, 2)
     assert after["after"] > 0
     assert (json.loads(told[-1]), code) == ({"liveop_over": {"run": 2, "state": "succeeded"}}, 1000)
+
+
+def test_a_page_that_looks_holds_no_transaction_open(shop: Project, browser: TestClient) -> None:
+    with running(shop, "run", "shop:First"):
+        until(lambda: shop.journal.exists() and logged(shop, 1))
+        with browser.websocket_connect(f"{SOCKETS}/runs/1/live?after=0") as socket:
+            _heard(socket, "first line")
+            with closing(sqlite3.connect(shop.journal)) as connection:
+                busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+
+    assert busy == 0
 
 
 def test_a_page_that_comes_back_after_the_hand_over_is_led_along_the_chain(shop: Project, browser: TestClient) -> None:

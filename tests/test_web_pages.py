@@ -108,7 +108,11 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project in which some runs are over: nothing here changes it."""
     project = new_project(tmp_path_factory.mktemp("recorded"))
     project.recipe("shop", SHOP)
-    for arguments in (["shop:Import"], ["shop:Broken"], ["shop:Import", "--limit", "2500", "--owner", "bob"]):
+    for arguments in (
+        ["shop:Import"],
+        ["shop:Broken"],
+        ["shop:Import", "--limit", "2500", "--owner", "bob", "--tag", "x"],
+    ):
         project.stagerun("run", *arguments)
     return project
 
@@ -154,6 +158,7 @@ def test_the_start_page_shows_operations_with_their_past_and_the_history(reader:
         ("state=failed", [2]),
         ("owner=bob", [3]),
         ("operation=Import", [3, 1]),
+        ("tag=x", [3]),
         ("operation=shop:Broken&state=succeeded", []),
         ("since=1h", [3, 2, 1]),
         ("since=2099-01-01", []),
@@ -212,6 +217,15 @@ def test_the_page_of_a_run_that_succeeded_begins_with_its_result_and_offers_no_r
     assert 'href="/runs/1/rerun"' in page
     assert 'http-equiv="refresh"' not in page
     assert "stagerun run shop:Import --limit=3 --region=eu --dry" in page
+
+
+def test_a_run_is_compared_with_the_one_before_that_succeeded_stage_by_stage(reader: TestClient) -> None:
+    table = reader.get("/runs/3").text.partition("Compared with run 1")[2].partition("</table>")[0]
+
+    assert re.findall(r'<th scope="row">(.*?)</th>', table) == ["Load", "Save"]
+    assert all(re.fullmatch(r"[\d.]+s", cell) for cell in re.findall(r"<td>([^<]+)</td>", table))
+    assert "Compared with" not in reader.get("/runs/1").text
+    assert "Compared with" not in reader.get("/runs/2").text
 
 
 def test_a_long_log_is_a_window_with_gaps_that_lead_on_without_a_script(reader: TestClient) -> None:

@@ -53,7 +53,7 @@ class History(Struct, frozen=True, kw_only=True):
 
     Attributes:
         views: its runs, newest first.
-        filters: what was asked for: state, operation, owner, since.
+        filters: what was asked for: state, operation, owner, tag, since.
         wrong: the filter that can't be used -> why.
         older, newest: the addresses of the next page and of the first, or None.
 
@@ -192,7 +192,7 @@ def _card(reader: Reader, operation: Listed) -> Card:
 
 def _history(reader: Reader, request: Request, now: float) -> History:
     query = request.query_params
-    filters = {name: query.get(name, "").strip() for name in ("state", "operation", "owner", "since")}
+    filters = {name: query.get(name, "").strip() for name in ("state", "operation", "owner", "tag", "since")}
     wrong, since, state = {"since": ""}, None, None
     if filters["since"]:
         since = moments.parsed(filters["since"], now)
@@ -205,6 +205,7 @@ def _history(reader: Reader, request: Request, now: float) -> History:
         state=state,
         operation=filters["operation"] or None,
         owner=filters["owner"] or None,
+        tag=filters["tag"] or None,
         since=since,
         before=number(query.get("before")),
     )
