@@ -209,12 +209,15 @@ def test_of_a_flood_a_page_gets_the_newest_lines_and_can_tell_how_many_it_missed
             _heard(socket, 'id="fold-1"')
             open_gate(shop, "pour")
             told = _heard(socket, "drop 5000")
+            with browser.websocket_connect(f"{SOCKETS}/runs/1/live?after=0") as late:
+                known = _heard(late, "drop 5000")
             open_gate(shop, "end")
 
     blocks = [(int(first), int(last)) for first, last in re.findall(r'<div id="b(\d+)"[^>]*data-last="(\d+)"', told)]
     assert all(last - first < NEWEST for first, last in blocks)
     assert blocks[-1][1] == 5000
     assert 'data-end="5000"' in told
+    assert re.findall(r'id="fold-1-count"[^>]*>(.*?)<', known)[-1] == "5,000 lines"
 
 
 def test_the_start_page_is_told_which_runs_go_on(shop: Project, browser: TestClient) -> None:
@@ -340,12 +343,12 @@ def test_a_snapshot_has_only_lines_that_the_page_does_not_know() -> None:
     async def told() -> str:
         audience = Audience()
         lines = ((5, 1, 1, "<li>one</li>"), (6, 2, 1, "<li>two</li>"), (9, 3, 2, "<li>three</li>"))
-        heads = (("<div>fold</div>", "<summary>"),)
+        heads = (("<div>fold</div>", "<summary>", "<span>"),)
         audience.publish("", Moment(regions="REGIONS", heads=heads, lines=lines, page=None))
         return audience.snapshot(5)
 
     text = anyio.run(told)
-    assert text.startswith("REGIONS\n<div>fold</div>\n<summary>\n")
+    assert text.startswith("REGIONS\n<div>fold</div>\n<summary>\n<span>\n")
     assert re.findall(r'id="(b\d)" hx-swap-oob="beforeend:#(fold-\d)"', text) == [("b2", "fold-1"), ("b3", "fold-2")]
     assert "one" not in text
 
