@@ -215,6 +215,32 @@ class Paced:
 
 
 @dataclass(frozen=True)
+class Undisturbed:
+    """Whoever looks on, a process takes at most `factor` times the processor time that it takes alone."""
+
+    what: str
+    workload: str
+    contenders: Sequence[str]
+    floor: str
+    factor: float
+
+    @property
+    def limit(self) -> str:
+        return f"≤ {self.factor:g} × `{self.floor}`"
+
+    def read(self, rows: Rows) -> Reading:
+        floor = rows.one(self.workload, self.floor)
+        worst = max((rows.one(self.workload, name) for name in self.contenders), key=lambda row: row.cpu)
+        return Reading(
+            measured=f"{seconds(worst.cpu)} (`{worst.contender}`)",
+            floor=seconds(floor.cpu),
+            peer="",
+            ratio=f"{worst.cpu / floor.cpu:.2f}",
+            met=worst.cpu <= self.factor * floor.cpu,
+        )
+
+
+@dataclass(frozen=True)
 class Flat:
     """Peak memory grows by at most `most` MB from the smallest size to the largest."""
 
@@ -357,6 +383,13 @@ BUDGETS: Sequence[Budget] = (
         ("status", "history"),
         "1,000,000 runs",
         1.2,
+    ),
+    Undisturbed(
+        "a run of 150,000 lines that pages follow: processor time of the run",
+        "a run that is watched",
+        ("1 page", "200 pages"),
+        "no page",
+        1.05,
     ),
     Flat("memory, 10^6 log lines, plain", "log lines", "p.log, plain"),
     Flat("memory, 10^6 log lines, on a terminal", "log lines", "p.log, terminal"),

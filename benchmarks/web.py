@@ -1,4 +1,4 @@
-"""What a run pays for open pages that follow it; `python -m benchmarks.web` also shows what the server pays.
+"""What a run pays for pages that follow it; `python -m benchmarks.web` shows what the server and a browser pay.
 
 The pages are sockets of one other process. The processor time of the run is compared, because the pages need some too.
 """
@@ -15,7 +15,7 @@ from benchmarks.project import PYTHON, Project
 
 
 LINES = 150_000
-PAGES = (0, 1, 200)
+PAGES = {"no page": 0, "1 page": 1, "200 pages": 200}
 RECIPE = """
 import time
 
@@ -47,10 +47,10 @@ def workloads(folder: Path) -> list[Workload]:
     project = Project(folder / "web", RECIPE)
     contenders = []
     watching = list[subprocess.Popen[str]]()
-    for pages in PAGES:
+    for name, pages in PAGES.items():
         plain = project.run("Lines", "Lines", "--count", LINES, "--run-id-file", "run-id", size=LINES, progress="quiet")
-        contenders.append(replace(plain, name=f"{pages} pages", prepare=_prepared(project, watching, pages)))
-    return [Workload("a run that is watched", "line", contenders, floor="0 pages", rounds=5)]
+        contenders.append(replace(plain, name=name, prepare=_prepared(project, watching, pages)))
+    return [Workload("a run that is watched", "line", contenders, floor="no page", rounds=5)]
 
 
 def _prepared(project: Project, watching: "list[subprocess.Popen[str]]", pages: int) -> Callable[[], object]:
@@ -62,13 +62,13 @@ def _prepared(project: Project, watching: "list[subprocess.Popen[str]]", pages: 
         (project.folder / "run-id").unlink(missing_ok=True)
         project.refresh()
         if pages:
-            watching.append(start_watching(project.folder, pages))
+            watching.append(start_watching(project.folder, "benchmarks.watchers", str(pages)))
 
     return prepare
 
 
-def start_watching(folder: Path, pages: int) -> "subprocess.Popen[str]":
-    command = [PYTHON, "-m", "benchmarks.watchers", str(folder), str(pages)]
+def start_watching(folder: Path, module: str, argument: str) -> "subprocess.Popen[str]":
+    command = [PYTHON, "-m", module, str(folder), argument]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1])
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
@@ -76,18 +76,24 @@ def start_watching(folder: Path, pages: int) -> "subprocess.Popen[str]":
 
 
 def main(counts: Sequence[int] = (1, 100, 1000)) -> None:
-    """Print what the server pays, and how long lines are under way, at 10,000 lines a second and at 20."""
-    for rate, count in ((20, 100), (10_000, 100_000)):
+    """Print what the server and a browser pay, and how long lines are under way, at 20 and at 10,000 lines a second."""
+    for rate, lines in ((20, 100), (10_000, 100_000)):
         for pages in counts:
-            with tempfile.TemporaryDirectory() as place:
-                folder = Path(place)
-                (folder / "recipes").mkdir()
-                (folder / "recipes" / "it.py").write_text(RECIPE)
-                watching = start_watching(folder, pages)
-                command = [sys.executable, "-m", "stagerun", "run", "it:Steady", f"--count={count}", f"--rate={rate}"]
-                options = ["--progress", "quiet", "--run-id-file", "run-id"]
-                subprocess.run([*command, *options], cwd=folder, check=True, stdout=subprocess.DEVNULL)
-                print(f"{rate:,} lines/s:", watching.communicate()[0].strip(), flush=True)
+            print(f"{rate:,} lines/s:", _watched(rate, lines, ["benchmarks.watchers", str(pages)]), flush=True)
+        print(f"{rate:,} lines/s:", _watched(rate, lines, ["benchmarks.page", str(lines)]), flush=True)
+
+
+def _watched(rate: int, lines: int, watcher: Sequence[str]) -> str:
+    """Return what a watcher, a module with an argument, says of a run with so many lines a second."""
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        (folder / "recipes").mkdir()
+        (folder / "recipes" / "it.py").write_text(RECIPE)
+        watching = start_watching(folder, *watcher)
+        command = [sys.executable, "-m", "stagerun", "run", "it:Steady", f"--count={lines}", f"--rate={rate}"]
+        options = ["--progress", "quiet", "--run-id-file", "run-id"]
+        subprocess.run([*command, *options], cwd=folder, check=True, stdout=subprocess.DEVNULL)
+        return watching.communicate()[0].strip()
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from msgspec.structs import astuple
 
 from stagerun import LiveOperation, Progress, events
-from stagerun.journal.pages import Ended, Hits, Pages
+from stagerun.journal.pages import Ended, Hits, Pages, Wanted
 from stagerun.journal.sqlite import schema
 from stagerun.journal.sqlite.store import SqliteStore
 from stagerun.journal.store import Values
@@ -154,13 +154,29 @@ def test_an_outline_that_is_brought_up_to_date_is_as_one_made_at_once(pages: Pag
     ],
 )
 def test_a_search_finds_what_people_see(pages: Pages, text: str, levels: tuple[str, ...], hits: int) -> None:
-    found = pages.search(1, text, levels, most=5)
+    found = pages.search(1, Wanted(text, levels), most=5)
 
     assert (found.total, len(found.lines)) == (hits, min(hits, 5))
 
 
 def test_a_search_says_where(pages: Pages) -> None:
-    assert pages.search(1, "row 2499", (), most=10) == Hits(1, [2500])
+    assert pages.search(1, Wanted("row 2499"), most=10) == Hits(1, [2500])
+
+
+@pytest.mark.parametrize("most", [1, 7, 1000])
+def test_all_hits_are_reached_in_both_directions_a_few_at_a_time(pages: Pages, most: int) -> None:
+    outline, wanted, there, back = Outline(), Wanted("row 1"), list[int](), list[int]()
+    pages.extend(1, outline)
+    while found := pages.hits_after(1, outline, wanted, there[-1] if there else 0, most):
+        assert len(found) <= most
+        there += found
+    while found := pages.hits_before(1, outline, wanted, back[0] if back else 10**18, most):
+        assert len(found) <= most
+        back[:0] = found
+
+    expected = [number for number in range(1, 2501) if str(number - 1).startswith("1")]
+    assert there == back == expected
+    assert pages.search(1, wanted, most) == Hits(len(expected), expected[:most])
 
 
 def test_a_page_in_the_middle_of_a_long_log_reads_only_what_is_near(tmp_path: Path) -> None:

@@ -10,9 +10,11 @@ import pytest
 from msgspec import structs
 
 from stagerun import LiveOperation, Progress
+from stagerun.outline import Outline
 from stagerun.reports import command_line
 from stagerun.reports.html import rendering
 from stagerun.reports.html.colours import coloured
+from stagerun.reports.html.model import Page
 from stagerun.web import run_pages
 from tests.conftest import Bench, Project
 from tests.hostile import LINES
@@ -178,6 +180,13 @@ class Hostile(LiveOperation):
         raise ValueError("</style><script>alert(7)</script>")
 
 
+def test_the_script_of_the_page_is_one_short_module() -> None:
+    assert [file.name for file in rendering.STATIC.glob("*.js")] == ["page.js"]
+    script = (rendering.STATIC / "page.js").read_text()
+    assert script.count("\n") <= 300
+    assert script.count("innerHTML:") == script.count("createHTML(") == 1
+
+
 def test_nothing_that_a_recipe_says_acts_in_a_report(bench: Bench) -> None:
 
     bench.run(Hostile())
@@ -212,11 +221,31 @@ def test_colours_become_classes_and_no_other_sequence_acts(text: str, html: str)
     assert coloured(text) == html
 
 
+class Nested(LiveOperation):
+    stages = ["Train"]
+
+    def run(self, p: Progress) -> None:
+        with p.stage("Train"):
+            for _ in p.track(range(4), unit="epoch"):
+                for _ in p.track(range(5), unit="batch"):
+                    pass
+
+
+def test_each_loop_of_several_has_a_bar_of_its_own(bench: Bench) -> None:
+    bench.run(Nested())
+    view = next(view for view in bench.seen.views if len(view.loops) == 2 and view.loops[0].done == 1)
+    page = Page(view=view, outline=Outline(), lines=(), now=0.0)
+
+    levels = re.findall(r"<li><span>(.*?)</span><progress.*?value=\"(.*?)\"", rendering.regions(page)["op-progress"])
+
+    assert levels == [("epoch 2/4", "25"), ("5/5 batches", "100")]
+
+
 class Typed(LiveOperation):
     stages = []
     text: str = "two words"
     dash: str = "-x"
-    yes: bool = True
+    dry: bool = True
     no: bool = False
     none: int | None = None
     several: list[str] = ("a", "b")  # type: ignore[assignment]
@@ -228,5 +257,5 @@ def test_the_command_that_repeats_a_run_has_every_parameter(bench: Bench) -> Non
     view = bench.run(Typed())
 
     assert command_line.repeat(view) == (
-        "stagerun run demo:Typed '--text=two words' --dash=-x --yes --no-no --several=a --several=b"
+        "stagerun run demo:Typed '--text=two words' --dash=-x --dry --no-no --several=a --several=b"
     )

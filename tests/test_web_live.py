@@ -4,7 +4,7 @@ import json
 import re
 import sqlite3
 from collections.abc import Iterator, MutableMapping
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +153,17 @@ def test_at_a_hand_over_the_next_container_comes_and_then_where_to_go_on(shop: P
     assert (json.loads(told[-1]), code) == ({"liveop_over": {"run": 2, "state": "succeeded"}}, 1000)
 
 
+def test_a_page_that_looks_holds_no_transaction_open(shop: Project, browser: TestClient) -> None:
+    with running(shop, "run", "shop:First"):
+        until(lambda: shop.journal.exists() and logged(shop, 1))
+        with browser.websocket_connect(f"{SOCKETS}/runs/1/live?after=0") as socket:
+            _heard(socket, "first line")
+            with closing(sqlite3.connect(shop.journal)) as connection:
+                busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+
+    assert busy == 0
+
+
 def test_a_page_that_comes_back_after_the_hand_over_is_led_along_the_chain(shop: Project, browser: TestClient) -> None:
     for gate in ("save", "chain", "end"):
         open_gate(shop, gate)
@@ -198,12 +209,15 @@ def test_of_a_flood_a_page_gets_the_newest_lines_and_can_tell_how_many_it_missed
             _heard(socket, 'id="fold-1"')
             open_gate(shop, "pour")
             told = _heard(socket, "drop 5000")
+            with browser.websocket_connect(f"{SOCKETS}/runs/1/live?after=0") as late:
+                known = _heard(late, "drop 5000")
             open_gate(shop, "end")
 
     blocks = [(int(first), int(last)) for first, last in re.findall(r'<div id="b(\d+)"[^>]*data-last="(\d+)"', told)]
     assert all(last - first < NEWEST for first, last in blocks)
     assert blocks[-1][1] == 5000
     assert 'data-end="5000"' in told
+    assert re.findall(r'id="fold-1-count"[^>]*>(.*?)<', known)[-1] == "5,000 lines"
 
 
 def test_the_start_page_is_told_which_runs_go_on(shop: Project, browser: TestClient) -> None:
@@ -329,12 +343,12 @@ def test_a_snapshot_has_only_lines_that_the_page_does_not_know() -> None:
     async def told() -> str:
         audience = Audience()
         lines = ((5, 1, 1, "<li>one</li>"), (6, 2, 1, "<li>two</li>"), (9, 3, 2, "<li>three</li>"))
-        heads = (("<div>fold</div>", "<summary>"),)
+        heads = (("<div>fold</div>", "<summary>", "<span>"),)
         audience.publish("", Moment(regions="REGIONS", heads=heads, lines=lines, page=None))
         return audience.snapshot(5)
 
     text = anyio.run(told)
-    assert text.startswith("REGIONS\n<div>fold</div>\n<summary>\n")
+    assert text.startswith("REGIONS\n<div>fold</div>\n<summary>\n<span>\n")
     assert re.findall(r'id="(b\d)" hx-swap-oob="beforeend:#(fold-\d)"', text) == [("b2", "fold-1"), ("b3", "fold-2")]
     assert "one" not in text
 

@@ -19,6 +19,7 @@ from tests.web import browser_of
 SHOP = (
     GATE
     + """
+from datetime import date
 from typing import Annotated, Literal
 from pathlib import Path
 
@@ -43,8 +44,18 @@ class Import(LiveOperation):
 
 class Needy(LiveOperation):
     stages = []
+    confirm = "Really?"
     source: Path
     count: int
+    ratio: float = 0.5
+    when: date | None = None
+
+    def __init__(self, **fields):
+        super().__init__(**fields)
+        if self.count % 2:
+            raise ValueError("count must be even")
+        if self.ratio > 1:
+            raise ValueError("that is too much")
 
     def run(self, p: Progress) -> None: ...
 
@@ -97,7 +108,11 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project in which some runs are over: nothing here changes it."""
     project = new_project(tmp_path_factory.mktemp("recorded"))
     project.recipe("shop", SHOP)
-    for arguments in (["shop:Import"], ["shop:Broken"], ["shop:Import", "--limit", "2500", "--owner", "bob"]):
+    for arguments in (
+        ["shop:Import"],
+        ["shop:Broken"],
+        ["shop:Import", "--limit", "2500", "--owner", "bob", "--tag", "x"],
+    ):
         project.stagerun("run", *arguments)
     return project
 
@@ -143,6 +158,7 @@ def test_the_start_page_shows_operations_with_their_past_and_the_history(reader:
         ("state=failed", [2]),
         ("owner=bob", [3]),
         ("operation=Import", [3, 1]),
+        ("tag=x", [3]),
         ("operation=shop:Broken&state=succeeded", []),
         ("since=1h", [3, 2, 1]),
         ("since=2099-01-01", []),
@@ -198,9 +214,18 @@ def test_the_page_of_a_run_that_succeeded_begins_with_its_result_and_offers_no_r
         *(("limit", "3"), ("region", "eu"), ("dry", "true"), ("tags", "[]"), ("note", "null")),
     ]
     assert "/resume" not in page
-    assert "like=1" in page
+    assert 'href="/runs/1/rerun"' in page
     assert 'http-equiv="refresh"' not in page
     assert "stagerun run shop:Import --limit=3 --region=eu --dry" in page
+
+
+def test_a_run_is_compared_with_the_one_before_that_succeeded_stage_by_stage(reader: TestClient) -> None:
+    table = reader.get("/runs/3").text.partition("Compared with run 1")[2].partition("</table>")[0]
+
+    assert re.findall(r'<th scope="row">(.*?)</th>', table) == ["Load", "Save"]
+    assert all(re.fullmatch(r"[\d.]+s", cell) for cell in re.findall(r"<td>([^<]+)</td>", table))
+    assert "Compared with" not in reader.get("/runs/1").text
+    assert "Compared with" not in reader.get("/runs/2").text
 
 
 def test_a_long_log_is_a_window_with_gaps_that_lead_on_without_a_script(reader: TestClient) -> None:
@@ -243,8 +268,10 @@ def test_lines_are_sent_by_their_numbers_at_most_500_and_near_the_one_that_is_wa
 def test_a_search_looks_through_the_whole_log(reader: TestClient) -> None:
     assert reader.get("/runs/3/search?q=ORDER%2024").json() == {
         "total": 111,
-        "lines": [25, *range(241, 251), *range(2401, 2501)],
+        "lines": [25, *range(241, 251), *range(2401, 2490)],
     }
+    assert reader.get("/runs/3/search?q=ORDER%2024&after=2489").json() == {"lines": [*range(2490, 2501)]}
+    assert reader.get("/runs/3/search?q=ORDER%2024&before=2401").json() == {"lines": [25, *range(241, 251)]}
     assert reader.get("/runs/3/search?level=warning").json() == {"total": 1, "lines": [2]}
     assert reader.get("/runs/3/search?level=error").json() == {"total": 0, "lines": []}
 
@@ -349,11 +376,69 @@ def test_a_value_that_does_not_fit_is_explained_beside_its_field_and_all_values_
     assert "s3cret" not in answer.text
 
 
-def test_every_value_that_is_missing_is_told_at_once(browser: TestClient) -> None:
-    answer = browser.post("/operations/shop:Needy", data={"source": "", "count": " "})
+@pytest.mark.parametrize(
+    ("form", "wrong"),
+    [
+        ({"source": "", "count": " "}, {"source": "a value is needed", "count": "a value is needed"}),
+        (
+            {"source": "", "count": "x", "ratio": "y", "when": "z"},
+            {"source": "needed", "count": "whole number", "ratio": "number", "when": "date"},
+        ),
+        ({"source": "s", "count": "3"}, {"count": "count must be even"}),
+    ],
+)
+def test_all_that_is_wrong_is_told_at_once_beside_its_field(
+    browser: TestClient, form: dict[str, str], wrong: dict[str, str]
+) -> None:
+    answer = browser.post("/operations/shop:Needy", data=form)
+
+    found = dict(re.findall(r'id="wrong-(\w+)">(.*?)</p>', answer.text))
+    assert answer.status_code == 422
+    assert found.keys() == wrong.keys()
+    assert all(why in found[name] for name, why in wrong.items())
+    assert all(f'value="{value}"' in answer.text for value in form.values() if value.strip())
+
+
+def test_what_a_recipe_refuses_without_naming_a_field_stands_above_all(browser: TestClient) -> None:
+    answer = browser.post("/operations/shop:Needy", data={"source": "s", "count": "2", "ratio": "3"})
 
     assert answer.status_code == 422
-    assert re.findall(r'id="wrong-(\w+)">a value is needed', answer.text) == ["source", "count"]
+    assert '<div class="problem" role="alert"><pre>that is too much</pre></div>' in answer.text
+    assert 'value="3"' in answer.text
+
+
+def test_the_question_of_an_operation_is_asked_on_the_page(shop: Project, browser: TestClient) -> None:
+    form = {"source": "s", "count": "2"}
+    asked = browser.post("/operations/shop:Needy", data=form)
+    assert (asked.status_code, "Really?" in asked.text, 'name="yes"' in asked.text) == (422, True, True)
+    assert browser.post("/operations/shop:Needy", data=form | {"yes": "yes"}).headers["location"] == "/runs/1"
+    until(lambda: look(shop, 1).state is RunState.SUCCEEDED)
+
+    assert "Really?" in browser.post("/runs/1/rerun").text
+    assert browser.post("/runs/1/rerun", data={"yes": "yes"}).headers["location"] == "/runs/2"
+
+
+def test_a_run_is_run_again_with_its_parameters_and_its_owner(shop: Project, browser: TestClient) -> None:
+    shop.stagerun("run", "shop:Import", "--limit", "5", "--tags", "a,b", "--owner", "bob")
+    page = browser.get("/runs/1/rerun").text
+    assert ("limit", "5") in re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", page)
+    assert 'href="/operations/shop%3AImport?like=1"' in page
+
+    assert browser.post("/runs/1/rerun").headers["location"] == "/runs/2"
+    until(lambda: look(shop, 2).state is RunState.SUCCEEDED)
+    first, second = look(shop, 1), look(shop, 2)
+    assert (second.plan.params, second.owner) == (first.plan.params, "bob")
+
+
+def test_a_rerun_asks_for_the_secrets_which_were_never_stored(shop: Project, browser: TestClient) -> None:
+    shop.stagerun("run", "shop:Hidden", environ={"STAGERUN_PASSWORD": "correct horse"})
+    open_gate(shop, "mended")
+
+    assert 'type="password"' in browser.get("/runs/1/rerun").text
+    refused = browser.post("/runs/1/rerun", data={})
+    assert refused.status_code == 422
+    assert re.search(r'id="wrong-password">the secret .*?password.*? is missing', refused.text)
+    assert browser.post("/runs/1/rerun", data={"password": "correct horse"}).headers["location"] == "/runs/2"
 
 
 def test_a_form_is_filled_as_in_an_earlier_run(shop: Project, browser: TestClient) -> None:

@@ -7,6 +7,7 @@ import struct
 from contextlib import closing
 
 import pytest
+from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from tests.browser import served
@@ -73,7 +74,7 @@ def test_the_token_stays_over_a_restart_until_another_is_asked_for(project: Proj
         assert server.token != first
 
 
-def test_pages_that_vanish_in_the_middle_of_a_message_leave_no_trace(project: Project) -> None:
+def test_pages_that_vanish_in_the_middle_of_a_message_or_say_too_much_leave_no_trace(project: Project) -> None:
     project.recipe("shop", FLOOD)
     with served(project) as server, running(project, "run", "shop", "--progress", "quiet"):
         until(lambda: project.journal.exists() and rows(project, "SELECT 1 FROM runs"))
@@ -87,6 +88,12 @@ def test_pages_that_vanish_in_the_middle_of_a_message_leave_no_trace(project: Pr
         with connect(address, additional_headers=headers, compression=None) as page:
             for _ in range(5):
                 page.recv()
+            page.send("x" * (16 * 1024 + 1))
+            with pytest.raises(ConnectionClosed) as closed:
+                while page.recv():
+                    pass
+            assert closed.value.rcvd is not None
+            assert closed.value.rcvd.code == 1009
         open_gate(project, "end")
         assert server.stop() == ""
 

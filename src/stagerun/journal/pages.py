@@ -1,9 +1,10 @@
 """Reading a log by line number, and searching it: in pages, so that a long log never fills the memory."""
 
 import re
+from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import dropwhile, takewhile
+from itertools import dropwhile, islice, takewhile
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -13,7 +14,7 @@ from stagerun import events
 from stagerun.journal import rows
 from stagerun.journal.reading import damaged
 from stagerun.journal.rows import Nonsense
-from stagerun.outline import LogLine, Outline
+from stagerun.outline import SPACING, LogLine, Outline
 from stagerun.states import TERMINAL, RunState
 
 
@@ -29,6 +30,30 @@ _LINE_END: Final = "\\n"  # as JSON writes it
 _ESCAPE: Final = "\\u"
 _COLOUR: Final = r"\x1b\[[0-9;:]*m"
 _decode: Final = msgspec.json.Decoder(events.Log).decode
+
+
+class Wanted(Struct, frozen=True):
+    """What is searched for: lines with `text`, upper or lower case, of `levels`, or of any if that is empty."""
+
+    text: str
+    levels: Collection[str] = ()
+
+    def fits(self, level: str, line: str) -> bool:
+        fits = not self.levels or level in self.levels
+        return fits and self.text.casefold() in re.sub(_COLOUR, "", line).casefold()
+
+    def visible_in(self) -> Callable[[str], bool]:
+        """Return a quick look at the JSON of a log row, False only if none of its lines can match."""
+        text, signs = self.text.casefold(), [f'"level":"{level}"' for level in self.levels]
+        plain = text.isascii() and text.isprintable() and not {'"', "\\", "/"} & {*text}
+
+        def seen(data: str) -> bool:
+            if signs and not any(sign in data for sign in signs):
+                return False
+            # What JSON, colours or letters outside ASCII may have changed is looked at line by line.
+            return not plain or text in data.lower() or _ESCAPE in data or not data.isascii()
+
+        return seen
 
 
 class Hits(Struct, frozen=True):
@@ -96,26 +121,43 @@ class Pages:
         """Yield every line of a log."""
         return self._numbered(run, 0, 1)
 
-    def search(self, run: int, text: str, levels: Collection[str], most: int) -> Hits:
-        """Look through a whole log for lines with `text`, upper or lower case, of `levels`, or of any if that is empty.
+    def search(self, run: int, wanted: Wanted, most: int) -> Hits:
+        """Look through a whole log; the first `most` lines that match are returned by their numbers."""
+        total, lines = 0, list[int]()
+        for number in self._matching(run, wanted, 1, 0):
+            total += 1
+            lines += [number] if total <= most else []
+        return Hits(total, lines)
 
-        The numbers of the first `most` lines that match are returned.
-        """
-        wanted, total, found, number = text.casefold(), 0, list[int](), 0
-        seen = _visible_in(wanted, levels)
+    def hits_after(self, run: int, outline: Outline, wanted: Wanted, line: int, most: int) -> list[int]:
+        """Return the numbers of the first `most` lines after `line` that match."""
+        number, seq = outline.mark_before(line + 1)
+        found = dropwhile(lambda hit: hit <= line, self._matching(run, wanted, number, seq))
+        return list(islice(found, most))
+
+    def hits_before(self, run: int, outline: Outline, wanted: Wanted, line: int, most: int) -> list[int]:
+        """Return the numbers of the last `most` lines before `line` that match."""
+        found, stretch = list[int](), SPACING
+        end = min(line, outline.lines + 1)
+        while end > 1 and len(found) < most:
+            number, seq = outline.mark_before(max(1, end - stretch))
+            matching = takewhile(lambda hit, end=end: hit < end, self._matching(run, wanted, number, seq))  # type: ignore[misc]
+            found = [*deque(matching, maxlen=most - len(found)), *found]
+            end, stretch = number, 2 * stretch
+        return found
+
+    def _matching(self, run: int, wanted: Wanted, number: int, after: int) -> Iterator[int]:
+        """Yield the numbers of the lines after event `after` that match; the first line has `number`."""
+        may_match = wanted.visible_in()
         with self.sound(run):
-            for row in self._scan(run, 0, (_LOG,)):
+            for row in self._scan(run, after, (_LOG,)):
                 data = row["data"]
-                if not seen(data):
+                if not may_match(data):
                     number += count_of(data)
                     continue
                 log = log_of(data)
-                fits = not levels or log.level in levels
-                for number, each in enumerate(log.lines, number + 1):  # noqa: B020 - it counts on
-                    if fits and wanted in re.sub(_COLOUR, "", each).casefold():
-                        total += 1
-                        found += [number] if total <= most else []
-        return Hits(total, found)
+                yield from (place for place, line in enumerate(log.lines, number) if wanted.fits(log.level, line))
+                number += len(log.lines)
 
     def last_ended(self, target: str, limit: int) -> list[Ended]:
         """Return the newest runs of `target` that are over, oldest first."""
@@ -166,20 +208,6 @@ def lines_of(row: "Row", first: int) -> Iterator[LogLine]:
 def count_of(data: str) -> int:
     """Return how many lines a log row holds."""
     return log_of(data).text.count("\n") + 1 if _LINE_END in data else 1
-
-
-def _visible_in(wanted: str, levels: Collection[str]) -> Callable[[str], bool]:
-    """Return a quick look at the JSON of a log row, False only if none of its lines can match."""
-    signs = [f'"level":"{level}"' for level in levels]
-    plain = wanted.isascii() and wanted.isprintable() and not {'"', "\\", "/"} & {*wanted}
-
-    def seen(data: str) -> bool:
-        if signs and not any(sign in data for sign in signs):
-            return False
-        # What JSON, colours or letters outside ASCII may have changed is looked at line by line.
-        return not plain or wanted in data.lower() or _ESCAPE in data or not data.isascii()
-
-    return seen
 
 
 def log_of(data: str) -> events.Log:

@@ -18,6 +18,7 @@ _LOOK: Final = 0.02
 # What would change what a child does if the server's own environment had it; parameters come through it on purpose.
 _OPTIONS: Final = (
     *("PROGRESS", "TIMESTAMPS", "CI", "RUN_ID_FILE", "JOURNAL", "DRY_RUN", "FROM", "SET", "SET_FILE", "FORCE"),
+    *("TAG", "WAIT", "YES", "NO_INPUT", "ON", "ONCE", "LOG_LEVEL"),
     *("OPERATION", "TIMEOUT", "OWNER", "OUTPUT", "HOST", "PORT", "OPEN", "NEW_TOKEN", "JSON"),
 )
 
@@ -57,7 +58,7 @@ class Actions:
         self._journal = journal
 
     def begin(self, arguments: Sequence[str], secrets: Mapping[str, str] | None = None) -> Outcome:
-        """Start a command that begins a run, `run` or `resume` with what follows; return its id as soon as it has one.
+        """Start `run`, `rerun` or `resume` with what follows; return the id of the run as soon as it has one.
 
         Args:
             arguments: of stagerun.

@@ -13,7 +13,9 @@ from starlette.routing import Route, WebSocketRoute
 from stagerun.errors import JournalError, StagerunError
 from stagerun.reports.html import rendering
 from stagerun.web import start
+from stagerun.web.again import Again
 from stagerun.web.feed import Feed
+from stagerun.web.forms import Operations
 from stagerun.web.guard import Access, App, Guard
 from stagerun.web.runs import Runs
 from stagerun.web.site import Site
@@ -34,7 +36,13 @@ _COLOURS: Final = {
 def create(site: Site, access: Access) -> App:
     """Return the whole application, guarded."""
     feed = Feed(site.journal, start.overview)
-    runs, begin, sockets = Runs(site, feed), start.Start(site), Sockets(feed)
+    operations = Operations(site.actions, site.recipes)
+    runs, begin, again, sockets = (
+        Runs(site, feed),
+        start.Start(site, operations),
+        Again(site, operations),
+        Sockets(feed),
+    )
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -64,8 +72,10 @@ def create(site: Site, access: Access) -> App:
             Route("/runs/{run:int}/report.html", runs.report),
             Route("/runs/{run:int}/events", runs.events),
             Route("/runs/{run:int}/cancel", runs.cancel, methods=["POST"]),
-            Route("/runs/{run:int}/resume", begin.plan),
-            Route("/runs/{run:int}/resume", begin.resume, methods=["POST"]),
+            Route("/runs/{run:int}/resume", again.plan),
+            Route("/runs/{run:int}/resume", again.resume, methods=["POST"]),
+            Route("/runs/{run:int}/rerun", again.ask),
+            Route("/runs/{run:int}/rerun", again.rerun, methods=["POST"]),
             Route("/operations/{target:path}", begin.form),
             Route("/operations/{target:path}", begin.begin, methods=["POST"]),
             Route("/static/{name}", _static),

@@ -37,7 +37,7 @@ class Moment(Struct, frozen=True, kw_only=True):
 
     Attributes:
         regions: the regions.
-        heads: the heads of the newest folds, each with the message that adds the fold.
+        heads: of each of the newest folds the messages that add it, replace its head, and count its lines.
         lines: the newest lines: seq, number, fold, markup.
         page: the page, with the newest lines.
         closing: the messages that end a socket; empty while the run goes on.
@@ -45,7 +45,7 @@ class Moment(Struct, frozen=True, kw_only=True):
     """
 
     regions: str
-    heads: tuple[tuple[str, str], ...]
+    heads: tuple[tuple[str, str, str], ...]
     lines: tuple[tuple[int, int, int, str], ...]
     page: Page | None
     closing: tuple[str, ...] = ()
@@ -96,7 +96,7 @@ class Audience:
             if self._whole[0] != self.number:
                 self._whole = (self.number, moment.regions + rendering.log(moment.page))
             return self._whole[1]
-        told = [each for pair in moment.heads for each in pair]
+        told = [each for head in moment.heads for each in head]
         told += _blocks([line for line in moment.lines if line[0] > (seq or 0)])
         return "\n".join([moment.regions, *told])
 
@@ -112,7 +112,7 @@ class Channel:
         self._links = Links()
         self._fact_on = 0.0
         self._regions: dict[str, str] = {}
-        self._heads: dict[int, tuple[str, str]] = {}
+        self._heads: dict[int, tuple[str, str, str]] = {}
         self._waiting: deque[tuple[Any, int, int]] = deque()  # rows, with the number of the first line and the count
         self._newest: deque[tuple[int, int, int, str, LogLine]] = deque(maxlen=NEWEST)
         self._changed_folds: dict[int, Fold] = {}
@@ -215,10 +215,12 @@ class Channel:
     def _told_folds(self, page: Page) -> list[str]:
         told = list[str]()
         for number, each in self._changed_folds.items():
+            count = rendering.fold_count(each)
             if number in self._heads:
-                told.append(rendering.fold_count(each))
+                self._heads[number] = (*self._heads[number][:2], count)
+                told.append(count)
                 continue
-            new, head = self._heads[number] = (rendering.new_fold(each, page), rendering.fold_head(each, page))
+            new, head, _ = self._heads[number] = rendering.new_fold(each, page), rendering.fold_head(each, page), count
             told.append(new if number > self._newest_fold else head)
             self._newest_fold = max(self._newest_fold, number)
         while len(self._heads) > NEWEST:

@@ -10,14 +10,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from stagerun import events
+from stagerun.authoring import finding
+from stagerun.authoring.finding import Listed
+from stagerun.errors import StagerunError
 from stagerun.text.masking import MASK
 from stagerun.web.actions import Actions
 
 
 _ABOUT: Final = r"(?:parameter|secret|option|value for) '(?:--)?([\w-]+?)(?:-file)?'"
+_QUESTION: Final = r"^stagerun: nobody can answer: (.*)"
+_OWN_CHECK: Final = r"^stagerun: operation \S+ can't be created\n.*^(?:\w+\.)*\w+: (.+)"
 _KEYBOARDS: Final = {"int": "numeric", "float": "decimal", "decimal": "decimal"}
 _EXAMPLES: Final = {"datetime": "2026-01-31T10:00", "timedelta": "1h30m", "uuid": "", "path": "path/to/file"}
 
@@ -51,6 +56,19 @@ class Field(Struct, kw_only=True):
     error: str = ""
 
 
+class Refused(Struct, frozen=True):
+    """Why no run was begun, as far as it is about no field.
+
+    Attributes:
+        problem: what is wrong, or "".
+        question: what the operation asks before it starts, or "".
+
+    """
+
+    problem: str = ""
+    question: str = ""
+
+
 class Operation(Struct, frozen=True):
     """An operation as `stagerun show --json` describes it; `error` says why it can't be shown."""
 
@@ -65,13 +83,24 @@ class Operation(Struct, frozen=True):
 class Operations:
     """What the operations of a project take; asked again when the recipe's file has changed."""
 
-    def __init__(self, actions: Actions) -> None:
+    def __init__(self, actions: Actions, recipes: Path) -> None:
         self._actions = actions
+        self._recipes = recipes
         self._known: dict[str, tuple[object, Operation]] = {}
 
-    def get(self, target: str, source: Path | None) -> Operation:
-        """Return the operation that `target` names; `source` is its file if that is known."""
-        stamp = _stamp(source)
+    def listed(self) -> tuple[list[Listed], str]:
+        """Return the operations of the recipes folder, or none and why."""
+        try:
+            return finding.listing(self._recipes), ""
+        except StagerunError as error:
+            return [], error.message
+
+    def source(self, target: str) -> Path | None:
+        """Return the file of an operation of the recipes folder."""
+        return next((each.source for each in self.listed()[0] if each.target == target), None)
+
+    def get(self, target: str) -> Operation:
+        stamp = _stamp(self.source(target))
         kept = self._known.get(target)
         if kept is not None and stamp is not None and kept[0] == stamp:
             return kept[1]
@@ -111,14 +140,39 @@ def missing(filled: Iterable[Field]) -> bool:
     return found
 
 
-def blame(filled: Iterable[Field], told: str) -> str:
-    """Put what a run said beside the field that it is about; return it if it is about none."""
+def blame(filled: Sequence[Field], told: str) -> Refused | None:
+    """Put why a run was refused beside the fields that it is about; return what is about none of them."""
+    if (question := re.search(_QUESTION, told)) is not None:
+        return Refused(question=question[1])
+    if blame_more(filled, told):
+        return None
+    if (own := re.search(_OWN_CHECK, told, re.DOTALL | re.MULTILINE)) is None:
+        return Refused(without_name(told))
+    # What the recipe's own check raises is about the fields that it names.
+    for field in filled:
+        if re.search(rf"\b{re.escape(field.name)}\b", own[1]):
+            field.error = own[1].strip()
+    return None if any(field.error for field in filled) else Refused(own[1].strip())
+
+
+def blame_more(filled: Iterable[Field], told: str) -> bool:
+    """Put why a value was refused beside its field; return False if that is told of no field more."""
     about = {name.replace("-", "_") for name in re.findall(_ABOUT, told)}
-    told = without_name(told)
-    at_fault = [field for field in filled if field.name in about]
+    at_fault = [field for field in filled if field.name in about and not field.error]
     for field in at_fault:
-        field.error = told
-    return "" if at_fault else told
+        field.error = without_name(told)
+    return bool(at_fault)
+
+
+def without_errors(filled: Iterable[Field]) -> list[Field]:
+    """Return the fields without those at fault, but with something in those that can't be left out."""
+    stand_ins = [structs.replace(field, value=_stand_in(field)) for field in filled if field.error and field.required]
+    return [*(field for field in filled if not field.error), *stand_ins]
+
+
+def answer(form: Mapping[str, str]) -> list[str]:
+    """Return the option that answers the question of an operation, if the form does."""
+    return ["--yes"] if "yes" in form else []
 
 
 def arguments(filled: Iterable[Field]) -> list[str]:
@@ -194,6 +248,13 @@ def _shown(value: Any) -> str:
             return "" if value == MASK else value
         case _:
             return events.dumps(value)
+
+
+def _stand_in(field: Field) -> str:
+    """Return a value that a field of this kind takes."""
+    kind = field.kind.removeprefix("list of ")
+    found = {"date": "2026-01-31", "uuid": "00000000-0000-0000-0000-000000000000"}.get(kind) or _EXAMPLES.get(kind)
+    return field.choices[0] if field.choices else found or "1"
 
 
 def _help(parameter: Mapping[str, Any]) -> str:

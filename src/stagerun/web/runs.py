@@ -18,6 +18,7 @@ from starlette.responses import (
 )
 
 from stagerun import __version__, events
+from stagerun.journal.pages import Wanted
 from stagerun.reports import documents
 from stagerun.reports.html import rendering
 from stagerun.reports.html.model import in_folds
@@ -30,7 +31,7 @@ from stagerun.web.site import Site, find, number
 
 
 LINES_AT_ONCE: Final = 500  # lines that one request loads
-MOST_HITS: Final = 10_000
+HITS_AT_ONCE: Final = 100  # lines that one search names
 _LEVELS: Final = {"error": ("error", "critical"), "warning": ("warning", "error", "critical")}
 _FRAMELESS: Final = "frame-ancestors 'none'"  # a policy inside a document can't say it
 _AT_ONCE: Final = 2000  # lines of the raw text that are sent together
@@ -79,13 +80,21 @@ class Runs:
         return HTMLResponse("".join(parts))
 
     def search(self, request: Request) -> Response:
-        """Return how many lines match, and the numbers of the first."""
+        """Return how many lines match and the numbers of the first, or of those next to line `after` or `before`."""
         query = request.query_params
-        text, levels = query.get("q", "")[:1000], _LEVELS.get(query.get("level", ""), ())
+        wanted = Wanted(query.get("q", "")[:1000], _LEVELS.get(query.get("level", ""), ()))
+        after, before = number(query.get("after")), number(query.get("before"))
         with self._site.reading() as reader:
-            run = find(reader, request.path_params["run"]).id
-            hits = reader.pages.search(run, text, levels, MOST_HITS)
-        return JSONResponse({"total": hits.total, "lines": list(hits.lines)})
+            run, pages = find(reader, request.path_params["run"]).id, reader.pages
+            if after is None and before is None:
+                hits = pages.search(run, wanted, HITS_AT_ONCE)
+                return JSONResponse({"total": hits.total, "lines": list(hits.lines)})
+            with self._site.outline(reader, run) as outline:
+                if after is not None:
+                    lines = pages.hits_after(run, outline, wanted, after, HITS_AT_ONCE)
+                else:
+                    lines = pages.hits_before(run, outline, wanted, before or 0, HITS_AT_ONCE)
+        return JSONResponse({"lines": lines})
 
     def text(self, request: Request) -> Response:
         """Return the log as `stagerun logs` prints it, all of it or one fold."""

@@ -10,13 +10,13 @@ from urllib.parse import parse_qsl
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from stagerun.outline import Outline
 from stagerun.reports.html import rendering
 from stagerun.view import RunView
 from stagerun.web import run_pages
-from stagerun.web.actions import Actions
+from stagerun.web.actions import Actions, Outcome
 from stagerun.web.guard import Refusal
 from stagerun.web.run_pages import Reader
 
@@ -86,6 +86,14 @@ async def typed(request: Request) -> dict[str, str]:
     if not request.headers.get("content-type", _FORM).startswith(_FORM):
         raise HTTPException(415, f"a form is sent as {_FORM}")
     return dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True))
+
+
+def led_on(outcome: Outcome) -> Response | None:
+    """Return the answer that leads to the run that was begun, or None if none was."""
+    if outcome.run is None and outcome.error:
+        return None
+    # A child that has not said anything yet is still importing its recipe: its run will be among those that go on.
+    return RedirectResponse("/" if outcome.run is None else f"/runs/{outcome.run}", 303)
 
 
 def number(text: str | None) -> int | None:

@@ -1,19 +1,16 @@
-"""The start page, the forms that begin a run, and the plan of a resume."""
+"""The start page, and the forms that begin a run."""
 
-import json
 import time
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Final
 from urllib.parse import urlencode
 
 import anyio.to_thread
 from msgspec import Struct
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 
-from stagerun.authoring import finding
 from stagerun.authoring.finding import Listed
 from stagerun.errors import StagerunError
 from stagerun.journal.pages import Ended
@@ -24,7 +21,7 @@ from stagerun.view import RunView
 from stagerun.web import forms
 from stagerun.web.forms import Field, Operation, Operations
 from stagerun.web.run_pages import Reader
-from stagerun.web.site import Site, find, number, typed
+from stagerun.web.site import Site, find, led_on, number, typed
 
 
 PAGE: Final = 25  # runs of the history on one page
@@ -56,7 +53,7 @@ class History(Struct, frozen=True, kw_only=True):
 
     Attributes:
         views: its runs, newest first.
-        filters: what was asked for: state, operation, owner, since.
+        filters: what was asked for: state, operation, owner, tag, since.
         wrong: the filter that can't be used -> why.
         older, newest: the addresses of the next page and of the first, or None.
 
@@ -72,13 +69,13 @@ class History(Struct, frozen=True, kw_only=True):
 class Start:
     """The handlers."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, operations: Operations) -> None:
         self._site = site
-        self._operations = Operations(site.actions)
+        self._operations = operations
 
     def show(self, request: Request) -> Response:
         now = time.time()
-        listed, problem = self._listed()
+        listed, problem = self._operations.listed()
         try:
             with self._site.reading() as reader:
                 running = going(reader)
@@ -113,69 +110,25 @@ class Start:
 
     def _begin(self, request: Request, form: dict[str, str]) -> Response:
         operation = self._get(request)
-        filled = forms.typed(operation.parameters, form)
-        if forms.missing(filled):
-            return self._form(operation, filled, status=422)
-        outcome = self._site.actions.begin(
-            ["run", *forms.arguments(filled), "--", operation.target], forms.secrets(filled)
-        )
-        if outcome.run is not None:
-            return RedirectResponse(f"/runs/{outcome.run}", 303)
-        if not outcome.error:
-            return RedirectResponse("/", 303)  # it is still importing its recipe
-        problem = forms.blame(filled, outcome.error)
-        return self._form(operation, filled, status=422, problem=problem)
+        filled, refused = forms.typed(operation.parameters, form), None
+        if not forms.missing(filled):
+            options = [*forms.arguments(filled), *forms.answer(form)]
+            outcome = self._site.actions.begin(["run", *options, "--", operation.target], forms.secrets(filled))
+            if (answer := led_on(outcome)) is not None:
+                return answer
+            refused = forms.blame(filled, outcome.error)
+        self._blame_all(operation, filled)
+        return self._form(operation, filled, status=422, refused=refused)
 
-    def plan(self, request: Request) -> Response:
-        """Show what a resume would skip and do again."""
-        with self._site.reading() as reader:
-            view = find(reader, request.path_params["run"])
-        stage = request.query_params.get("from", "")
-        return self._plan(view, self._secrets(view), stage)
-
-    async def resume(self, request: Request) -> Response:
-        form = await typed(request)
-        return await anyio.to_thread.run_sync(self._resume, request, form)
-
-    def _resume(self, request: Request, form: dict[str, str]) -> Response:
-        with self._site.reading() as reader:
-            view = find(reader, request.path_params["run"])
-        stage, filled = form.get("from", ""), self._secrets(view)
-        for field in filled:
-            field.value = form.get(field.name, "")
-        options = [f"--from={stage}"] if stage else []
-        outcome = self._site.actions.begin(["resume", *options, str(view.id)], forms.secrets(filled))
-        if outcome.run is not None:
-            return RedirectResponse(f"/runs/{outcome.run}", 303)
-        if not outcome.error:
-            return RedirectResponse("/", 303)
-        return self._plan(view, filled, stage, problem=forms.blame(filled, outcome.error), status=422)
-
-    def _plan(
-        self, view: RunView, filled: list[Field], stage: str, *, problem: str = "", status: int = 200
-    ) -> Response:
-        # A plan needs the values of secrets only to make the operation; it never shows them.
-        stand_ins = {f"STAGERUN_{field.name.upper()}": field.value or "unknown" for field in filled}
-        options = [f"--from={stage}"] if stage else []
-        said = self._site.actions.ask("resume", "--dry-run", "--json", *options, str(view.id), secrets=stand_ins)
-        document = json.loads(said.out) if said.code == 0 and said.out.startswith("{") else None
-        if document is None and not problem:
-            problem = forms.without_name(said.err or said.out)
-        return self._site.page(
-            "plan.html",
-            status,
-            view=view,
-            told=list(_rows(document)) if document else [],
-            fields=filled,
-            stage=stage,
-            problem=problem,
-            can_start=document is not None,
-        )
-
-    def _secrets(self, view: RunView) -> list[Field]:
-        """Return fields for the secrets of a run: they were never stored."""
-        operation = self._operations.get(view.plan.target, self._source(view.plan.target))
-        return [each for each in forms.fields(operation.parameters, {}) if each.widget == "secret"]
+    def _blame_all(self, operation: Operation, filled: list[Field]) -> None:
+        """Find all that is wrong: a run names the first parameter that it refuses, so those are left out one by one."""
+        while any(field.error for field in filled):
+            found = forms.arguments(forms.without_errors(filled))
+            said = self._site.actions.ask(
+                *("run", "--dry-run", *found, "--", operation.target), secrets=forms.secrets(filled)
+            )
+            if said.code == 0 or not forms.blame_more(filled, said.err):
+                return
 
     def _form(
         self,
@@ -183,7 +136,7 @@ class Start:
         filled: list[Field],
         *,
         status: int = 200,
-        problem: str = "",
+        refused: forms.Refused | None = None,
         like: int | None = None,
         newest: RunView | None = None,
     ) -> Response:
@@ -192,7 +145,7 @@ class Start:
             status,
             operation=operation,
             fields=filled,
-            problem=problem or operation.error,
+            refused=refused,
             like=like,
             newest=newest,
         )
@@ -203,12 +156,11 @@ class Start:
         Any other target could name any file of this machine, and to show an operation its file is imported.
         """
         target = request.path_params["target"]
-        source = self._source(target)
-        if source is None and not self._has_run(target):
+        if self._operations.source(target) is None and not self._has_run(target):
             raise HTTPException(
                 404, f"there is no operation {target} in {self._site.recipes.name}/, and it has never run"
             )
-        return self._operations.get(target, source)
+        return self._operations.get(target)
 
     def _has_run(self, target: str) -> bool:
         try:
@@ -216,16 +168,6 @@ class Start:
                 return ":" in target and bool(reader.records.history(limit=1, operation=target))
         except StagerunError:
             return False
-
-    def _source(self, target: str) -> Path | None:
-        listed, _ = self._listed()
-        return next((each.source for each in listed if each.target == target), None)
-
-    def _listed(self) -> tuple[list[Listed], str]:
-        try:
-            return finding.listing(self._site.recipes), ""
-        except StagerunError as error:
-            return [], error.message
 
 
 def going(reader: Reader) -> list[RunView]:
@@ -250,7 +192,7 @@ def _card(reader: Reader, operation: Listed) -> Card:
 
 def _history(reader: Reader, request: Request, now: float) -> History:
     query = request.query_params
-    filters = {name: query.get(name, "").strip() for name in ("state", "operation", "owner", "since")}
+    filters = {name: query.get(name, "").strip() for name in ("state", "operation", "owner", "tag", "since")}
     wrong, since, state = {"since": ""}, None, None
     if filters["since"]:
         since = moments.parsed(filters["since"], now)
@@ -263,6 +205,7 @@ def _history(reader: Reader, request: Request, now: float) -> History:
         state=state,
         operation=filters["operation"] or None,
         owner=filters["owner"] or None,
+        tag=filters["tag"] or None,
         since=since,
         before=number(query.get("before")),
     )
@@ -275,28 +218,3 @@ def _history(reader: Reader, request: Request, now: float) -> History:
         older=f"/?{urlencode(older)}#history" if older else None,
         newest=f"/?{urlencode(kept)}#history" if query.get("before") else None,
     )
-
-
-def _rows(plan: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield a name and what stands beside it for each part of a plan."""
-    stages: list[str] = plan["runs_again"]
-    was_done = [f"{name} (was done)" if name in plan["done_before"] else name for name in stages]
-    parts = (
-        ("skipped", [each["key"] for each in plan["skipped"]]),
-        ("reused", [_kept(each) for each in plan["reused"]]),
-        ("goes on", [_kept(each) for each in plan["goes_on"]]),
-        ("dropped", [_kept(each) for each in plan["dropped"]]),
-        ("runs again", [*was_done, "whatever has no step or key"]),
-        ("in folder", [plan["folder"]] if plan["folder"] else []),
-        ("warning", [f"{plan['changed_source']} has changed since"] if plan["changed_source"] else []),
-    )
-    for name, told in parts:
-        if told:
-            yield name, ", ".join(told)
-
-
-def _kept(kept: dict[str, Any]) -> str:
-    """`loop pages after 399 of 2,000`."""
-    noun = {"sh": "command", "track": "loop"}.get(kept["call"], kept["call"])
-    of = f" of {kept['total']:,}" if kept["total"] is not None else ""
-    return f"{noun} {kept['key']}" + (f" after {kept['done']:,}{of}" if kept["done"] is not None else "")

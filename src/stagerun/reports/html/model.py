@@ -165,8 +165,7 @@ class Page(Struct, frozen=True, kw_only=True):
     @property
     def parameters(self) -> list[tuple[str, str]]:
         """Name and value of each parameter that is set."""
-        params = self.view.plan.params
-        return [(name.replace("_", "-"), _text(value)) for name, value in params.items() if value not in (None, [])]
+        return parameters(self.view)
 
     @property
     def command(self) -> str:
@@ -194,6 +193,15 @@ class Page(Struct, frozen=True, kw_only=True):
         return estimates.left(self.view, self.told_on)
 
     @property
+    def levels(self) -> list[tuple[str, float | None]]:
+        """Text and percentage of each loop, outermost first, if there are several."""
+        work = self.view.progress
+        if work is None or not work.around:
+            return []
+        shares = [100 * (loop.done or 0) / loop.total if loop.total else loop.percent for loop in self.view.loops]
+        return list(zip(wording.counted(work, "\n").split("\n"), shares, strict=False))
+
+    @property
     def told_on(self) -> float:
         """When the progress was told."""
         return self.now if self.progress_on is None else self.progress_on
@@ -207,6 +215,13 @@ class Page(Struct, frozen=True, kw_only=True):
         if view.active is not None:
             return f"stage {view.current_stage + 1} of {len(view.stages)}: {view.active.name}"
         return f"run {view.id} is {wording.state_word(view.state)}"
+
+
+def parameters(view: RunView) -> list[tuple[str, str]]:
+    """Return name and value of each parameter of a run that is set."""
+    return [
+        (name.replace("_", "-"), _text(value)) for name, value in view.plan.params.items() if value not in (None, [])
+    ]
 
 
 SIGNS: Final[Mapping[RunState, str]] = {

@@ -5,12 +5,10 @@ const MOST = 2000, BLOCK = 200, HELD = 1000; // lines in the page, in one list, 
 const own = {createHTML: text => text}, policy = window.trustedTypes?.createPolicy("stagerun", own) ?? own;
 const $ = (selector, root = document) => root.querySelector(selector);
 const $$ = (selector, root = document) => [...root.querySelectorAll(selector)];
-const page = {skew: 0, following: false, held: [], hits: [], total: 0, hit: -1};
+const page = {skew: 0, following: false, held: []};
 
 function parsed(html) {
-  const template = document.createElement("template");
-  template.innerHTML = policy.createHTML(html);
-  return template.content;
+  return Object.assign(document.createElement("template"), {innerHTML: policy.createHTML(html)}).content;
 }
 
 // Messages: each element says by hx-swap-oob where it belongs.
@@ -22,10 +20,9 @@ function apply(message) {
     if (!$("#history").contains(document.activeElement)) $("#history").replaceWith($("#history", parsed(text)));
   });
   if (page.log && page.following) settle();
-  const status = $("#op-status"), icon = `/icon/${status?.dataset.look}.svg`;
-  if (!status) return;
-  document.title = status.dataset.title;
-  if ($("#icon").getAttribute("href") !== icon) $("#icon").setAttribute("href", icon);
+  const about = $("#op-status")?.dataset, icon = `/icon/${about?.look}.svg`;
+  if (about) document.title = about.title;
+  if (about && $("#icon").getAttribute("href") !== icon) $("#icon").setAttribute("href", icon);
 }
 
 function swap(element) {
@@ -37,11 +34,8 @@ function swap(element) {
     if (page.following) append(target, $("ol", element)); else hold(target, $("ol", element));
   } else if (way.startsWith("beforeend")) {
     for (const each of [...element.children]) if (!document.getElementById(each.id)) target.append(each);
-  } else if (way === "innerHTML") {
-    target.replaceChildren(...element.childNodes);
-  } else {
-    replace(target, element);
-  }
+  } else if (way === "innerHTML") target.replaceChildren(...element.childNodes);
+  else replace(target, element);
   const fold = element.dataset.end && (target.closest(".fold") ?? document.getElementById(element.id)?.closest(".fold"));
   if (fold) fold.dataset.end = element.dataset.end;
 }
@@ -50,6 +44,7 @@ function replace(old, element) {
   const controls = "a, button, summary, input, select", active = document.activeElement;
   const place = old === active ? -1 : $$(controls, old).indexOf(active), inside = old.contains(active);
   for (const each of $$("details[id]", element)) each.open = document.getElementById(each.id)?.open ?? each.open;
+  for (const each of $$("[aria-pressed]", element)) each.ariaPressed = document.getElementById(each.id)?.ariaPressed ?? each.ariaPressed;
   old.replaceWith(element);
   if (inside) (place < 0 ? element : $$(controls, element)[place] ?? element).focus({preventScroll: true});
   if (element.matches("main")) begin();
@@ -64,15 +59,14 @@ function control(message) {
   } else if (message.liveop_over) {
     page.main.removeAttribute("data-live");
     link("", message.liveop_over.state === "deleted" ? "this run was deleted" : "");
-    if ($("#notify").ariaPressed === "true") new Notification(document.title);
+    if (pressed("#notify")) new Notification(document.title);
     $("#notify").hidden = true;
   }
 }
 
 // The log: a fold holds lists of lines and gaps, which together have every line from its first to its end.
-const endOf = fold => Number((fold.lastElementChild.dataset.last) ?? Number(fold.dataset.first) - 1);
-const sum = lists => lists.reduce((total, list) => total + list.children.length, 0);
-const counted = number => `${number.toLocaleString("en")} ${number === 1 ? "line" : "lines"}`;
+const endOf = fold => Number(fold.lastElementChild.dataset.last ?? fold.dataset.first - 1), sum = lists => lists.reduce((total, list) => total + list.children.length, 0);
+const num = number => number.toLocaleString("en"), counted = number => `${num(number)} ${number === 1 ? "line" : "lines"}`;
 
 function append(fold, list) {
   const end = endOf(fold), first = Number(list.dataset.first), last = Number(list.dataset.last);
@@ -89,7 +83,7 @@ function append(fold, list) {
 function settle() {
   for (const fold of $$(".fold", page.log)) {
     const end = endOf(fold);
-    if (end < Number(fold.dataset.end)) fold.append(gap(end + 1, Number(fold.dataset.end)));
+    if (end < fold.dataset.end) fold.append(gap(end + 1, fold.dataset.end));
     join(fold);
   }
   trim($$(".lines", page.log).at(-1));
@@ -105,9 +99,8 @@ function gap(first, last) {
 
 function join(fold) {
   for (const each of $$(".gap + .gap", fold)) {
-    const before = each.previousElementSibling;
-    each.replaceWith(gap(Number(before.dataset.first), Number(each.dataset.last)));
-    before.remove();
+    each.previousElementSibling.replaceWith(gap(each.previousElementSibling.dataset.first, each.dataset.last));
+    each.remove();
   }
 }
 
@@ -115,10 +108,10 @@ function trim(near) {
   const lists = $$(".lines", page.log);
   let total = sum(lists);
   while (total > MOST && lists.length > 1) {
-    const middle = lists.indexOf(near);
-    const gone = middle >= lists.length - 1 - middle ? lists.shift() : lists.pop(), fold = gone.parentElement;
+    const before = lists.indexOf(near), gone = before >= lists.length - 1 - before ? lists.shift() : lists.pop();
+    const fold = gone.parentElement;
     total -= gone.children.length;
-    gone.replaceWith(gap(Number(gone.dataset.first), Number(gone.dataset.last)));
+    gone.replaceWith(gap(gone.dataset.first, gone.dataset.last));
     join(fold);
   }
 }
@@ -126,12 +119,11 @@ function trim(near) {
 async function load(missing, near) {
   const {first, last} = missing.dataset, wanted = near ?? (missing.previousElementSibling?.matches(".lines") ? first : last);
   missing.textContent = "loading …";
-  const answer = await fetch(`/runs/${page.run}/lines?first=${first}&last=${last}&near=${wanted}`);
-  const lists = [...parsed(await answer.text()).children];
-  if (!answer.ok || !lists.length || !missing.isConnected) return;
+  const answer = await fetch(`/runs/${page.run}/lines?first=${first}&last=${last}&near=${wanted}`).catch(() => null);
+  const lists = answer?.ok ? [...parsed(await answer.text()).children] : [];
+  if (!lists.length) return missing.replaceWith(gap(first, last));
   const from = Number(lists[0].dataset.first), to = Number(lists.at(-1).dataset.last);
-  const around = [from > Number(first) && gap(Number(first), from - 1), ...lists, to < Number(last) && gap(to + 1, Number(last))];
-  missing.replaceWith(...around.filter(Boolean));
+  missing.replaceWith(...[from > first && gap(first, from - 1), ...lists, to < last && gap(to + 1, last)].filter(Boolean));
   trim(lists.find(list => Number(list.dataset.last) >= wanted) ?? lists[0]);
 }
 
@@ -140,8 +132,7 @@ async function show(line) {
   const missing = $$(".gap", page.log).find(each => Number(each.dataset.first) <= line && line <= Number(each.dataset.last));
   if (missing) await load(missing, line);
   const found = document.getElementById(`L${line}`);
-  if (!found) return;
-  $(".hit", page.log)?.classList.remove("hit");
+  if (found) $(".hit", page.log)?.classList.remove("hit"); else return;
   found.classList.add("hit");
   found.closest(".fold").open = true;
   for (let frame = 0; frame < 4; frame++) { // lists on the way get their height only when they are laid out
@@ -156,10 +147,9 @@ const atEnd = place => place.scrollHeight - place.scrollTop - place.clientHeight
 
 function follow(on) {
   page.following = on && page.main.hasAttribute("data-live");
-  if (on && (page.following || page.held.length)) {
-    for (const {fold, list} of page.held.splice(0)) if (fold.isConnected) append(fold, list);
-    settle();
-  }
+  const held = on ? page.held.splice(0) : [];
+  for (const {fold, list} of held) if (fold.isConnected) append(fold, list);
+  if (page.following || held.length) settle();
   button();
 }
 
@@ -185,22 +175,33 @@ function scrolled(event) {
   else if (!page.following && !up && atEnd(place) && page.main.hasAttribute("data-live")) follow(true);
 }
 
-// Search: the server looks through the whole log.
+// Search: the server looks through the whole log. `hits` are some of the lines that match; the first is number `base`.
+async function matching(more) {
+  const asked = new URLSearchParams({q: $("#q").value, level: $("#level").value, ...more});
+  return (await fetch(`/runs/${page.run}/search?${asked}`)).json();
+}
+
 async function search() {
-  const mine = page.asked = (page.asked ?? 0) + 1, text = $("#q").value, level = $("#level").value;
-  const answer = text || level ? await (await fetch(`/runs/${page.run}/search?${new URLSearchParams({q: text, level})}`)).json() : null;
+  page.typing = clearTimeout(page.typing);
+  const mine = page.asked = (page.asked ?? 0) + 1, answer = $("#q").value || $("#level").value ? await matching() : null;
   if (mine !== page.asked) return;
-  Object.assign(page, {hits: answer?.lines ?? [], total: answer?.total ?? 0, hit: -1});
-  $("#hits").textContent = answer ? `${page.total.toLocaleString("en")} found` : "";
+  Object.assign(page, {hits: answer?.lines ?? [], total: answer?.total ?? 0, base: 0, hit: -1});
+  $("#hits").textContent = answer ? `${num(page.total)} found` : "";
   $("#hit-on").hidden = $("#hit-back").hidden = !page.total;
 }
 
 async function step(by) {
-  if (!page.hits.length) return;
-  page.hit = (page.hit + by + page.hits.length) % page.hits.length;
-  const rest = page.total > page.hits.length ? `, the first ${page.hits.length.toLocaleString("en")} can be reached` : "";
-  $("#hits").textContent = `${(page.hit + 1).toLocaleString("en")} of ${page.total.toLocaleString("en")}${rest}`;
-  await show(page.hits[page.hit]);
+  if (page.typing) await search();
+  if (!page.total) return;
+  const next = (Math.max(page.hit, by < 0 ? 0 : -1) + by + page.total) % page.total;
+  if (page.hits[next - page.base] === undefined) {
+    const ends = next === 0 ? {after: 0} : next === page.total - 1 ? {before: 1e15} : null;
+    const more = ends ?? (by > 0 ? {after: page.hits.at(-1)} : {before: page.hits[0]}), {lines} = await matching(more);
+    Object.assign(page, {hits: lines, base: "after" in more ? next : next - lines.length + 1});
+  }
+  page.hit = next;
+  $("#hits").textContent = `${num(next + 1)} of ${num(page.total)}`;
+  await show(page.hits[next - page.base]);
 }
 
 // Clocks
@@ -244,11 +245,10 @@ async function copy(button) {
   setTimeout(() => { button.firstChild.data = "copy"; }, 1500);
 }
 
-const press = button => { button.ariaPressed = button.ariaPressed !== "true"; return button.ariaPressed === "true"; };
+const pressed = id => $(id)?.ariaPressed === "true", press = button => { button.ariaPressed = button.ariaPressed !== "true"; look(); };
+const look = () => { page.log.classList.toggle("timed", pressed("#times")); page.log.classList.toggle("unwrapped", !pressed("#wrap")); };
 const clicks = {
-  follow: () => follow(true), "hit-on": () => step(1), "hit-back": () => step(-1),
-  times: button => page.log.classList.toggle("timed", press(button)),
-  wrap: button => page.log.classList.toggle("unwrapped", !press(button)),
+  follow: () => follow(true), "hit-on": () => step(1), "hit-back": () => step(-1), times: press, wrap: press,
   notify: async button => { if (await Notification.requestPermission() === "granted") press(button); },
 };
 
@@ -286,15 +286,15 @@ addEventListener("load", () => setTimeout(linked)); // the browser's own jump co
 
 function begin() {
   const main = $("main.op");
-  Object.assign(page, {main, log: $("#op-log"), run: Number(main.dataset.run), held: [], hits: [], top: 0});
+  Object.assign(page, {main, log: $("#op-log"), run: Number(main.dataset.run), held: [], hits: [], total: 0, hit: -1, top: 0});
   page.skew = Number(main.dataset.now) - Date.now() / 1000;
-  if ($("#notify")) $("#notify").hidden = !("Notification" in window) || !main.hasAttribute("data-live");
+  $("#notify").hidden = !("Notification" in window) || !main.hasAttribute("data-live");
+  look();
   follow(scroller() === page.log); // where the page scrolls as a whole, its top comes first
 }
 
 document.documentElement.classList.add("scripted");
-if ($("main.op")) {
-  begin();
-  if (page.main.hasAttribute("data-live")) connect(`/runs/${page.run}/live?after=${page.main.dataset.seq}`);
-} else if ($("[data-overview]")) connect("/live");
+if ($("main.op")) begin();
+if (page.main?.hasAttribute("data-live")) connect(`/runs/${page.run}/live?after=${page.main.dataset.seq}`);
+else if ($("[data-overview]")) connect("/live");
 setInterval(tick, 250);
