@@ -37,6 +37,7 @@ PLACES: dict[str, tuple[Callable[[], AbstractContextManager[Where]], tuple[str, 
     "configured": (_configured, ()),
     "ssh": (clusters.ssh, ("ssh", "sshd", "ssh-keygen")),
     "slurm": (clusters.slurm, ("srun", "slurmctld", "slurmd", "munged")),
+    "dask": (clusters.dask, ()),
 }
 
 

@@ -99,8 +99,8 @@ def place_for(here: Surroundings, name: str, operation: LiveOperation) -> "Place
     """Return the place of that name, None for this process; PlaceError if it may not have the operation's secrets."""
     from stagerun.remote import places
 
-    place = places.find(name, here.project.settings.get("places", {}))
-    if place is not None and not place.private and operation.secret_values():
+    place = places.find(name, here.project.settings.get("places", {}), here.project.root)
+    if place is not None and place.trust == "none" and operation.secret_values():
         names = ", ".join(operation.secret_values())
         raise PlaceError(
             f"{name} is not encrypted, and {operation.__class__.__name__} has a secret: {names}",

@@ -96,6 +96,7 @@ class Supervisor:
         self._opened: Opened | None = None
         self._there: Hello | None = None
         self._work: Callable[[], Work]
+        self._secret = False
         self._number = 0
         self._begun_on = 0.0  # when the far end said hello, by the clock of here
         self._latest = 0.0
@@ -135,7 +136,7 @@ class Supervisor:
                     left=None if timeout is None else max(0.0, timeout - (time.monotonic() - begun)),
                 )
 
-            self._work = work
+            self._work, self._secret = work, bool(operation.secret_values())
             ticker = Ticker(self._emitter, self._interrupts, self._clock, lambda: None)
             with ticker.ticking(), self._interrupts.limit(timeout, "the run"):
                 self._supervise({each.variable for each in operation.parameters.values() if each.secret})
@@ -190,6 +191,8 @@ class Supervisor:
         frame = self._inbox.get(_SLICE)
         if self._emitter.failure is not None:
             raise self._emitter.failure
+        for line in opened.lines():
+            self._emitter.emit(events.Log(line, "error", "place"))
         if self._state is State.OPENING and self._interrupts.stopping:
             self._end_before_work()
         elif frame is None:
@@ -252,6 +255,9 @@ class Supervisor:
         self._there = hello
         if (why := messages.mismatch(hello, messages.hello(), self._place.name)) is not None:
             self._refuse(why)
+            return
+        if self._secret and self._place.trust != "any" and hello.boot_id != messages.hello().boot_id:
+            self._refuse(f"the way to {hello.host} is not encrypted, and the operation has a secret")
             return
         self._begun_on = self._clock.wall()
         opened.line.send(["work", self._work()])
