@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 NO_ANSWER: Final = 10.0  # seconds of silence after a request to stop
 GREETING: Final = 60.0  # seconds in which a far end comes after something else was said
-_WAITING: Final = 5.0  # seconds until a line says what is waited for
+_WAITING: Final = 10.0  # seconds until a line says what is waited for
 _SLICE: Final = 0.2
 _IT: Final = "the far process"
 

@@ -7,7 +7,6 @@ encryption and authentication of the cluster. Nothing about the work is in the t
 import asyncio
 import contextlib
 import importlib.util
-import ipaddress
 import logging
 import os
 import secrets
@@ -19,6 +18,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, Final
 
 from stagerun.errors import PlaceError, UsageError
+from stagerun.machine import identity
 from stagerun.programs.request import how_it_ended
 from stagerun.remote.line import Line
 from stagerun.remote.places.place import Ended, Heard, Trust
@@ -26,6 +26,7 @@ from stagerun.remote.places.place import Ended, Heard, Trust
 
 PORT: Final = 8786
 _PATIENCE: Final = 10.0  # seconds in which somebody has to come for a far process, and in which a scheduler answers
+_GOODBYE: Final = 3.0  # seconds in which a cluster is left
 _CHUNK: Final = 256 * 1024
 _LOGGERS: Final = ("distributed", "tornado", "asyncio")
 
@@ -60,7 +61,8 @@ class Cluster:
         self._resources = dict(resources or {})
         self.trust: Trust = "any"
         if address is not None and not address.startswith("tls:") and not trusted:
-            self.trust = "here" if _is_here(address) else "none"
+            host = address.partition("://")[2].rpartition(":")[0].strip("[]")
+            self.trust = "here" if identity.is_this_machine(host) else "none"
 
     def open(self, heard: Heard, ended: Ended, hidden: Collection[str]) -> "Joined":
         return Joined(self._connect, self._resources, heard, ended)
@@ -96,6 +98,7 @@ class Joined:
         self._future: Any = None
         self._worker: str | None = None
         self._why: str | None = None
+        self._gone = False  # the scheduler
         self._told = SimpleQueue[str]()
         ours, self._theirs = socket.socketpair()
         self._theirs.setblocking(False)
@@ -121,20 +124,26 @@ class Joined:
     def close(self) -> None:
         self.line.close()
         self._hang_up()
-        self._joining.join(_PATIENCE)
-        with contextlib.suppress(Exception):
-            if self._future is not None:
-                self._future.cancel(force=True)
-            if self._client is not None:
-                self._client.run_on_scheduler(_carried("close_way"), self._token)
-        with contextlib.suppress(Exception):
-            if self._client is not None:
-                self._client.close(timeout=1)
-        with contextlib.suppress(Exception):
-            if self._cluster is not None:
-                self._cluster.close(timeout=1)
+        leaving = threading.Thread(target=self._leave, name="stagerun-dask-end", daemon=True)
+        leaving.start()
+        leaving.join(_GOODBYE)
 
     kill = close  # the worker ends what has lost its line
+
+    def _leave(self) -> None:
+        """Let the cluster forget this run. It forgets a client that is gone, so nothing depends on this."""
+        self._joining.join()
+        steps: list[Callable[[], object]] = []
+        if self._future is not None and not self._gone:
+            steps.append(lambda: self._future.cancel(force=True))
+            steps.append(lambda: self._client.run_on_scheduler(_carried("close_way"), self._token))
+        if self._client is not None:
+            steps.append(lambda: self._client.close(timeout=1))
+        if self._cluster is not None:
+            steps.append(lambda: self._cluster.close(timeout=1))
+        for step in steps:
+            with contextlib.suppress(Exception):
+                step()
 
     def _join(self) -> None:
         """Ask for a far process."""
@@ -193,22 +202,20 @@ class Joined:
 
     async def _inward(self, comm: Any) -> None:
         loop = asyncio.get_running_loop()
-        with contextlib.suppress(OSError):
-            while True:
+        try:
+            while self._why is None:
                 match await comm.read():
                     case bytes() as data:
                         await loop.sock_sendall(self._theirs, data)
                     case {"code": int() | None as code, "said": str(said)}:
                         told = "did not end" if code is None else how_it_ended(code)
-                        lines = [f"  {line}" for line in said.splitlines()]
-                        self._why = self._why or "\n".join([f"the far process {told}", *lines])
-                        return
+                        self._why = "\n".join([f"the far process {told}", *(f"  {line}" for line in said.splitlines())])
                     case {"why": str(why)}:
-                        self._why = self._why or why
-                        return
+                        self._why = why
                     case _:
                         self._why = "the cluster sent what is no part of the stream"
-                        return
+        except OSError:
+            self._gone = True
 
     async def _outward(self, comm: Any) -> None:
         loop = asyncio.get_running_loop()
@@ -255,29 +262,19 @@ def _listen_to_loggers(tell: Callable[[str], object]) -> None:
     """Silence Dask's loggers down to errors, each of which is told as one line."""
     import distributed  # noqa: F401 - it configures its loggers when it is imported
 
+    known = [(name, each) for name, each in logging.root.manager.loggerDict.items() if isinstance(each, logging.Logger)]
+    for name, logger in known:
+        if name.partition(".")[0] in _LOGGERS:
+            logger.handlers.clear()
+            logger.setLevel(logging.NOTSET)
+            logger.propagate = True
     for name in _LOGGERS:
         logger = logging.getLogger(name)
-        logger.handlers[:] = [_Lines(tell)]
+        logger.handlers.append(_Lines(tell))
         logger.propagate = False
         logger.setLevel(logging.ERROR)
-    for name, each in logging.root.manager.loggerDict.items():
-        if isinstance(each, logging.Logger) and name.startswith("distributed."):
-            each.setLevel(logging.NOTSET)
 
 
 def _told_of(error: BaseException) -> str:
     text = str(error).strip().partition("\n")[0]
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
-def _is_here(address: str) -> bool:
-    """Return True if an address is one of this machine."""
-    import psutil
-
-    host = address.partition("://")[2].rpartition(":")[0].strip("[]")
-    own = {each.address.partition("%")[0] for all_ in psutil.net_if_addrs().values() for each in all_}
-    try:
-        found = {str(each[4][0]).partition("%")[0] for each in socket.getaddrinfo(host, None)}
-    except OSError:
-        return False
-    return all(each in own or ipaddress.ip_address(each).is_loopback for each in found)
