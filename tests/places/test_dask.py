@@ -169,7 +169,7 @@ def test_a_secret_does_not_go_to_another_machine_without_encryption(project: Pro
     assert done.code == 3
     assert done.err == (
         "stagerun: dask://192.0.2.1:8786 is not encrypted, and Train has a secret: token\n"
-        "  give the place a name in [tool.stagerun.places], with trusted = true\n"
+        "  if you trust the way, say so in [tool.stagerun.places]: a command, or dask and trusted = true\n"
     )
     assert not project.journal.exists()
 
