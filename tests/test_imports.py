@@ -65,6 +65,11 @@ def recorded(project: Project) -> Project:
     return project
 
 
+def _elsewhere(loaded: set[str]) -> set[str]:
+    """Return the modules that only a run at another place needs."""
+    return {name for name in loaded if name.startswith(("stagerun.remote", "stagerun.commands.places", "distributed"))}
+
+
 def test_importing_stagerun_loads_no_library(project: Project) -> None:
     loaded = _loaded(project, f"{_WRAPPER}import stagerun\ntell()")
 
@@ -92,6 +97,7 @@ def test_the_help_loads_no_journal(project: Project) -> None:
 
     assert {"click"} <= loaded
     assert loaded & {"sqlite3", *HEAVY} == set()
+    assert _elsewhere(loaded) == set()
 
 
 @pytest.mark.parametrize("arguments", [["status"], ["history"], ["logs", "1"]], ids=" ".join)
@@ -100,6 +106,7 @@ def test_a_read_command_loads_sqlite3_and_nothing_heavy(recorded: Project, argum
 
     assert {"sqlite3", "stagerun.journal.reading"} <= loaded
     assert loaded & {"stagerun.engine.runner", "stagerun.journal.writing", *HEAVY} == set()
+    assert _elsewhere(loaded) == set()
 
 
 def test_list_loads_nothing_heavy(recorded: Project) -> None:
@@ -119,9 +126,21 @@ def test_a_plain_run_on_an_existing_journal_loads_nothing_heavy(recorded: Projec
     )
     assert (
         loaded
-        & {*HEAVY, "stagerun.authoring.async_progress", "stagerun.engine.hooks", "stagerun.notify", "urllib.request"}
+        & {
+            *HEAVY,
+            *("stagerun.authoring.async_progress", "stagerun.authoring.sources"),
+            *("stagerun.engine.hooks", "stagerun.notify", "urllib.request"),
+        }
         == set()
     )
+    assert _elsewhere(loaded) == set()
+
+
+def test_a_run_at_another_place_loads_no_cluster_unless_it_is_one(recorded: Project) -> None:
+    loaded = _loaded(recorded, _COMMAND, "run", "orders:Import", "--on", "local:")
+
+    assert {"stagerun.remote.supervisor", "stagerun.remote.places.command"} <= loaded
+    assert loaded & {"stagerun.remote.far", "stagerun.remote.places.dask", "distributed", "rich", "asyncio"} == set()
 
 
 def test_the_first_run_on_a_new_journal_loads_sqlite_utils_for_its_migrations(project: Project) -> None:

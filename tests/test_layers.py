@@ -46,6 +46,7 @@ APART: Final = {
 
 # A library from outside is one module's business, or a few modules'.
 LIBRARIES: Final = {
+    "distributed": {"remote.places.carried", "remote.places.dask"},
     "starlette": {"web.app", "web.runs", "web.site", "web.sockets", "web.start"},
     "uvicorn": {"web.serving"},
     "sqlite3": {

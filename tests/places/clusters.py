@@ -159,6 +159,44 @@ def slurm() -> Iterator[Where]:
         yield Where("slurm://", environ)
 
 
+@contextmanager
+def dask() -> Iterator[Where]:
+    """A Dask cluster of two workers, in a process of its own."""
+    code = "from tests.places.clusters import local_cluster; local_cluster()"
+    environ = {name: value for name, value in os.environ.items() if name != "PYTHONWARNINGS"}
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=Path(__file__).parents[2],
+        env=environ,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        address = process.stdout.readline().strip()
+        yield Where(address.replace("tcp:", "dask:"), {})
+    finally:
+        process.stdin.close()
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        process.stdout.close()
+
+
+def local_cluster() -> None:
+    """Be that process: say the scheduler's address, and end with standard input."""
+    from distributed import LocalCluster
+
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+        print(cluster.scheduler_address, flush=True)
+        sys.stdin.read()
+
+
 def _listens(port: int) -> bool:
     with socket.socket() as trying:
         return trying.connect_ex(("127.0.0.1", port)) == 0

@@ -27,16 +27,11 @@ def _local() -> Iterator[Where]:
     yield Where("local:", {})
 
 
-@contextmanager
-def _configured() -> Iterator[Where]:
-    yield Where("near", {})
-
-
 PLACES: dict[str, tuple[Callable[[], AbstractContextManager[Where]], tuple[str, ...]]] = {
     "local": (_local, ()),
-    "configured": (_configured, ()),
     "ssh": (clusters.ssh, ("ssh", "sshd", "ssh-keygen")),
     "slurm": (clusters.slurm, ("srun", "slurmctld", "slurmd", "munged")),
+    "dask": (clusters.dask, ()),
 }
 
 
@@ -96,23 +91,13 @@ def near(project: Project, tmp_path: Path) -> Distant:
 @pytest.fixture
 def far(project: Project, where: Where) -> Distant:
     """A project whose runs work at each place in turn."""
-    configure(project)
     return Distant(project, where)
 
 
 @pytest.fixture(scope="session")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project that many tests run in."""
-    project = new_project(tmp_path_factory.mktemp("shop"))
-    configure(project)
-    return project
-
-
-def configure(project: Project) -> None:
-    """Give a project a place with a name: a command that joins two pipes, and an agent of its own."""
-    agent = json.dumps([str(clusters.BIN / "python"), "-m", "stagerun", "agent"])
-    text = f'[tool.stagerun.places.near]\ncommand = ["env", "-u", "PAGER"]\nagent = {agent}\n'
-    (project.root / "pyproject.toml").write_text(text)
+    return new_project(tmp_path_factory.mktemp("shop"))
 
 
 def end_of(process: Command) -> Done:

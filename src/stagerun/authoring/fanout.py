@@ -8,11 +8,12 @@ import pickle
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import CancelledError, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
-from typing import Any, Final, Generic, TypeVar
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from typing import Any, Final, TypeVar
 
 from stagerun.authoring import awaiting, pool_process
 from stagerun.authoring.pool_process import Answer
+from stagerun.authoring.workers import Workers
 from stagerun.errors import RecipeError
 
 
@@ -22,40 +23,6 @@ _AHEAD: Final = 2  # items in flight for each worker: none waits for its next it
 _LOOK: Final = 0.2
 _LEFT_OUT: Final = object()
 THREADS: Final = "stagerun-map"
-
-
-class Workers(Generic[_T]):
-    """What calls the function of a `p.map`: each subclass decides how items are sent and how they come back.
-
-    Attributes:
-        ahead: how many items may be in flight.
-
-    """
-
-    def __init__(self, fn: Callable[[_T], Any], executor: Executor, ahead: int) -> None:
-        self._fn = fn
-        self._executor = executor
-        self.ahead = ahead
-
-    def submit(self, item: _T, *, last_try: bool) -> "Future[Any]":
-        """Start an item; if it fails on its `last_try`, no more items start."""
-        return self._executor.submit(self._fn, item)
-
-    def answer(self, future: "Future[Any]") -> Answer:
-        """Return how a finished item went."""
-        try:
-            error = future.exception()
-        except CancelledError:
-            return Answer([], started=False)
-        return Answer([], error) if error is not None else Answer([], result=future.result())
-
-    def stop(self, futures: Iterable["Future[Any]"]) -> None:
-        """Start no more items."""
-        for future in futures:
-            future.cancel()
-
-    def close(self, *, patient: bool) -> None:
-        """Release the executor; wait for running items only if `patient`."""
 
 
 class Lent(Workers[_T]):
@@ -181,6 +148,10 @@ def workers_for(
     fn: Callable[[_T], Any], count: int | None, *, processes: bool, executor: Executor | None
 ) -> Workers[_T]:
     """Return the workers that call `fn`: `executor` if given, else `count` processes or threads of our own."""
+    if executor is not None and type(executor).__module__.partition(".")[0] == "distributed":
+        from stagerun.authoring.cluster import Cluster
+
+        return Cluster(fn, executor, count)
     if executor is not None:
         # Only for this class is it known that the workers have stagerun.
         kind = LentProcesses if isinstance(executor, ProcessPoolExecutor) else Lent

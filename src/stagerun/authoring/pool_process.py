@@ -95,11 +95,11 @@ def call(fn: Callable[[_T], object], item: _T, last_try: bool) -> Answer:
         except BaseException as error:
             if _STOPPED is not None and last_try:
                 _STOPPED.set()  # at once: this process would start its next item
-            return Answer(said, _portable(error))
+            return Answer(said, portable(error))
     return Answer(said, result=result)
 
 
-def _portable(error: BaseException) -> BaseException | _Odd:
+def portable(error: BaseException) -> BaseException | _Odd:
     """Return an error that can be sent to another process, with its traceback in a note."""
     told = tracebacks.failure(error)
     with contextlib.suppress(Exception):

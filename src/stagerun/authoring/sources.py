@@ -27,6 +27,7 @@ from stagerun.machine.settings import Project
 
 LARGEST: Final = 1024 * 1024  # bytes of all modules together
 _PACKAGES: Final = frozenset({"site-packages", "dist-packages"})
+_OWN: Final = (Path(os.__file__).parent, Path(__file__).parents[1])  # Python's library, and stagerun
 
 
 class Module(Struct, frozen=True, kw_only=True):
@@ -78,6 +79,20 @@ def collect(found: Found, project: Project) -> tuple[Module, ...]:
             "install what is large as a package at the place",
         )
     return tuple(sorted(modules, key=lambda each: each.name))
+
+
+def around(fn: object) -> tuple[Module, ...]:
+    """Return the module of a function and those loaded from its folder; nothing if it is an installed one."""
+    fn = getattr(fn, "func", fn)  # of functools.partial
+    own: str = getattr(fn, "__module__", None) or type(fn).__module__
+    loaded = dict(_loaded())
+    if own not in loaded:
+        return ()
+    packages = {own.rsplit(".", count)[0] for count in range(1, own.count(".") + 1)}
+    folder = loaded[own].parent
+    return tuple(
+        _module(name, file) for name, file in sorted(loaded.items()) if name in packages or file.parent == folder
+    )
 
 
 def install(modules: Sequence[Module], cache: Path) -> Path:
@@ -137,10 +152,10 @@ class _Loader(Loader):
     """Executes a module that was sent."""
 
     def __init__(self, module: Module) -> None:
-        self._module = module
+        self.module = module
 
     def exec_module(self, module: ModuleType) -> None:
-        code = compile(self._module.source, self._module.file, "exec", dont_inherit=True)
+        code = compile(self.module.source, self.module.file, "exec", dont_inherit=True)
         exec(code, vars(module))  # noqa: S102 - what an import does
 
 
@@ -150,7 +165,7 @@ def _loaded() -> Iterator[tuple[str, Path]]:
         file = getattr(module, "__file__", None)
         if isinstance(file, str) and file.endswith(".py") and name not in ("__main__", "__mp_main__"):
             path = Path(file)
-            if _PACKAGES.isdisjoint(path.parts):
+            if _PACKAGES.isdisjoint(path.parts) and not any(map(path.is_relative_to, _OWN)):
                 yield name, path
 
 
@@ -159,6 +174,9 @@ def _lies_in(file: Path, folder: Path) -> bool:
 
 
 def _module(name: str, file: Path) -> Module:
+    loader = getattr(getattr(sys.modules.get(name), "__spec__", None), "loader", None)
+    if isinstance(loader, _Loader):
+        return loader.module  # it was sent here
     source = file.read_bytes()
     return Module(name=name, file=str(file), package=file.name == "__init__.py", sha256=_hash(source), source=source)
 

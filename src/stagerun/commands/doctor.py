@@ -14,7 +14,7 @@ import click
 from stagerun import __version__, exit_codes
 from stagerun.authoring import finding
 from stagerun.commands.help import help_option
-from stagerun.commands.options import ENVIRONMENT, journal_option, json_option
+from stagerun.commands.options import ENVIRONMENT, journal_option, json_option, option
 from stagerun.commands.printing import paint, print_json, print_lines
 from stagerun.commands.surroundings import Surroundings, pass_surroundings
 from stagerun.errors import JournalError
@@ -35,13 +35,15 @@ class Finding:
 
 
 @click.command("doctor", epilog=ENVIRONMENT)
+@option("--on", metavar="PLACE", help="Open this place, too.")
 @journal_option
 @json_option
 @help_option
 @pass_surroundings
-def command(here: Surroundings, *, as_json: bool) -> int:
+def command(here: Surroundings, *, on: str | None, as_json: bool) -> int:
     """Report problems with this machine, the journal or the recipes folder; exit with 1 if one is bad."""
     findings = [*_machine(), *_recipes(here.project.recipes), *_journal(here.journal), *_output(here.system)]
+    findings += [] if on is None else _place(here, on)
     if as_json:
         print_json([{"grade": each.grade, "what": each.what, "text": each.text} for each in findings])
     else:
@@ -107,6 +109,15 @@ def _journal(path: Path) -> Iterator[Finding]:
         yield Finding("note", "journal", note)
     if not problems and not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):
         yield Finding("bad", "journal", f"{path} can't be written")
+
+
+def _place(here: Surroundings, name: str) -> Iterator[Finding]:
+    from stagerun.commands import places
+
+    place = places.find(here, name)
+    if place is not None:
+        usable, text = places.told(place)
+        yield Finding("ok" if usable else "bad", "place", text)
 
 
 def _output(system: ci.System) -> Iterator[Finding]:

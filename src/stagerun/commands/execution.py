@@ -21,7 +21,7 @@ from stagerun.commands.surroundings import Surroundings, surroundings_of
 from stagerun.commands.types import File, Span
 from stagerun.engine.emitter import Emitter
 from stagerun.engine.runner import Runner, Terms
-from stagerun.errors import PlaceError, UsageError
+from stagerun.errors import UsageError
 from stagerun.journal import opening
 from stagerun.journal.reading import Records
 from stagerun.journal.writing import Journal
@@ -82,7 +82,7 @@ _OPTIONS: Final = (
         expose_value=False,
         help="Ask nothing: what is missing is an error.",
     ),
-    option("--on", metavar="PLACE", help="Where it works: here, local:, ssh://HOST, slurm://, dask://, a name."),
+    option("--on", metavar="PLACE", help="Where it works: here, local:, ssh://HOST, slurm://, dask://HOST, or a name."),
 )
 
 
@@ -107,20 +107,6 @@ def made(here: Surroundings, found: finding.Found, owner: str | None, values: Ma
     return found.make(owner=owner, **values)
 
 
-def place_for(here: Surroundings, name: str, operation: LiveOperation) -> "Place | None":
-    """Return the place of that name, None for this process; PlaceError if it may not have the operation's secrets."""
-    from stagerun.remote import places
-
-    place = places.find(name, here.project.settings.get("places", {}))
-    if place is not None and not place.private and operation.secret_values():
-        names = ", ".join(operation.secret_values())
-        raise PlaceError(
-            f"{name} is not encrypted, and {operation.__class__.__name__} has a secret: {names}",
-            "give the place a name in [tool.stagerun.places], with trusted = true",
-        )
-    return place
-
-
 def execute(
     here: Surroundings,
     found: finding.Found,
@@ -131,7 +117,7 @@ def execute(
     once: str | None = None,
 ) -> exit_codes.OwnCode:
     """Run `operation` and its chain, in this process or at a place; return the exit code."""
-    place = None if settings.on is None else place_for(here, settings.on, operation)
+    place = None if settings.on is None else _place(here, settings.on, operation)
     if (question := question_of(type(operation))) is not None and not settings.yes:
         from stagerun.commands import questions
 
@@ -194,6 +180,12 @@ def execute(
             say(here, line)
     assert view.exit_code is not None
     return exit_codes.OwnCode(view.exit_code)
+
+
+def _place(here: Surroundings, name: str, operation: LiveOperation) -> "Place | None":
+    from stagerun.commands.places import place_for
+
+    return place_for(here, name, operation)
 
 
 def _runner(here: Surroundings, place: "Place | None", emitter: Emitter, **more: Any) -> "Runner | Supervisor":

@@ -44,6 +44,6 @@ def command(
     found = again.find(view, here.project)
     instance = again.make(here, found, view, set_, texts)
     if dry_run:
-        print_dry_run(here, found, instance)
+        print_dry_run(here, found, instance, settings.on)
         return 0
     return execute(here, found, instance, settings)

@@ -90,6 +90,10 @@ def command(
             print_lines(here, plans.lines(plan, time.time()), err=on_stderr)
     records.close()
     if dry_run:
+        if settings.on is not None and not as_json:
+            from stagerun.commands.places import preview
+
+            print_lines(here, preview(here, settings.on, found, instance))
         return 0
     try:
         return execute(here, found, instance, settings, resumption=resumption)

@@ -93,7 +93,7 @@ def command(
     found: finding.Found = ctx.meta[_LOADED]
     operation = made(here, found, owner, _given(found.operation, given))
     if dry_run:
-        print_dry_run(here, found, operation)
+        print_dry_run(here, found, operation, settings.on)
         return 0
     try:
         return execute(here, found, operation, settings, once=once)
@@ -102,7 +102,7 @@ def command(
         return exit_codes.SUCCEEDED
 
 
-def print_dry_run(here: Surroundings, found: finding.Found, operation: LiveOperation) -> None:
+def print_dry_run(here: Surroundings, found: finding.Found, operation: LiveOperation, on: str | None) -> None:
     from stagerun.commands.records import usual_seconds
     from stagerun.reports import operations
 
@@ -114,6 +114,10 @@ def print_dry_run(here: Surroundings, found: finding.Found, operation: LiveOpera
     if values:
         told.append("parameters:")
     told += [f"  {name}={neutralise(mask(str(value)))}" for name, value in values.items()]
+    if on is not None:
+        from stagerun.commands.places import preview
+
+        told += preview(here, on, found, operation)
     print_lines(here, told)
 
 

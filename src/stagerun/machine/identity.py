@@ -74,6 +74,21 @@ def _machine() -> tuple[str, str, str]:
     )
 
 
+def is_this_machine(host: str) -> bool:
+    """Return True if all addresses of `host` are this machine's own."""
+    import ipaddress
+    import socket
+
+    import psutil
+
+    own = {each.address.partition("%")[0] for all_ in psutil.net_if_addrs().values() for each in all_}
+    try:
+        found = {str(each[4][0]).partition("%")[0] for each in socket.getaddrinfo(host, None)}
+    except OSError:
+        return False
+    return all(each in own or ipaddress.ip_address(each).is_loopback for each in found)
+
+
 def start_time(pid: int) -> float | None:
     """Return when `pid` started, or None if there is no such process or it is a zombie."""
     if not Path("/proc/self/stat").exists():

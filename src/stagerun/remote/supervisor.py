@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 NO_ANSWER: Final = 10.0  # seconds of silence after a request to stop
 GREETING: Final = 60.0  # seconds in which a far end comes after something else was said
-_WAITING: Final = 5.0  # seconds until a line says what is waited for
+_WAITING: Final = 10.0  # seconds until a line says what is waited for
 _SLICE: Final = 0.2
 _IT: Final = "the far process"
 
@@ -100,6 +100,7 @@ class Supervisor:
         self._opened: Opened | None = None
         self._there: Hello | None = None
         self._work: Callable[[], Work]
+        self._secret = False
         self._number = 0
         self._begun_on = 0.0  # when the far end said hello, by the clock of here
         self._latest = 0.0
@@ -141,7 +142,7 @@ class Supervisor:
                     left=None if timeout is None else max(0.0, timeout - (time.monotonic() - begun)),
                 )
 
-            self._work = work
+            self._work, self._secret = work, bool(operation.secret_values())
             ticker = Ticker(self._emitter, self._interrupts, self._clock, lambda: None)
             with ticker.ticking():
                 self._creator.wait_for_turn(operation)  # here, where it holds no place
@@ -199,6 +200,8 @@ class Supervisor:
         frame = self._inbox.get(_SLICE)
         if self._emitter.failure is not None:
             raise self._emitter.failure
+        for line in opened.lines():
+            self._emitter.emit(events.Log(line, "error", "place"))
         if self._state is State.OPENING and self._interrupts.stopping:
             self._end_before_work()
         elif frame is None:
@@ -267,6 +270,9 @@ class Supervisor:
         self._there = hello
         if (why := messages.mismatch(hello, messages.hello(), self._place.name)) is not None:
             self._refuse(why)
+            return
+        if self._secret and self._place.trust != "any" and hello.boot_id != messages.hello().boot_id:
+            self._refuse(f"the way to {hello.host} is not encrypted, and the operation has a secret")
             return
         self._begun_on = self._clock.wall()
         opened.line.send(["work", self._work()])

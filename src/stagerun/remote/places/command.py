@@ -18,7 +18,7 @@ from stagerun.programs.children import MARK
 from stagerun.programs.process_tree import ProcessTree
 from stagerun.programs.request import how_it_ended
 from stagerun.remote.line import Line
-from stagerun.remote.places.place import AGENT, Ended, Heard, without
+from stagerun.remote.places.place import AGENT, Ended, Heard, Trust, without
 
 
 _TAIL: Final = 20  # lines of its errors that are kept
@@ -33,16 +33,16 @@ class Program:
     Args:
         name: what was asked for.
         argv: the program and its arguments.
-        private: True if nobody on the way can read along.
+        trust: as in `Place`.
         asks: True if the program may ask on the terminal, for a password.
 
     """
 
-    def __init__(self, name: str, argv: Sequence[str], *, private: bool, asks: bool = False) -> None:
+    def __init__(self, name: str, argv: Sequence[str], *, trust: Trust = "any", asks: bool = False) -> None:
         self.name = name
         self.argv = list(argv)
         self.shown = shlex.join(argv)
-        self.private = private
+        self.trust = trust
         self._asks = asks
 
     def open(self, heard: Heard, ended: Ended, hidden: Collection[str]) -> "Started":
@@ -97,6 +97,9 @@ class Started:
     def news(self) -> str | None:
         return self._said[-1] if self._said else None
 
+    def lines(self) -> list[str]:
+        return []
+
     def close(self) -> None:
         self.line.close()
         if not self._wait(_PATIENCE):
@@ -129,7 +132,7 @@ class Started:
 
 def local() -> Program:
     """Return the place that is a process of its own on this machine."""
-    return Program("local:", [sys.executable, *AGENT[1:]], private=True)
+    return Program("local:", [sys.executable, *AGENT[1:]])
 
 
 def ssh(name: str, address: str) -> Program:
@@ -141,18 +144,18 @@ def ssh(name: str, address: str) -> Program:
         raise UsageError(f"{name!r} is not a place", "write it as ssh://[user@]host[:port]")
     at = ["-p", port] if port else []
     argv = ["ssh", "-T", *at, "--", host.replace("[", "").replace("]", ""), shlex.join(AGENT)]
-    return Program(name, argv, private=True, asks=True)
+    return Program(name, argv, asks=True)
 
 
 def slurm(name: str, partition: str) -> Program:
     """Return the place that is a step of a Slurm cluster, in the partition or, if it is empty, in the default one."""
     to = [f"--partition={partition}"] if partition else []
-    return Program(name, ["srun", "--ntasks=1", "--job-name=stagerun", *to, "--", *AGENT], private=False)
+    return Program(name, ["srun", "--ntasks=1", "--job-name=stagerun", *to, "--", *AGENT], trust="none")
 
 
 def configured(name: str, command: Sequence[str], agent: Sequence[str]) -> Program:
     """Return the place that a configured command reaches; whether it is encrypted is the matter of its author."""
-    return Program(name, [*command, *agent], private=True)
+    return Program(name, [*command, *agent])
 
 
 def _deaf(prepare: Callable[[], None] | None) -> Callable[[], None]:

@@ -2,13 +2,14 @@
 
 import os
 from collections.abc import Callable, Collection
-from typing import Final, Protocol, TypeAlias
+from typing import Final, Literal, Protocol, TypeAlias
 
 from stagerun.remote.line import Frame, Line
 
 
 AGENT: Final = ("python", "-m", "stagerun", "agent")
 
+Trust: TypeAlias = Literal["any", "here", "none"]
 Heard: TypeAlias = Callable[[Frame], None]
 Ended: TypeAlias = Callable[[str | None], None]
 
@@ -29,6 +30,9 @@ class Opened(Protocol):
     def news(self) -> str | None:
         """Return the last line that the place has said, or None."""
 
+    def lines(self) -> list[str]:
+        """Return what went wrong on the way since the last call, for the log of the run."""
+
     def close(self) -> None:
         """End what was started, which has nothing left to do."""
 
@@ -42,13 +46,14 @@ class Place(Protocol):
     Attributes:
         name: what was asked for.
         shown: what it comes to, for people: a command, an address.
-        private: True if nobody on the way can read along.
+        trust: where the far process may get secrets: "any" if nobody on the way can read along, "here" if it has to be
+            on this machine, "none" if it may not have them.
 
     """
 
     name: str
     shown: str
-    private: bool
+    trust: Trust
 
     def open(self, heard: Heard, ended: Ended, hidden: Collection[str]) -> Opened:
         """Ask for a far process; PlaceError if that can't even be tried.
