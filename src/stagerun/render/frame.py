@@ -37,6 +37,8 @@ def running(view: RunView, now: float, width: int, *, unicode: bool) -> list[Tex
     """Return the lines of a running run, none wider than `width`."""
     told = [_header(view, now, width, unicode=unicode), _stepper(view, now, width, unicode=unicode)]
     told.append(_work(view, width - 1, now, unicode=unicode))
+    if view.redrawn is not None:
+        told.append(Text(" " + sentences.redrawn(view.redrawn)))
     if view.status is not None:
         told.append(Text(" " + neutralise(view.status.text), style="dim" if view.status.level == "info" else "yellow"))
     return [_fitted(line, width, unicode=unicode) for line in told if line.plain.strip()]
