@@ -21,7 +21,7 @@ def views(path: Path) -> dict[int, RunView]:
 def as_read(view: RunView) -> RunView:
     """Return the view as the tables hold it: what is inherited stands in the table of checkpoints."""
     status = view.status and replace(view.status, depth=0)
-    return replace(view, untracked=(), plan=replace(view.plan, inherited={}), status=status)
+    return replace(view, untracked=(), redrawn=None, plan=replace(view.plan, inherited={}), status=status)
 
 
 Stored = dict[tuple[int, str, int], tuple[int, int]]

@@ -74,6 +74,7 @@ EVERY_EVENT: list[events.Event] = [
     events.Log("\x00\x1b[31m\n\u2028\ud800", "error", "stderr"),
     events.StatusChanged("busy"),
     events.StatusChanged("worse", "warning"),
+    events.LineRedrawn("10%", "stderr"),
     events.ProgressMoved(),
     events.ProgressMoved(done=3, total=4, percent=75.0, label="rows", unit="row", seconds=0.5, depth=1, ended=True),
 ]
@@ -101,6 +102,7 @@ def test_the_kinds_are_the_names_in_journal_and_json_output() -> None:
         "run_finished": events.RunFinished,
         "log": events.Log,
         "status": events.StatusChanged,
+        "line_redrawn": events.LineRedrawn,
         "progress": events.ProgressMoved,
     }
 
@@ -126,9 +128,9 @@ def test_an_event_is_a_fact_or_a_pulse_and_can_not_be_changed(event: events.Even
             setattr(event, name, None)
 
 
-def test_only_log_lines_status_and_progress_may_be_shown_before_they_are_written() -> None:
+def test_only_log_lines_status_progress_and_what_is_drawn_anew_may_be_shown_before_they_are_written() -> None:
     pulses = {kind for kind, event in events.EVENTS.items() if issubclass(event, events.Pulse)}
-    assert pulses == {"log", "status", "progress"}
+    assert pulses == {"log", "status", "line_redrawn", "progress"}
 
 
 def test_the_dict_of_an_end_holds_its_error_as_a_dict_and_no_kind() -> None:

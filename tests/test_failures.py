@@ -357,6 +357,7 @@ def test_the_last_frame_on_a_terminal_keeps_the_last_position(project: Project) 
         assert terminal.wait() == -2
 
         assert [timeless(line) for line in terminal.lines] == [
+            "⊘ [1/2] Count: cancelled after 0.0s",
             "run 1 · work:Work · started by alice",
             "⊘ Count 0.0s   ○ After",
             "Count, pages: 6% (64/1,000 rows) in 0.0s",

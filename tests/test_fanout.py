@@ -1549,6 +1549,7 @@ def test_on_a_terminal_a_map_has_a_bar_that_counts_what_has_finished(project: Pr
     assert bar.split()[:2] == ["Do", "pages"]
     assert " 75%  3/4 pages" in bar
     assert [timeless(line) for line in terminal.lines] == [
+        "✓ [1/1] Do: done in 0.0s",
         "run 1 · demo:Demo · started by alice",
         "✓ Do 0.0s",
         "run 1 succeeded in 0.0s",

@@ -275,6 +275,15 @@ def test_nested_loops_have_one_bar_for_all_of_them_and_the_time_that_all_of_them
     assert view.percent == 52.5
 
 
+def test_when_an_inner_loop_has_ended_the_last_turn_of_the_outer_one_is_not_over() -> None:
+    outer = events.Counted(done=2, total=3, percent=66.7, unit="epoch", seconds=90.0)
+    inner = events.ProgressMoved(done=60, total=60, percent=100.0, seconds=5.0, depth=1, ended=True, around=(outer,))
+
+    assert bar(running(viewed(*PROCESSING, (90.4, inner)), 90.4, 80)[2]) == (
+        " Process ━  99%  epoch 3/3 · 60/60 items  1s left  12/s"
+    )
+
+
 def test_a_loop_inside_one_of_unknown_length_promises_neither_a_share_nor_a_time() -> None:
     outer = events.Counted(done=2, unit="file", seconds=90.0)
     inner = events.ProgressMoved(done=15, total=60, percent=25.0, unit="row", seconds=5.0, depth=1, around=(outer,))

@@ -304,6 +304,37 @@ class Publish(LiveOperation):
         ]
 
 
+def test_of_many_stages_only_those_have_a_line_that_said_something_or_went_wrong(open_terminal: Open) -> None:
+    source = """
+class Import(LiveOperation):
+    stages = [f"Step {number}" for number in range(30)]
+
+    def run(self, p: Progress):
+        for number, name in enumerate(self.stages):
+            try:
+                with p.stage(name):
+                    if number == 7:
+                        p.log("seven")
+                    if number == 9:
+                        raise ValueError("boom")
+            except ValueError:
+                pass
+"""
+    with open_terminal(source) as terminal:
+        assert terminal.wait() == 0
+
+        assert seen(terminal) == [
+            "[8/30] Step 7",
+            "seven",
+            "✓ [8/30] Step 7: done in 0.0s",
+            "✗ [10/30] Step 9: failed after 0.0s",
+            "run 1 · demo:Import · started by alice",
+            "✓ 29 done   ✗ 1 failed",
+            "✗ Step 9 0.0s",
+            "run 1 succeeded in 0.0s",
+        ]
+
+
 def test_log_lines_scroll_away_above_the_region_and_none_is_lost(open_terminal: Open, project: Project) -> None:
     source = """
 class Import(LiveOperation):
@@ -673,3 +704,14 @@ def test_the_live_display_is_refused_where_there_is_no_terminal(project: Project
 
     assert (done.code, done.out) == (2, "")
     assert not project.journal.exists()
+
+
+def test_no_erase_begins_in_the_first_column_where_tmux_would_move_the_region_into_its_history(
+    open_terminal: Open, project: Project
+) -> None:
+    with open_terminal(SUCCESS) as terminal:
+        redrawn(terminal)
+        (project.root / "half").touch()
+        assert terminal.wait() == 0
+
+    assert terminal.raw.count(b"\r \x1b[J\r") == terminal.raw.count(b"\x1b[J") > 0

@@ -495,6 +495,7 @@ MASKED: list[tuple[events.Event, events.Event]] = [
         ),
     ),
     (events.RunStarted(), events.RunStarted()),
+    (events.LineRedrawn("\thush-hush 10%", "hush-hush"), events.LineRedrawn("\t*** 10%", "***")),
     (events.StageEntered(stage="hush-hush", index=0), events.StageEntered(stage="hush-hush", index=0)),
     (events.StageEntered(stage="a hush-hush", index=None), events.StageEntered(stage="a hush-hush", index=None)),
     (

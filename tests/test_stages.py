@@ -168,6 +168,7 @@ def test_the_last_frame_on_a_terminal_names_the_stages_too(project: Project) -> 
         assert terminal.wait() == 0
 
         assert [timeless(line) for line in terminal.lines] == [
+            "✓ [2/3] Process: done in 0.0s",
             "run 1 · part:Import · started by alice",
             "○ Load   ✓ Process 0.0s   ○ Save",
             "run 1 succeeded in 0.0s",

@@ -314,6 +314,17 @@ class StatusChanged(Pulse, frozen=True):
     depth: Count = 0
 
 
+class LineRedrawn(Pulse, frozen=True):
+    """A line that is being drawn anew, as progress bars do it, as it is now; blank once it is gone.
+
+    Only the newest matters. When the line gets its end, a log line holds its last state.
+    """
+
+    kind: ClassVar[str] = "line_redrawn"
+    line: str
+    stream: str | None = None
+
+
 class Counted(Struct, frozen=True, kw_only=True):
     """How far one loop has got.
 
@@ -376,6 +387,7 @@ Event: TypeAlias = (
     | RunFinished
     | Log
     | StatusChanged
+    | LineRedrawn
     | ProgressMoved
 )
 

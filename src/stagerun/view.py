@@ -57,6 +57,7 @@ class RunView(Struct, frozen=True, kw_only=True):
         untracked: open blocks that are not declared, outermost first; only a live view has them.
         progress: how far the current work has got, in all of its loops.
         status: the one-line status.
+        redrawn: the line that is being drawn anew; only a live view has it.
         result_context: the result.
         started_on: when the recipe began.
         finished_on: when the run ended.
@@ -74,6 +75,7 @@ class RunView(Struct, frozen=True, kw_only=True):
     untracked: tuple[str, ...] = ()
     progress: events.ProgressMoved | None = None
     status: events.StatusChanged | None = None
+    redrawn: events.LineRedrawn | None = None
     result_context: Mapping[str, Any] | None = None
     started_on: float | None = None
     finished_on: float | None = None
@@ -186,10 +188,8 @@ def fold(view: RunView, entry: events.Entry) -> RunView:
     """Return the view after `entry`. An illegal move raises IllegalTransition and changes nothing."""
     event = entry.event
     match event:
-        case events.ProgressMoved():
-            return _move_on(view, event)
-        case events.StatusChanged():
-            return replace(view, status=event)
+        case events.ProgressMoved() | events.StatusChanged() | events.LineRedrawn() | events.Log():
+            return _take_pulse(view, event)
         case events.ResultSet():
             return replace(view, result_context=event.result)
         case events.StageEntered() | events.StageLeft() | events.StageTakenOver():
@@ -202,15 +202,25 @@ def fold(view: RunView, entry: events.Entry) -> RunView:
             return _finish(view, event, entry.time)
         case events.RunCreated():
             return begin(entry)
-        case events.Log() | events.CheckpointStored() | events.PositionReached() | events.ResultsStored():
+        case events.CheckpointStored() | events.PositionReached() | events.ResultsStored():
             return view
         case _:
             assert_never(event)
 
 
-def _move_on(view: RunView, event: events.ProgressMoved) -> RunView:
-    over = event.ended and view.status is not None and view.status.depth > event.depth
-    return replace(view, progress=event, status=None if over else view.status)
+def _take_pulse(view: RunView, event: events.Pulse) -> RunView:
+    match event:
+        case events.ProgressMoved():
+            over = event.ended and view.status is not None and view.status.depth > event.depth
+            return replace(view, progress=event, status=None if over else view.status)
+        case events.StatusChanged():
+            return replace(view, status=event)
+        case events.LineRedrawn():
+            return replace(view, redrawn=event if event.line.strip() else None)
+        case events.Log(stream=stream) if view.redrawn is not None and view.redrawn.stream == stream:
+            return replace(view, redrawn=None)  # that was its end
+        case _:
+            return view
 
 
 def _move_stage(
@@ -227,20 +237,22 @@ def _move_stage(
 
 def _enter(view: RunView, event: events.StageEntered, time: float) -> RunView:
     if event.index is None:
-        return replace(view, untracked=(*view.untracked, event.stage), progress=None, status=None)
+        return replace(view, untracked=(*view.untracked, event.stage), progress=None, status=None, redrawn=None)
     stage = _declared(view, event.index)
     state = move(STAGE_MOVES, f"stage {stage.name!r}", stage.state, StageState.ACTIVE)
     entered = replace(stage, state=state, entered_on=time, visits=stage.visits + 1, from_run=None, skipped=None)
-    return replace(_with_stage(view, event.index, entered), current_stage=event.index, progress=None, status=None)
+    return replace(
+        _with_stage(view, event.index, entered), current_stage=event.index, progress=None, status=None, redrawn=None
+    )
 
 
 def _leave(view: RunView, event: events.StageLeft) -> RunView:
     if event.index is None:
-        return replace(view, untracked=view.untracked[:-1])
+        return replace(view, untracked=view.untracked[:-1], redrawn=None)
     stage = _declared(view, event.index)
     state = move(STAGE_MOVES, f"stage {stage.name!r}", stage.state, event.state)
     left = replace(stage, state=state, seconds=stage.seconds + event.seconds, skipped=event.skipped)
-    return _with_stage(view, event.index, left)
+    return replace(_with_stage(view, event.index, left), redrawn=None)
 
 
 def _take_over(view: RunView, event: events.StageTakenOver) -> RunView:
@@ -250,7 +262,9 @@ def _take_over(view: RunView, event: events.StageTakenOver) -> RunView:
     what = f"stage {stage.name!r}"
     state = move(STAGE_MOVES, what, move(STAGE_MOVES, what, stage.state, StageState.ACTIVE), StageState.DONE)
     taken = replace(stage, state=state, from_run=event.run, skipped=None)
-    return replace(_with_stage(view, event.index, taken), current_stage=event.index, progress=None, status=None)
+    return replace(
+        _with_stage(view, event.index, taken), current_stage=event.index, progress=None, status=None, redrawn=None
+    )
 
 
 def _finish(view: RunView, event: events.RunFinished, time: float) -> RunView:

@@ -19,14 +19,16 @@ if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
 
 Write = Callable[[str, Level, str | None], None]  # text, level, stream
+Redraw = Callable[[str, str], None]  # text, stream
 
 
 class CapturedStream(LineStream):
     """A text stream whose lines become log lines; those of a fork, which has no run, go to the original stream."""
 
-    def __init__(self, write: Write, name: str, original: TextIO | None, masker: Masker | None) -> None:
+    def __init__(self, write: Write, redraw: Redraw, name: str, original: TextIO | None, masker: Masker | None) -> None:
         super().__init__(original, masker.complete if masker else None)
         self._write = write
+        self._redraw_line = redraw
         self._mask = masker.mask if masker else str
         self._name = name
         self._owner = os.getpid()
@@ -38,6 +40,10 @@ class CapturedStream(LineStream):
             self.original.write(f"{self._mask(text)}\n")
             self.original.flush()
 
+    def redraw(self, text: str) -> None:
+        if os.getpid() == self._owner:
+            self._redraw_line(text, self._name)
+
     def flush(self) -> None:
         if os.getpid() != self._owner and self.original is not None:
             # A fork may end without another line end.
@@ -46,14 +52,21 @@ class CapturedStream(LineStream):
 
 
 class Capture:
-    """Within this context print, logging and warnings go to `write`.
+    """Within this context print, logging and warnings go to `write`, and the lines that are drawn anew to `redraw`.
 
     Without a `masker`, which knows where a text can be cut, no line is. Where logging is not configured it lets INFO
     through, and `level` if that is lower.
     """
 
-    def __init__(self, write: Write, masker: Masker | None, level: Level | None = None) -> None:
+    def __init__(
+        self,
+        write: Write,
+        masker: Masker | None,
+        level: Level | None = None,
+        redraw: Redraw = lambda text, stream: None,
+    ) -> None:
         self._write = write
+        self._redraw = redraw
         self._masker = masker
         self._level = level
         self._undo = ExitStack()
@@ -71,7 +84,7 @@ class Capture:
     def _take_streams(self) -> None:
         for name in ("stdout", "stderr"):
             original = getattr(sys, name)
-            captured = CapturedStream(self._write, name, original, self._masker)
+            captured = CapturedStream(self._write, self._redraw, name, original, self._masker)
             setattr(sys, name, captured)
             self._undo.callback(_give_back, name, original, captured)
 

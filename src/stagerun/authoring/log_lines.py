@@ -10,6 +10,7 @@ from stagerun.text import wording
 from stagerun.text.masking import Masker
 
 
+_LONGEST_REDRAWN: Final = 500  # characters
 LEVELS: Final[tuple[events.Level, ...]] = get_args(events.Level)
 
 
@@ -23,14 +24,35 @@ class LogLines:
     def __init__(self, emit: Callable[[events.Event], None], masker: Masker) -> None:
         self._emit = emit
         self._masker = masker
+        self._redrawn: tuple[str, str] | None = None
+        self._told: tuple[str, str] | None = None
 
     def write(self, text: str, level: events.Level = "info", stream: str | None = None) -> None:
         """Write text; newlines split it into lines."""
+        self._settle(stream)
         if len(text) > LINE_LIMIT or "\r" in text or text.endswith("\n"):
             # Masked before it is cut: a part of a secret would not be found.
             lines = self._masker.mask(text).removesuffix("\n").split("\n")
             text = "\n".join(wording.cut_line(line.removesuffix("\r")) for line in lines)
         self._emit(events.Log(text, level, stream))
+
+    def redraw(self, text: str, stream: str) -> None:
+        """Note the state of a line that is being drawn anew, perhaps a thousand times a second."""
+        self._redrawn = text, stream
+
+    def tell_redrawn(self) -> None:
+        """Report the newest state of such a line. The caller holds the lock of `emit`, so that no end overtakes it."""
+        redrawn, self._redrawn = self._redrawn, None
+        if redrawn is not None and redrawn != self._told:
+            self._told = text, stream = redrawn
+            self._emit(events.LineRedrawn(self._masker.mask(text)[:_LONGEST_REDRAWN], stream))
+
+    def _settle(self, stream: str | None) -> None:
+        """Note that a line of the stream has got its end."""
+        if self._redrawn is not None and self._redrawn[1] == stream:
+            self._redrawn = None
+        if self._told is not None and self._told[1] == stream:
+            self._told = None
 
     def warn(self, text: str) -> None:
         self.write(text, "warning")
@@ -41,6 +63,7 @@ class LogLines:
 
     def hear(self, lines: list[str], stream: str) -> None:
         """Write lines of a program as one event."""
+        self._settle(stream)
         self._emit(events.Log("\n".join(lines), "info", stream))
 
 

@@ -259,6 +259,12 @@ class Session:
     def mask(self, text: str) -> str:
         return self._masker.mask(text)
 
+    def sample(self) -> None:
+        """Report how far the loops are, and what is drawn anew. Called a few times a second, from any thread."""
+        self.loops.sample()
+        with self._host.lock:
+            self.lines.tell_redrawn()
+
     def status(self, text: str, level: events.Level) -> None:
         """Set the one-line status."""
         self.emit(events.StatusChanged(self.lines.on_one_line(text), level, self.loops.depth))
@@ -338,8 +344,8 @@ class Session:
         if interactive:
             with self._host.terminal_lent():
                 return programs.run_on_terminal(request)
-        hear = _unheard if quiet else self.lines.hear
-        return programs.run(request, tell=hear, warn=self.lines.warn, masker=self._masker)
+        hear, redraw = (_unheard, _unheard) if quiet else (self.lines.hear, self.lines.redraw)
+        return programs.run(request, tell=hear, redraw=redraw, warn=self.lines.warn, masker=self._masker)
 
     def end_programs(self) -> None:
         """End the processes that the recipe's programs have left in the background."""
@@ -362,5 +368,5 @@ class Session:
             return self._programs
 
 
-def _unheard(lines: list[str], stream: str) -> None:
-    """Drop the lines of a quiet program."""
+def _unheard(said: object, stream: str) -> None:
+    """Drop what a quiet program says."""

@@ -250,10 +250,8 @@ class Runner:
         self._session = session
         error: BaseException | None = None
         try:
-            with (
-                Capture(session.lines.write, self._masker, self._log_level),
-                self._interrupts.limit(operation.timeout, "the run"),
-            ):
+            captured = Capture(session.lines.write, self._masker, self._log_level, session.lines.redraw)
+            with captured, self._interrupts.limit(operation.timeout, "the run"):
                 try:
                     returned = self._call(operation, session)
                     if returned is not None:

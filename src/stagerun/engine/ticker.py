@@ -67,7 +67,7 @@ class Ticker:
         stopping = self._interrupts.look()  # first: the rest may have to wait for the journal
         with suppress(JournalError):  # the main thread gets it, too, and stops
             if (session := self._session()) is not None:
-                session.loops.sample()
+                session.sample()
                 for line in self._lost.lines():
                     session.lines.warn(line)
                 if stopping:

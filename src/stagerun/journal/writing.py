@@ -28,6 +28,7 @@ _T = TypeVar("_T")
 _DELETED_AT_A_TIME: Final = 100
 _BARE_WEIGHT: Final = 128  # characters that an event counts for, besides its text
 _AT_ONCE: Final = 0.01  # seconds; log lines that arrive within it share a row and its time
+_REDRAWN_SECONDS: Final = 10.0  # between two rows of lines that are drawn anew
 _INSERT_EVENT: Final = "INSERT INTO events (run_id, seq, time, kind, data) VALUES (?, ?, ?, ?, ?)"
 _INSERT_STAGE: Final = (
     "INSERT INTO stages (run_id, position, name, state, seconds, entered_on, visits, from_run, skipped) "
@@ -72,9 +73,13 @@ class Journal:
         self._queue: list[events.Entry] = []
         self._queued_view: RunView | None = None
         self._version: int | None = None
+        self._redrawn_on = 0.0
+        self._has_redrawn = False
 
     def queue(self, entry: events.Entry, view: RunView) -> None:
         """Keep a pulse for the next commit; `view` is the run after it."""
+        if isinstance(entry.event, events.LineRedrawn) and not self._is_worth_a_row(entry.event, entry.time):
+            return
         queue = self._queue
         if len(queue) > 1 and _replaces(entry.event, queue[-1].event, queue[-2].event):
             queue[-1] = entry
@@ -82,6 +87,16 @@ class Journal:
             queue.append(entry)
             self.queued += _weight(entry)
         self._queued_view = view
+
+    def _is_worth_a_row(self, redrawn: events.LineRedrawn, time: float) -> bool:
+        """Return True if no line that is drawn anew was recorded for a while, or if the recorded one is gone."""
+        if not redrawn.line.strip():
+            worth, self._has_redrawn = self._has_redrawn, False
+            return worth
+        if time - self._redrawn_on < _REDRAWN_SECONDS:
+            return False
+        self._redrawn_on, self._has_redrawn = time, True
+        return True
 
     def flush(self, *, wait: bool = True) -> None:
         """Write the queue. If that fails, keep it and raise JournalError."""

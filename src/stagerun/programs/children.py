@@ -13,7 +13,7 @@ from stagerun.machine.interrupts import Interrupts, is_limit
 from stagerun.machine.parents import adopt_orphans, dies_with
 from stagerun.programs.process_tree import ProcessTree
 from stagerun.programs.request import Completed, Request, how_it_ended
-from stagerun.programs.running import Running, Tell, start
+from stagerun.programs.running import Redraw, Running, Tell, start
 from stagerun.programs.terminals import terminal_as_it_was
 from stagerun.text.masking import Masker
 from stagerun.text.secrets import Secret
@@ -45,7 +45,9 @@ class Children:
         self._all: ProcessTree | None = None
         self._pid = os.getpid()
 
-    def run(self, request: Request, *, tell: Tell, warn: Callable[[str], None], masker: Masker) -> Completed:
+    def run(
+        self, request: Request, *, tell: Tell, redraw: Redraw, warn: Callable[[str], None], masker: Masker
+    ) -> Completed:
         """Run a program and report its lines as they arrive. ChildFailed if it can't start, fails or takes too long."""
         if request.timeout is not None and not is_limit(request.timeout):
             raise RecipeError(f"p.sh: timeout must be a number of seconds above 0, not {request.timeout!r}")
@@ -61,7 +63,13 @@ class Children:
                 with self._interrupts:
                     environ = self._environ(request.env) | {MARK: own.mark}
                     running = Running(
-                        request, environ, stack=stack, interrupts=self._interrupts, tell=tell, masker=masker
+                        request,
+                        environ,
+                        stack=stack,
+                        interrupts=self._interrupts,
+                        tell=tell,
+                        redraw=redraw,
+                        masker=masker,
                     )
                     self._running.add(running)
                     for tree in (own, all_):

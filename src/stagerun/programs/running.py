@@ -23,6 +23,7 @@ from stagerun.text.masking import Masker
 
 
 Tell = Callable[[list[str], str], None]  # lines, stream
+Redraw = Callable[[str, str], None]  # the state of a line that is drawn anew, stream
 
 TAIL: Final = 20
 HOLD: Final = 2.0  # seconds that a background program may keep the output open
@@ -78,9 +79,11 @@ class Running:
         stack: ExitStack,
         interrupts: Interrupts,
         tell: Tell,
+        redraw: Redraw,
         masker: Masker,
     ) -> None:
         self._interrupts = interrupts
+        self._redraw = redraw
         self._masker = masker
         self._read = 0
         self._tell = tell
@@ -157,8 +160,13 @@ class Running:
         """Report the last lines if they have no line end."""
         with self._interrupts:
             for pipe in (self.stdout, self.stderr):
-                if pipe is not None and (lines := pipe.feed(b"", final=True)):
+                if pipe is None:
+                    continue
+                was_redrawn = pipe.lines.drawn is not None
+                if lines := [line for line in pipe.feed(b"", final=True) if line.strip() or not was_redrawn]:
                     self._tell(lines, pipe.name)
+                elif was_redrawn:
+                    self._redraw("", pipe.name)
 
     def _has_left_something(self, read: int) -> bool:
         """Return True if some of the program's own output may be unread; `read` is what was read when it ended."""
@@ -186,8 +194,11 @@ class Running:
             self._read += pipe.size
             if lines is None:
                 self._selector.unregister(key.fd)
-            elif lines:
+                return
+            if lines:
                 self._tell(lines, pipe.name)
+            if (drawn := pipe.lines.drawn) is not None:
+                self._redraw(drawn, pipe.name)
         else:
             self._write()
 

@@ -6,6 +6,7 @@ from typing import Final
 from stagerun.events import LINE_LIMIT
 from stagerun.text import wording
 from stagerun.text.masking import Masker
+from stagerun.text.redrawing import Redrawing, last_state, without_cursor
 
 
 _HELD: Final = 2  # limits of an unfinished line; then its beginning is masked and cut
@@ -14,8 +15,8 @@ _HELD: Final = 2  # limits of an unfinished line; then its beginning is masked a
 class Lines:
     r"""Splits chunks into lines.
 
-    Only LF ends a line. Of a line that was redrawn with carriage returns, the last state is kept. Bytes that are not
-    UTF-8 become escapes (`\xff`).
+    Only LF ends a line. Of a line that was redrawn with carriage returns, the last state is kept; `drawn` tells of it
+    before. Bytes that are not UTF-8 become escapes (`\xff`).
 
     Args:
         masker: masks the lines that are cut; a part of a secret would not be found afterwards.
@@ -32,21 +33,39 @@ class Lines:
         self._dropped = 0
         self._bound = _HELD * limit
         self._returned = False
+        self._drawing: Redrawing | None = None
+        self._redrawn = False
+        self._before = ""  # what the unfinished line was before it was drawn anew
+
+    @property
+    def drawn(self) -> str | None:
+        """The unfinished line if it is being drawn anew, else None.
+
+        What may be only a part of a secret is not told: then it is what was drawn before.
+        """
+        if self._drawing is None or not (self._redrawn or self._drawing.is_open):
+            return None
+        whole = self._returned or self._masker.complete(self._rest) == len(self._rest)
+        return self._drawing.state(self._rest if whole else self._before)
 
     def feed(self, data: bytes, *, final: bool = False) -> list[str]:
         """Return the lines that `data` completes; with `final` also the last one, which has no line end."""
         text = self._decode(data, final)
+        if "\r" in text:
+            self._drawing, text = self._drawing or Redrawing(), without_cursor(text)
         *lines, rest = text.split("\n")
         if lines:
             lines[0] = self._finished(lines[0])
             if "\r" in text:
-                lines[1:] = [line.rstrip("\r").rpartition("\r")[2] for line in lines[1:]]
+                lines[1:] = map(last_state, lines[1:])
             if len(text) > self._limit and max(map(len, lines)) > self._limit:
                 lines[1:] = map(self._bounded, lines[1:])
         self._keep(rest)
         if final and (self._rest or self._kept or self._returned):
             lines.append(self._finished(""))
-        return lines
+        if self._drawing is None:
+            return lines
+        return self._drawing.settled(lines) + (self._drawing.left() if final else [])
 
     def _bounded(self, line: str) -> str:
         return line if len(line) <= self._limit else wording.cut_line(self._masker.mask(line), limit=self._limit)
@@ -60,11 +79,13 @@ class Lines:
         else:
             line = self._bounded(self._rest)
         self._forget()
-        self._returned = False
+        self._returned = self._redrawn = False
         return line
 
     def _keep(self, text: str) -> None:
         drawn = text.rstrip("\r")
+        if "\r" in text:
+            self._redrawn, self._before = True, drawn.rpartition("\r")[0].rpartition("\r")[2] or self._rest
         if drawn and (self._returned or "\r" in drawn):
             self._forget()
             drawn = drawn.rpartition("\r")[2]

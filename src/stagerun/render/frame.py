@@ -17,10 +17,10 @@ from stagerun.view import RunView, StageView
 _GAP: Final = "   "
 _SHORTEST_BAR: Final = 8
 _LONGEST_BAR: Final = 40
-_MOST_STAGES: Final = 20  # that are shown one by one at the end
+MANY: Final = 20  # more stages than that are not told of one by one
 _ENDED_WELL: Final = frozenset({StageState.DONE, StageState.PENDING})
 _SLOWEST: Final = 3
-_SLOW: Final = 1.0  # seconds
+SLOW: Final = 1.0  # seconds
 _SHORTEST_NAME: Final = 16
 _DROPPED: Final = ("pace", "count", "share")  # on a narrow line, in this order
 _LAST: Final = ("share", "left")  # what a long name gives way to
@@ -37,6 +37,8 @@ def running(view: RunView, now: float, width: int, *, unicode: bool) -> list[Tex
     """Return the lines of a running run, none wider than `width`."""
     told = [_header(view, now, width, unicode=unicode), _stepper(view, now, width, unicode=unicode)]
     told.append(_work(view, width - 1, now, unicode=unicode))
+    if view.redrawn is not None:
+        told.append(Text(" " + sentences.redrawn(view.redrawn)))
     if view.status is not None:
         told.append(Text(" " + neutralise(view.status.text), style="dim" if view.status.level == "info" else "yellow"))
     return [_fitted(line, width, unicode=unicode) for line in told if line.plain.strip()]
@@ -60,7 +62,7 @@ def finished(view: RunView, width: int, *, unicode: bool, above: Sequence[str] =
 
 def _stages(view: RunView, width: int, *, unicode: bool) -> list[Text]:
     """Return how the stages ended: in a row, or one below the other, or only what matters of many."""
-    if len(view.stages) > _MOST_STAGES:
+    if len(view.stages) > MANY:
         return _summary(view, unicode=unicode)
     steps = [_step(stage, view.finished_on or 0.0, unicode=unicode) for stage in view.stages]
     row = Text(_GAP).join(steps)
@@ -76,10 +78,10 @@ def _summary(view: RunView, *, unicode: bool) -> list[Text]:
         Text(f"{symbols[state]} {number:,} {word}", _STYLES[state]) for (state, word), number in counts.most_common()
     ]
     bad = [_step(stage, now, unicode=unicode) for stage in view.stages if stage.state not in _ENDED_WELL]
-    lines = [Text(_GAP).join(ends), *bad[:_MOST_STAGES]]
-    if len(bad) > _MOST_STAGES:
-        lines.append(Text(f"and {len(bad) - _MOST_STAGES:,} more", "dim"))
-    slowest = sorted((stage for stage in view.stages if stage.seconds >= _SLOW), key=lambda stage: -stage.seconds)
+    lines = [Text(_GAP).join(ends), *bad[:MANY]]
+    if len(bad) > MANY:
+        lines.append(Text(f"and {len(bad) - MANY:,} more", "dim"))
+    slowest = sorted((stage for stage in view.stages if stage.seconds >= SLOW), key=lambda stage: -stage.seconds)
     if slowest:
         named = [f"{neutralise(stage.name)} {wording.duration(stage.seconds)}" for stage in slowest[:_SLOWEST]]
         lines.append(Text(f"slowest: {', '.join(named)}", "dim"))

@@ -21,6 +21,8 @@ from stagerun.view import RunView
 
 
 _MOST_ABOVE: Final = 256 * 1024  # characters that wait for the next frame
+_ERASE: Final = "\r \x1b[J\r"  # the blank: at the top left, tmux takes an erase for a request to keep what is there
+_DONE: Final = StageState.DONE
 _LEVEL_STYLES: Final = {"warning": "33", "error": "31", "critical": "1;31", "debug": "2"}
 
 
@@ -71,18 +73,20 @@ class Live(Sink):
             case events.StageEntered() as event:
                 self._headers.append(self._paint(sentences.tag(view, event.stage, event.index), "cyan"))
             case events.StageLeft() as event:
-                self._leave(sentences.outcome(view, event), event.state)
+                self._leave(event, view)
             case events.StageTakenOver() as event:
-                self._end_block(sentences.taken_over(view, event), StageState.DONE)
+                self._end_block(sentences.taken_over(view, event), _DONE)
             case events.RunFinished():
                 self._finish(view)
             case _:
                 pass  # the next frame shows it
 
-    def _leave(self, outcome: str, state: StageState) -> None:
-        if self._headers:
-            self._headers.pop()  # nothing was said in it: one line tells it all
-        self._end_block(outcome, state)
+    def _leave(self, event: events.StageLeft, view: RunView) -> None:
+        silent = bool(self._headers)
+        if silent:
+            self._headers.pop()  # one line tells it all
+        if not silent or len(view.stages) <= frame.MANY or event.seconds >= frame.SLOW or event.state is not _DONE:
+            self._end_block(sentences.outcome(view, event), event.state)
 
     def _end_block(self, outcome: str, state: StageState) -> None:
         self._tell_headers()
@@ -143,7 +147,7 @@ class Live(Sink):
     def _lifted(self) -> str:
         """Return the text that replaces the region by the waiting lines."""
         above, self._above, self._waiting = self._above, [], 0
-        return ("\r\x1b[J" if self._drawn else "") + "".join(line + "\n" for line in above)
+        return (_ERASE if self._drawn else "") + "".join(line + "\n" for line in above)
 
     def _painted(self, told: list[Text]) -> list[str]:
         with self._console.capture() as captured:

@@ -81,6 +81,8 @@ class Plain(Sink):
         self._pace: _Pace | None = None
         self._status: events.StatusChanged | None = None
         self._status_shown_on = 0.0
+        self._redrawn_on: float | None = None
+        self._redrawn = ""
 
     def update(self, entry: events.Entry, view: RunView) -> None:
         self.refresh(entry.time)
@@ -89,13 +91,8 @@ class Plain(Sink):
             self._let_go()
         self._view = view
         match event:
-            case events.Log():
-                self._recent.add(event)
-                self._say(sentences.logged(event, keep_colour=self._colour))
-            case events.ProgressMoved():
-                self._move(event, view)
-            case events.StatusChanged():
-                self._hold_status(event)
+            case events.Log() | events.ProgressMoved() | events.StatusChanged() | events.LineRedrawn():
+                self._take_pulse(event, view)
             case events.RunCreated():
                 self._register()
                 self._write(self._dialect.opening(sentences.opening(view, self._separator)))
@@ -110,11 +107,26 @@ class Plain(Sink):
             case _:
                 pass  # the opening, the ending or the plan of a resume shows it
 
+    def _take_pulse(self, event: events.Pulse, view: RunView) -> None:
+        match event:
+            case events.Log():
+                self._recent.add(event)
+                self._say(sentences.logged(event, keep_colour=self._colour))
+            case events.ProgressMoved():
+                self._move(event, view)
+            case events.StatusChanged():
+                self._hold_status(event)
+            case events.LineRedrawn():
+                self._show_redrawn(self._now)
+            case _:
+                pass
+
     def afterword(self, log: events.Log) -> None:
         self._say(sentences.logged(log, keep_colour=self._colour))
 
     def refresh(self, now: float) -> None:
         self._now = now
+        self._show_redrawn(now)
         if self._status is not None and now - self._status_shown_on >= _LONGEST_SILENCE:
             self._show_status()
         if self._view is None or self._view.end is not None:
@@ -180,6 +192,17 @@ class Plain(Sink):
         assert self._view is not None
         self._say([sentences.status(self._view, self._status)])
         self._status, self._status_shown_on = None, self._now
+
+    def _show_redrawn(self, now: float) -> None:
+        """Show a line that is being drawn anew, if it has been for long enough and has changed."""
+        redrawn = self._view.redrawn if self._view is not None else None
+        if redrawn is None:
+            self._redrawn_on, self._redrawn = None, ""
+        elif self._redrawn_on is None:
+            self._redrawn_on = now
+        elif now - self._redrawn_on >= _LONGEST_SILENCE and redrawn.line != self._redrawn:
+            self._redrawn_on, self._redrawn = now, redrawn.line
+            self._say([sentences.redrawn(redrawn)])
 
     def _let_go(self) -> None:
         """Show what was held back, before the lines that close the stage."""

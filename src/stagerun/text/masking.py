@@ -94,6 +94,8 @@ class Masker:
                 return replace(event, text=self.mask(event.text), stream=event.stream and self.mask(event.stream))
             case events.StatusChanged():
                 return replace(event, text=self.mask(event.text))
+            case events.LineRedrawn():
+                return replace(event, line=self.mask(event.line), stream=event.stream and self.mask(event.stream))
             case events.ProgressMoved():
                 return replace(self._counted(event), around=tuple(map(self._counted, event.around)))
             case events.StageLeft(skipped=str(reason)):

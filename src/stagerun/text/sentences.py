@@ -57,6 +57,10 @@ def logged(event: events.Log, *, keep_colour: bool = False) -> list[str]:
     return [level + neutralise(line, keep_colour=keep_colour) for line in event.lines]
 
 
+def redrawn(event: events.LineRedrawn) -> str:
+    return neutralise(event.line.strip())
+
+
 def status(view: RunView, event: events.StatusChanged) -> str:
     text = neutralise(event.text)
     name = working_on(view)

@@ -3,9 +3,12 @@
 import codecs
 import io
 import os
+import re
 import threading
 from collections.abc import Callable
 from typing import Any, Final, TextIO
+
+from stagerun.text.redrawing import Redrawing, last_state, without_cursor
 
 
 _PARTIAL_LIMIT: Final = 64 * 1024
@@ -14,11 +17,11 @@ _PARTIAL_LIMIT: Final = 64 * 1024
 class LineStream(io.TextIOBase):
     """Splits what each thread writes into lines, and gives them to `line`.
 
-    Only a newline ends a line. If carriage returns redraw a line, its last state is kept. The output of a fork never
-    contains what its parent had begun to write.
+    Only a newline ends a line. If carriage returns redraw a line, its last state is kept, and `redraw` is told of each.
+    The output of a fork never contains what its parent had begun to write.
 
     Args:
-        complete: returns how much of a very long unfinished text may be given away as a line; None for no limit.
+        complete: returns how much of an unfinished text may be given away; None for all of it.
 
     Attributes:
         original: the stream that this one stands in for, or None.
@@ -30,10 +33,15 @@ class LineStream(io.TextIOBase):
         self._complete = complete
         self._process = os.getpid()
         self._partial: dict[int, list[str]] = {}
+        self._drawings: dict[int, Redrawing] = {}
+        self._redrawn: dict[int, str] = {}  # thread -> what its unfinished line was before it was drawn anew
         self.buffer = _Bytes(self)
 
     def line(self, text: str) -> None:
         raise NotImplementedError
+
+    def redraw(self, text: str) -> None:
+        """Take the state of a line that is being drawn anew; blank once it is gone."""
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
@@ -58,23 +66,37 @@ class LineStream(io.TextIOBase):
         if os.getpid() != self._process:
             self._process = os.getpid()
             self._partial.clear()
+            self._drawings.clear()
+            self._redrawn.clear()
         thread = threading.get_ident()
         if "\n" not in text and "\r" not in text:
             self._keep(thread, text)
+            if thread in self._redrawn:
+                self._redraw(thread)
             return len(text)
-        *lines, rest = ("".join(self._partial.pop(thread, ())) + text).split("\n")
+        whole = "".join(self._partial.pop(thread, ())) + text
+        if "\r" in whole or thread in self._drawings:
+            self._draw(thread, whole)
+            return len(text)
+        *lines, rest = whole.split("\n")
         for line in lines:
-            self._end(line)
-        if "\r" in rest[:-1]:
-            rest = rest[rest.rindex("\r", 0, len(rest) - 1) + 1 :]
+            self.line(line)
         if rest:
             self._keep(thread, rest)
         return len(text)
 
     def finish(self) -> None:
         """Give away the lines that have no newline yet."""
-        while self._partial:
-            self._end("".join(self._partial.popitem()[1]))
+        for thread in {*self._partial, *self._drawings}:
+            rest = "".join(self._partial.pop(thread, ()))
+            drawing = self._drawings.pop(thread, None)
+            lines = [last_state(rest)] if rest else []
+            for line in drawing.settled(lines) + drawing.left() if drawing else lines:
+                if line.strip() or thread not in self._redrawn:
+                    self.line(line)
+        if self._redrawn:
+            self._redrawn.clear()
+            self.redraw("")
 
     def unfinished(self) -> str:
         """Return this thread's line that has no newline yet, and forget it."""
@@ -89,12 +111,32 @@ class LineStream(io.TextIOBase):
             text = "".join(self._partial.pop(thread))
             complete = self._complete(text)
             if complete:
-                self._end(text[:complete])
+                self.line(last_state(text[:complete]))
             if complete < len(text):
                 self._partial[thread] = [text[complete:]]
 
-    def _end(self, line: str) -> None:
-        self.line(line.rstrip("\r").rpartition("\r")[2])
+    def _draw(self, thread: int, text: str) -> None:
+        """Take in a text with carriage returns, and what follows it."""
+        drawing = self._drawings.setdefault(thread, Redrawing())
+        *lines, rest = without_cursor(text).split("\n")
+        for line in drawing.settled(map(last_state, lines)):
+            self.line(line)
+        if lines:
+            self._redrawn.pop(thread, None)
+        if "\r" in rest or drawing.is_open:
+            *states, rest = re.split(r"\r+(?!\Z)", rest)
+            self._redrawn[thread] = states[-1] if states else self._redrawn.get(thread, "")
+        if rest:
+            self._keep(thread, rest)
+        if thread in self._redrawn:
+            self._redraw(thread)
+
+    def _redraw(self, thread: int) -> None:
+        """Tell what is drawn now, or what was drawn before if that may be only a part of a secret."""
+        state = "".join(self._partial.get(thread, ()))
+        if self._complete is not None and not state.endswith("\r") and self._complete(state) < len(state):
+            state = self._redrawn[thread]
+        self.redraw(self._drawings[thread].state(state.rstrip("\r")))
 
 
 class SafeStream(LineStream):

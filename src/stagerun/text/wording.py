@@ -204,7 +204,7 @@ def percentage(progress: events.ProgressMoved) -> str:
     percent = progress.share
     if percent is None:
         return ""
-    return f"{percent if percent == 100 else min(99, round(percent)):.0f}%"
+    return f"{percent if percent == 100 and not progress.around else min(99, round(percent)):.0f}%"
 
 
 def rate(loop: events.Counted) -> float | None:
