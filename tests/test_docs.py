@@ -84,6 +84,19 @@ def test_the_help_on_the_page_is_the_help_of_the_command(project: Project) -> No
     assert project.stagerun("--help").out == shown["stagerun --help"]
 
 
+def test_a_new_project_on_the_page_is_set_up_as_it_shows(project: Project) -> None:
+    shown = _console(DOCS / "commands.md")
+    (project.root / "pyproject.toml").write_text('[tool.stagerun]\nenv_file = ".env"\n')
+    (project.root / ".env").write_text("STAGERUN_PROGRESS=quiet\n")
+
+    begun = project.stagerun("init")
+    config = project.stagerun("config", environ={"STAGERUN_OWNER": "bob"}).out.replace(
+        str(project.root), "/home/alice/shop"
+    )
+
+    assert (begun.out, config) == (shown["stagerun init"], shown["stagerun config"])
+
+
 def test_every_setting_is_documented_with_its_type_and_no_other_is() -> None:
     words = {str: "string", bool: "boolean"}
 
