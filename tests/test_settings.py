@@ -63,6 +63,8 @@ def test_config_tells_each_value_and_where_it_comes_from(project: Project) -> No
         "progress": ("quiet", f"STAGERUN_PROGRESS in {project.root}/.env"),
         "timestamps": (True, str(file)),
         "owner": ("dave", "STAGERUN_OWNER"),
+        "on": ("", "default"),
+        "places": ({}, "default"),
     }
     assert project.stagerun("config", "owner").out == "carol\n"
     assert project.stagerun("config").out.splitlines()[5] == f"timestamps  true                  {file}"
