@@ -37,15 +37,15 @@ def command(here: Surroundings, *, name: str | None, as_json: bool) -> None:
             {
                 "root": str(here.project.root),
                 "settings": [
-                    {"name": each, "value": value.value, "origin": _origin(here, value.origin)}
-                    for each, value in found.items()
+                    {"name": each, "value": value, "origin": _origin(here, origin)}
+                    for each, (value, origin) in found.items()
                 ],
             }
         )
     elif name is not None:
-        print_line(here, _text(found[name].value))
+        print_line(here, _text(found[name][0]))
     else:
-        rows = [(each, neutralise(_text(value.value)), _origin(here, value.origin)) for each, value in found.items()]
+        rows = [(each, neutralise(_text(value)), _origin(here, origin)) for each, (value, origin) in found.items()]
         first, second = (max(len(row[column]) for row in rows) for column in (0, 1))
         print_lines(here, (f"{each:{first}}  {value:{second}}  {origin}" for each, value, origin in rows))
 

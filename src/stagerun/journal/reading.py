@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
 
 from stagerun import events
 from stagerun.errors import RunDamaged, UsageError
@@ -31,7 +33,7 @@ _LARGEST_FAMILY: Final = 200  # runs that one picture shows
 _NO_ID: Final = 2**63 - 1  # above the id of any run
 
 
-class _Wanted(NamedTuple):
+class _Wanted(Struct, frozen=True):
     """What the runs of a query have in common."""
 
     owner: str | None = None
@@ -296,7 +298,8 @@ class Records:
     ) -> tuple[list[str], dict[str, object]]:
         """Return the conditions of a query of runs, and the values of its parameters."""
         conditions, values = list[str](), dict[str, object]()
-        owner, tag, since, before = wanted or _Wanted()
+        wanted = wanted or _Wanted()
+        owner, tag, since, before = wanted.owner, wanted.tag, wanted.since, wanted.before
         # Most journals have few owners, so the owner's index is used only if the owner has few runs.
         by_owner = owner is not None and (match is None or self._some("owner = ?", owner)[0] <= _FEW)
         if tag is not None:

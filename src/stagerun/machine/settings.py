@@ -9,7 +9,7 @@ from msgspec import Struct
 from stagerun.errors import UsageError
 
 
-class Setting(NamedTuple):
+class Setting(Struct, frozen=True):
     """A name that `[tool.stagerun]` may have.
 
     Attributes:
@@ -22,13 +22,6 @@ class Setting(NamedTuple):
     kind: type
     default: str | bool | Mapping[str, Any]
     variable: str | None = None
-
-
-class Value(NamedTuple):
-    """The value of a setting, and where it comes from: a variable, a file, or "default"."""
-
-    value: str | bool | Mapping[str, Any]
-    origin: str
 
 
 SETTINGS: Final[Mapping[str, Setting]] = {
@@ -109,17 +102,17 @@ def journal_file(place: str, folder: Path) -> Path:
     return (folder / place).absolute()  # a recipe may change the current folder
 
 
-def values(project: Project, environ: Mapping[str, str]) -> dict[str, Value]:
-    """Return name -> value and origin of every setting."""
+def values(project: Project, environ: Mapping[str, str]) -> dict[str, tuple[Any, str]]:
+    """Return name -> its value, and where that comes from: a variable, a file, or "default"."""
     file = str(project.root / "pyproject.toml")
-    found: dict[str, Value] = {}
+    found: dict[str, tuple[Any, str]] = {}
     for name, setting in SETTINGS.items():
         if setting.variable is not None and environ.get(setting.variable):
-            found[name] = Value(environ[setting.variable], setting.variable)
+            found[name] = (environ[setting.variable], setting.variable)
         elif name in project.settings:
-            found[name] = Value(project.settings[name], file)
+            found[name] = (project.settings[name], file)
         else:
-            found[name] = Value(setting.default, "default")
+            found[name] = (setting.default, "default")
     return found
 
 
