@@ -200,26 +200,6 @@ class StoreContract:
 
         assert (len(begun), len(held)) == (1, 7)
 
-    def test_of_two_runs_of_one_name_at_once_one_begins(self, open_store: Callable[[], Store]) -> None:
-        stores, begun, held = [open_store() for _ in range(8)], list[int](), list[str]()
-        barrier = threading.Barrier(len(stores))
-
-        def begin(store: Store) -> None:
-            barrier.wait()
-            try:
-                begun.append(added(store, replace(PLAN, once="nightly")).id)
-            except HeldError as error:
-                held.append(error.message)
-
-        threads = [threading.Thread(target=begin, args=(store,)) for store in stores]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-
-        assert len(begun) == 1
-        assert held == [f"run {begun[0]} has the name 'nightly' and is not over"] * 7
-
     def test_a_run_that_another_process_has_ended_takes_nothing_any_more(self, store: Store, other: Store) -> None:
         view = added(store, PLAN, STARTED)
         finished = fold(view, events.Entry(view.id, 3, 200.0, FAILED))

@@ -67,7 +67,7 @@ def _shown(option: click.Option) -> str:
 def test_every_option_of_a_command_is_documented_with_its_variable_and_no_other_is(name: str) -> None:
     options = [each for each in _commands()[name].params if isinstance(each, click.Option) and each.name != "help"]
 
-    documented = [(row[0], row[1]) for row in _tables(_sections("commands.md")[name])[0]]
+    documented = [(row[0], row[1]) for row in _tables(_sections("commands.md")[name])[0]] if options else []
 
     assert documented == [(_shown(each), each.envvar or "") for each in options]
 
@@ -87,12 +87,25 @@ def test_the_help_on_the_page_is_the_help_of_the_command(project: Project) -> No
     assert project.stagerun("--help").out == shown["stagerun --help"]
 
 
+def test_a_new_project_on_the_page_is_set_up_as_it_shows(project: Project) -> None:
+    shown = _console(DOCS / "commands.md")
+    (project.root / "pyproject.toml").write_text('[tool.stagerun]\nenv_file = ".env"\n')
+    (project.root / ".env").write_text("STAGERUN_PROGRESS=quiet\n")
+
+    begun = project.stagerun("init")
+    config = project.stagerun("config", environ={"STAGERUN_OWNER": "bob"}).out.replace(
+        str(project.root), "/home/alice/shop"
+    )
+
+    assert (begun.out, config) == (shown["stagerun init"], shown["stagerun config"])
+
+
 def test_every_setting_is_documented_with_its_type_and_no_other_is() -> None:
     words = {str: "string", bool: "boolean", dict: "tables", str | list | dict: "string, array or table"}
 
     documented = {row[0]: row[1] for row in _tables(_sections("commands.md")["Settings"])[0]}
 
-    assert documented == {name: words[kind] for name, kind in SETTINGS.items()}
+    assert documented == {name: words[kind] for name, kind in ((name, each.kind) for name, each in SETTINGS.items())}
 
 
 def test_every_field_of_every_event_is_documented_and_no_other_is() -> None:

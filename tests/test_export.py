@@ -802,7 +802,7 @@ def test_an_unknown_format_is_refused_with_the_legal_ones(demo: Project) -> None
 
     assert (done.code, done.out) == (2, "")
     assert done.err == (
-        "stagerun: invalid value for '--format': 'xml' is not one of 'junit', 'markdown', 'trace'\n"
+        "stagerun: invalid value for '--format': 'xml' is not one of 'junit', 'markdown', 'trace', 'openmetrics'\n"
         "  see 'stagerun export --help'\n"
     )
 
@@ -812,7 +812,8 @@ def test_a_missing_format_is_refused_with_the_legal_ones(demo: Project) -> None:
 
     assert (done.code, done.out) == (2, "")
     assert " ".join(done.err.split()) == (
-        "stagerun: missing option '--format'. Choose from: junit, markdown, trace see 'stagerun export --help'"
+        "stagerun: missing option '--format'. Choose from: junit, markdown, trace, openmetrics "
+        "see 'stagerun export --help'"
     )
 
 

@@ -169,6 +169,18 @@ def test_a_name_succeeds_once_and_what_failed_under_it_is_resumed(shop: Project)
     ]
 
 
+def test_of_many_runs_of_one_name_at_once_one_begins(shop: Project) -> None:
+    with ExitStack() as stack:
+        started = [stack.enter_context(running(shop, "run", "shop:Free", "--once", "x", "--gate-name", "open"))]
+        started += [stack.enter_context(running(shop, "run", "shop:Free", "--once", "x")) for _ in range(5)]
+        until(lambda: sum(each.poll() is not None for each in started) >= 5)
+        open_gate(shop, "open")
+        codes = sorted(finish(each).code for each in started)
+
+    assert set(codes) <= {0, 3}
+    assert rows(shop, "SELECT count(*), min(state), max(state) FROM runs") == [(1, "succeeded", "succeeded")]
+
+
 def test_a_name_is_taken_while_its_run_goes_on(shop: Project) -> None:
     with running(shop, "run", "shop:Free", "--once", "x", "--gate-name", "open"):
         until(lambda: _states(shop) == ["running"] if shop.journal.exists() else False)

@@ -18,24 +18,40 @@ from stagerun.text.streams import SafeStream
 
 
 # A command is imported when it is used; the help of the group needs only these lines.
-_COMMANDS: Final = {
-    "run": "Run an operation.",
-    "list": "List the operations of this project.",
-    "show": "Show one operation: parameters, stages, usual durations.",
-    "status": "Show one run and its chain.",
-    "history": "Show past runs, newest first.",
-    "logs": "Print the lines of a run.",
-    "export": "Write a run for other tools: JUnit, Markdown, a trace.",
-    "report": "Write a run as one HTML file.",
-    "serve": "Show runs in a browser, live.",
-    "watch": "Show a run live, from another process.",
-    "wait": "Wait until a run is over; exit with its exit code.",
-    "cancel": "Stop a run in another process.",
-    "resume": "Continue a run where it stopped.",
-    "rerun": "Run an operation anew, with the parameters of an earlier run.",
-    "prune": "Delete old runs.",
-    "doctor": "Report problems with this machine, journal or recipes folder.",
+_GROUPS: Final = {
+    "Run": {
+        "run": "Run an operation.",
+        "resume": "Continue a run where it stopped.",
+        "rerun": "Run an operation anew, with the parameters of a run.",
+        "cancel": "Stop a run in another process.",
+        "wait": "Wait until a run is over; exit with its exit code.",
+    },
+    "Look": {
+        "status": "Show one run and its chain.",
+        "watch": "Show a run live, from another process.",
+        "logs": "Print the lines of a run.",
+        "timeline": "Show when each stage of a run was active.",
+        "history": "Show past runs, newest first.",
+        "stats": "Show how long an operation takes, and how often it fails.",
+    },
+    "Share": {
+        "serve": "Show runs in a browser, live.",
+        "report": "Write a run as one HTML file.",
+        "export": "Write runs for other tools.",
+    },
+    "Recipes": {
+        "list": "List the operations of this project.",
+        "show": "Show one operation: parameters, stages, usual durations.",
+        "init": "Write a first recipe to start from.",
+    },
+    "Set up": {
+        "config": "Show every setting, and where its value comes from.",
+        "completion": "Print the script that completes commands in a shell.",
+        "doctor": "Report problems with the machine, journal or recipes.",
+        "prune": "Delete old runs.",
+    },
 }
+_COMMANDS: Final = {name: about for group in _GROUPS.values() for name, about in group.items()}
 _INTERNAL: Final = ("agent",)  # started by stagerun, not by people
 
 
@@ -67,9 +83,20 @@ class _Commands(click.Group):
             raise UsageError(f"there is no command {args[0]!r}", hint)
         return super().resolve_command(ctx, args)
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl(list(_COMMANDS.items()))
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[Any]:
+        from stagerun.commands.types import candidates
+
+        options = click.Command.shell_complete(self, ctx, incomplete)
+        return [*candidates(incomplete, _COMMANDS.items()), *options]
+
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write all commands on one screen of 24 lines."""
+        side, width = (max(map(len, names)) for names in (_GROUPS, _COMMANDS))
+        formatter.write("Usage: stagerun COMMAND [OPTIONS] [ARGUMENTS]\n\n")
+        for group, commands in _GROUPS.items():
+            for title, (name, about) in zip((group, *[""] * len(commands)), commands.items(), strict=False):
+                formatter.write(f"{title:{side}}  {name:{width}}  {about}\n")
+        formatter.write("More: stagerun COMMAND --help, stagerun --version\n")
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": []})
@@ -78,7 +105,9 @@ class _Commands(click.Group):
 @click.pass_context
 def cli(ctx: click.Context) -> None:
     """Run operations in stages; every run is journaled."""
-    given = surroundings_of(ctx).project.settings
+    here = surroundings_of(ctx)
+    _ = here.from_env_file  # before an option looks for its variable
+    given = here.project.settings
     defaults = {name: given[name] for name in ("progress", "timestamps", "owner", "on") if name in given}
     ctx.default_map = dict.fromkeys(("run", "resume", "rerun", "watch", "logs"), defaults)
 

@@ -183,6 +183,17 @@ def recipes(project: Project) -> list[Recipe]:
     return [*own, *others]
 
 
+def listed(target: str, project: Project) -> Listed | None:
+    """Return the operation that a target names as its source says it, or None if no source is found."""
+    recipe, name = _split(target)
+    file, only = file_of(recipe, project), None
+    if file is None and (entry := _installed(recipe)) is not None:
+        file, only = entry.file, entry.operation
+    operations = read(file, recipe, only=only).operations if file else ()
+    named = [each for each in operations if name in (None, each.target.rpartition(":")[2])]
+    return named[0] if len(named) == 1 else None
+
+
 def _in_folder(folder: Path) -> Iterator[Recipe]:
     for file in sorted(folder.glob("*.py")):
         if not file.name.startswith("_") and _is_inside(file, folder):

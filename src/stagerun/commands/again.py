@@ -69,7 +69,7 @@ def make(
     files: Sequence[tuple[str, str]],
 ) -> LiveOperation:
     """Return the operation with the parameters of the run, changed by `--set` and by the texts of `--set-file`."""
-    return made(here, found, view.owner, _parameters(found.operation, view, changes, files))
+    return made(here, found, view.owner, _parameters(here, found.operation, view, changes, files))
 
 
 def changed(operation: LiveOperation, view: RunView) -> tuple[str, ...]:
@@ -84,7 +84,11 @@ def texts(files: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def _parameters(
-    operation: type[LiveOperation], view: RunView, changes: Sequence[str], files: Sequence[tuple[str, str]]
+    here: Surroundings,
+    operation: type[LiveOperation],
+    view: RunView,
+    changes: Sequence[str],
+    files: Sequence[tuple[str, str]],
 ) -> dict[str, Any]:
     """Return the parameters of the run with the changes; secrets were never stored and must be given again."""
     values = {name: value for name, value in view.plan.params.items() if name in operation.parameters}
@@ -92,7 +96,7 @@ def _parameters(
     for name, parameter in operation.parameters.items():
         if parameter.secret:
             values.pop(name, None)
-            if name not in changed and (secret := _secret(parameter, view)) is not None:
+            if name not in changed and (secret := _secret(here, parameter, view)) is not None:
                 values[name] = secret
         elif name not in changed and values.get(name) == MASK:
             raise UsageError(
@@ -127,8 +131,9 @@ def _pair(way: str) -> Callable[[str], tuple[str, str]]:
     return split
 
 
-def _secret(parameter: Parameter, view: RunView) -> Secret | None:
+def _secret(here: Surroundings, parameter: Parameter, view: RunView) -> Secret | None:
     return parameters.secret_value(
+        here,
         parameter,
         needed=parameter.required or view.plan.params.get(parameter.name) is not None,
         by_file=f"--set-file {parameter.name}=PATH",

@@ -71,7 +71,8 @@ def _forbid_questions(ctx: click.Context, option: click.Parameter, value: bool) 
 _OPTIONS: Final = (
     option("--timeout", type=Span(), metavar="TIME", help="Stop the run after so many seconds, or 90s, 5m, 1h30m."),
     option("--run-id-file", type=File(), help="Write the run's id to this file before it starts."),
-    option("--tag", metavar="NAME", multiple=True, help="A name to find the run by; may be repeated."),
+    # A recipe may have a parameter called tags.
+    option("--tag", "_tags", metavar="NAME", multiple=True, help="A name to find the run by; may be repeated."),
     option("--wait", is_flag=True, help="Queue behind an earlier run of the same operation."),
     option("-y", "--yes", is_flag=True, help="Answer the operation's question with yes."),
     option(
@@ -92,7 +93,7 @@ def run_options(function: Callable[..., int]) -> Callable[..., int]:
     @wraps(function)
     def with_settings(display: DisplaySettings, /, **options: Any) -> int:
         own = {name: options.pop(name) for name in ("timeout", "run_id_file", "wait", "yes", "on")}
-        return function(RunSettings(display, tags=options.pop("tag"), **own), **options)
+        return function(RunSettings(display, tags=options.pop("_tags"), **own), **options)
 
     for each in reversed(_OPTIONS):
         with_settings = each(with_settings)

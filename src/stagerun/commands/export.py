@@ -1,4 +1,4 @@
-"""`stagerun export REF --format FORMAT`: a run and its chain, in a format that other tools read."""
+"""`stagerun export REF --format FORMAT`: a run and its chain, or metrics, in a format that other tools read."""
 
 import time
 from typing import Final
@@ -12,28 +12,42 @@ from stagerun.commands.printing import print_document, print_json, print_lines
 from stagerun.commands.records import open_records, tell_damage
 from stagerun.commands.surroundings import Surroundings, pass_surroundings
 from stagerun.commands.types import Ref
+from stagerun.errors import UsageError
+from stagerun.journal.reading import Records
+from stagerun.states import RunState
 
 
-_FORMATS: Final = ("junit", "markdown", "trace")
+_FORMATS: Final = ("junit", "markdown", "trace", "openmetrics")
 
 
 @click.command("export", epilog=ENVIRONMENT)
-@click.argument("ref", type=Ref(), default="last")
+@click.argument("ref", type=Ref(), required=False)
 @option(
-    "--format", "kind", type=click.Choice(_FORMATS), metavar="FORMAT", required=True, help="junit, markdown or trace."
+    "--format",
+    "kind",
+    type=click.Choice(_FORMATS),
+    metavar="FORMAT",
+    required=True,
+    help="junit, markdown, trace or openmetrics.",
 )
 @operation_option
 @journal_option
 @help_option
 @pass_surroundings
-def command(here: Surroundings, *, ref: str, kind: str, operation: str | None) -> int:
+def command(here: Surroundings, *, ref: str | None, kind: str, operation: str | None) -> int:
     """Write a run and its chain to standard output, for other tools.
 
     junit is XML with a test case for each stage, markdown a table for people, trace a timeline for ui.perfetto.dev.
-    REF is a run's id, last (the default), last~1, last~2, …
+    REF is a run's id, last (the default), last~1, last~2, …. openmetrics has no REF: it tells of the last runs of all
+    operations.
     """
-    records = open_records(here)
-    views, now = list(records.chain(records.find(ref, operation))), time.time()
+    records, now = open_records(here), time.time()
+    if kind == "openmetrics":
+        if ref is not None:
+            raise UsageError("--format openmetrics has no REF", "it tells of the last runs of all operations")
+        _print_metrics(records, operation, now)
+        return tell_damage(here, records.damaged)
+    views = list(records.chain(records.find(ref or "last", operation)))
     if kind == "junit":
         from stagerun.reports.junit import report
 
@@ -49,3 +63,14 @@ def command(here: Surroundings, *, ref: str, kind: str, operation: str | None) -
         kinds = [event.kind for event in shown]
         print_json(document(((view, records.entries(view.id, kinds=kinds)) for view in views), now))
     return tell_damage(here, records.damaged)
+
+
+def _print_metrics(records: Records, operation: str | None, now: float) -> None:
+    from stagerun.reports.openmetrics import Latest, report
+
+    latest: dict[str, Latest] = {}  # one operation may have several spellings
+    for target in [operation] if operation else records.targets():
+        for last in records.history(limit=1, operation=target):
+            succeeded = records.history(limit=1, operation=target, state=RunState.SUCCEEDED)
+            latest[last.plan.target] = Latest(last=last, succeeded=next(iter(succeeded), None))
+    print_document(report(latest.values(), now))

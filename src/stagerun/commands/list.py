@@ -7,7 +7,7 @@ import click
 from stagerun.authoring import finding
 from stagerun.commands.help import help_option
 from stagerun.commands.options import ENVIRONMENT, journal_option, json_option
-from stagerun.commands.printing import paint, print_json, print_line, print_lines, say
+from stagerun.commands.printing import paint, print_json, print_line, print_lines, say, terminal_width
 from stagerun.commands.records import open_records
 from stagerun.commands.surroundings import Surroundings, pass_surroundings
 from stagerun.journal import opening
@@ -35,7 +35,7 @@ def command(here: Surroundings, *, as_json: bool) -> None:
             ]
         )
     elif any(recipe.operations for recipe in recipes):
-        print_lines(here, operations.listing(recipes, past, time.time(), paint(here)))
+        print_lines(here, operations.listing(recipes, past, time.time(), paint(here), width=terminal_width()))
     else:
         print_line(here, f"no operations in {here.project.recipes}", err=True)
     for recipe in recipes:

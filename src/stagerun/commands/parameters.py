@@ -1,13 +1,20 @@
-"""An operation's parameters as command line options, and values from a file, the environment or a prompt."""
+"""An operation's parameters as command line options, and values from a file, the environment or a prompt.
+
+A text on the command line may be `@file` for the text of a file, `-` for standard input, or `@@text` for the text as it
+is, whatever it begins with.
+"""
 
 import os
 import sys
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import click
+from click.core import ParameterSource
 
 from stagerun.authoring.params import Parameter
+from stagerun.commands.surroundings import Surroundings, surroundings_of
+from stagerun.commands.types import Value
 from stagerun.errors import UsageError
 from stagerun.text.secrets import Secret
 
@@ -28,9 +35,10 @@ def options(parameter: Parameter) -> list[click.Option]:
     if parameter.rules:
         about += f"  [{parameter.rules}]"
     return [
-        click.Option(
+        _Parameter(
             [parameter.option, parameter.name],
-            type=click.BOOL if flag else click.STRING,
+            declared=parameter,
+            type=click.BOOL if flag else Value(tuple(map(str, parameter.choices)), file=parameter.type is Path),
             is_flag=flag or None,
             multiple=parameter.many,
             required=parameter.required,
@@ -42,6 +50,34 @@ def options(parameter: Parameter) -> list[click.Option]:
     ]
 
 
+class _Parameter(click.Option):
+    """The option of a parameter: it reads long texts, and asks for what is missing."""
+
+    def __init__(self, names: list[str], *, declared: Parameter, **settings: Any) -> None:
+        super().__init__(names, **settings)
+        self._declared = declared
+
+    def process_value(self, ctx: click.Context, value: Any) -> Any:
+        if ctx.resilient_parsing:
+            return value
+        here, declared = surroundings_of(ctx), self._declared
+        if self.required and (value is None or self.value_is_missing(value)) and here.may_ask:
+            from stagerun.commands import questions
+
+            return questions.ask(here, declared)
+        typed = ctx.get_parameter_source(declared.name) is ParameterSource.COMMANDLINE
+        if typed and declared.type is str and not declared.choices:
+            value = tuple(map(self._text, value)) if declared.many else self._text(value)
+        return super().process_value(ctx, value)
+
+    def _text(self, value: str) -> str:
+        if value.startswith("@@"):
+            return value[2:]
+        if value.startswith("@"):
+            return read_value(self._declared.name, value[1:])
+        return read_value(self._declared.name, None) if value == "-" else value
+
+
 def _secret_options(parameter: Parameter) -> list[click.Option]:
     """Return the options of a secret, which comes from a file: every user of the machine can read a command line."""
     by_file = parameter.option
@@ -50,7 +86,7 @@ def _secret_options(parameter: Parameter) -> list[click.Option]:
         if value is not None:
             return Secret(read_value(parameter.name, value))
         needed = parameter.required and not ctx.resilient_parsing
-        return secret_value(parameter, needed=needed, by_file=f"{by_file} PATH")
+        return secret_value(surroundings_of(ctx), parameter, needed=needed, by_file=f"{by_file} PATH")
 
     def refuse(ctx: click.Context, option: click.Parameter, value: object) -> None:
         if value is not None:
@@ -59,6 +95,7 @@ def _secret_options(parameter: Parameter) -> list[click.Option]:
     return [
         click.Option(
             [by_file, parameter.name],
+            type=Value(file=True),
             metavar="PATH",
             help=f"{parameter.help}  [or as {parameter.variable}]".strip(),
             callback=read,
@@ -73,18 +110,23 @@ def _secret_options(parameter: Parameter) -> list[click.Option]:
     ]
 
 
-def read_value(name: str, file: str) -> str:
-    """Return the text of `file` without its final newlines, which editors add."""
+def read_value(name: str, file: str | None) -> str:
+    """Return the text of `file`, or of standard input, without its final newlines, which editors add."""
     try:
-        return Path(file).read_text().rstrip("\r\n")
+        if file is not None:
+            return Path(file).read_text().rstrip("\r\n")
+        return sys.stdin.read().rstrip("\r\n") if sys.stdin is not None else ""
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{name!r} can't be read from {file}: {error}") from None
+        raise UsageError(f"{name!r} can't be read from {file or 'standard input'}: {error}") from None
 
 
-def secret_value(parameter: Parameter, *, needed: bool, by_file: str, why: str = "") -> Secret | None:
-    """Return the secret from the environment; if it is not there, prompt for it if `needed`, else return None.
+def secret_value(
+    here: Surroundings, parameter: Parameter, *, needed: bool, by_file: str, why: str = ""
+) -> Secret | None:
+    """Return the secret from the environment; if it is not there, ask for it if `needed`, else return None.
 
     Args:
+        here: the surroundings, which say whether anybody can be asked.
         parameter: the secret.
         needed: True if the command can't continue without it.
         by_file: the option that reads it from a file.
@@ -95,7 +137,7 @@ def secret_value(parameter: Parameter, *, needed: bool, by_file: str, why: str =
         return Secret(os.environ[parameter.variable])
     if not needed:
         return None
-    if sys.stdin is not None and sys.stdin.isatty():
+    if here.may_ask:
         return Secret(click.prompt(parameter.name, hide_input=True, err=True))
     raise UsageError(f"the secret {parameter.name!r} is missing{why}", _ways(parameter, by_file))
 

@@ -54,6 +54,21 @@ def _stream(*, err: bool = False) -> TextIO | None:
     return stream.original if isinstance(stream, SafeStream) else stream
 
 
+def terminal_width() -> int | None:
+    """Return the columns of standard output if it is a terminal, else None."""
+    return width() if sys.stdout is not None and sys.stdout.isatty() else None
+
+
+def width() -> int:
+    """Return the columns of standard output: COLUMNS, those of the terminal, or 80."""
+    if (given := os.environ.get("COLUMNS", "")).isdecimal():
+        return max(20, int(given))
+    output = Output(sys.stdout)
+    columns = output.width()
+    output.close()
+    return columns
+
+
 def paint(here: Surroundings) -> Paint:
     """Return the colours and symbols that standard output can show."""
     output = Output(sys.stdout)

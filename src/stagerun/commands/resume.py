@@ -3,7 +3,7 @@
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import click
 
@@ -13,9 +13,10 @@ from stagerun.commands.help import help_option
 from stagerun.commands.options import ENVIRONMENT, journal_option, operation_option, option
 from stagerun.commands.printing import print_json, print_line, print_lines
 from stagerun.commands.records import open_records
-from stagerun.commands.surroundings import Surroundings, pass_surroundings
-from stagerun.commands.types import Ref
+from stagerun.commands.surroundings import Surroundings, pass_surroundings, surroundings_of
+from stagerun.commands.types import Ref, candidates
 from stagerun.errors import HeldError, UsageError
+from stagerun.journal import opening
 from stagerun.journal.reading import Records
 from stagerun.reports import plans
 from stagerun.states import TERMINAL, RunState
@@ -27,9 +28,23 @@ from stagerun.view import RunView
 MOST_ATTEMPTS: Final = 20
 
 
+class _Stage(click.ParamType[str]):
+    """A stage of the run that is resumed, for the shell to complete."""
+
+    name = "stage"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
+        if not opening.has_runs(surroundings_of(ctx).journal):
+            return []
+        # While the option has no value yet, click leaves the arguments unparsed.
+        ref = ctx.params.get("ref") or next(iter(ctx.args), "last")
+        view = open_records(surroundings_of(ctx)).find(ref, ctx.params.get("operation"))
+        return candidates(incomplete, ((stage.name, stage.state) for stage in view.stages))
+
+
 @click.command("resume", epilog=ENVIRONMENT)
 @click.argument("ref", type=Ref(), required=False)
-@option("--from", "from_stage", metavar="STAGE", help="Run this stage and the later ones again.")
+@option("--from", "from_stage", type=_Stage(), metavar="STAGE", help="Run this stage and the later ones again.")
 @again.set_option
 @again.set_file_option
 @option("--force", is_flag=True, help=f"Resume even after {MOST_ATTEMPTS} attempts.")

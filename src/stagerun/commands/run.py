@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from inspect import cleandoc
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -20,7 +20,11 @@ from stagerun.machine.settings import Project
 from stagerun.text.untrusted import neutralise
 
 
+if TYPE_CHECKING:
+    from stagerun.authoring.params import Parameter
+
 _LOADED: Final = "stagerun.run.loaded"
+_DECLARED: Final = "stagerun.run.declared"
 
 
 class _RunCommand(click.Command):
@@ -29,7 +33,9 @@ class _RunCommand(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         project = surroundings_of(ctx).project
         target = _target_in(args, super().get_params(ctx), project)
-        if target is not None:
+        if target is not None and ctx.resilient_parsing:
+            ctx.meta[_DECLARED] = _from_source(target, project)
+        elif target is not None:
             ctx.meta[_LOADED] = finding.load(target, project)
         try:
             return super().parse_args(ctx, args)
@@ -43,9 +49,7 @@ class _RunCommand(click.Command):
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         found = ctx.meta.get(_LOADED)
         own = super().get_params(ctx)
-        if found is None:
-            return own
-        declared = found.operation.parameters.values()
+        declared = ctx.meta.get(_DECLARED, ()) if found is None else found.operation.parameters.values()
         if not declared:
             return own
         from stagerun.commands import parameters
@@ -142,6 +146,14 @@ def _target_in(args: list[str], own: Iterable[click.Parameter], project: Project
     likely = [each for each in ranked if finding.looks_like_target(each)]
     both = [each for each in there if each in likely]
     return next(iter([*both, *there, *likely, *ranked]), None)
+
+
+def _from_source(target: str, project: Project) -> "list[Parameter]":
+    """Return the parameters of an operation for a shell to complete, without importing its recipe."""
+    from stagerun.authoring import source
+
+    listed = finding.listed(target, project)
+    return source.parameters(listed) if listed else []
 
 
 def _given(operation: type[LiveOperation], values: dict[str, Any]) -> dict[str, Any]:

@@ -38,6 +38,15 @@ class Surroundings:
         return settings.find(here)
 
     @cached_property
+    def from_env_file(self) -> list[str]:
+        """The variables of the environment that the project's env_file has set, by the first look at this."""
+        if self.project.env_file is None:
+            return []
+        from stagerun.machine import env_file
+
+        return env_file.load(self.project.env_file, os.environ)
+
+    @cached_property
     def journal(self) -> "Path":
         return self.project.journal
 

@@ -56,6 +56,30 @@ class Moment(click.ParamType[float]):
         return moment
 
 
+class Value(click.ParamType[Any]):
+    """The text of a parameter, which its declaration converts; the shell completes what it may be.
+
+    Args:
+        words: the legal values, () for any.
+        file: True if it is a path.
+
+    """
+
+    name = "text"
+
+    def __init__(self, words: Sequence[str] = (), *, file: bool = False) -> None:
+        self._words = words
+        self._file = file
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return value
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
+        if self._file:
+            return File().shell_complete(ctx, param, incomplete)
+        return candidates(incomplete, ((each, "") for each in self._words))
+
+
 class Span(click.ParamType[float]):
     """A time span in seconds, or as `90s`, `5m`, `1h30m`; above 0."""
 
@@ -164,8 +188,9 @@ class Target(click.ParamType[str]):
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
         from stagerun.authoring import finding
 
-        listed = finding.listing(surroundings_of(ctx).project.recipes)
-        return candidates(incomplete, ((each.target, each.help) for each in listed))
+        recipes = finding.recipes(surroundings_of(ctx).project)
+        offered = [(each.target, each.help) for recipe in recipes for each in recipe.operations]
+        return candidates(incomplete, offered) or File().shell_complete(ctx, param, incomplete)
 
 
 def _told(view: RunView, now: float) -> str:

@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
 
 from stagerun import events
 from stagerun.errors import RunDamaged, UsageError
@@ -27,10 +29,11 @@ _STAGE: Final = "name, state, seconds, entered_on, visits, from_run, skipped"
 _SAMPLE: Final = 20  # successful runs that the expected durations are computed from
 _PAGE: Final = 1000  # rows read at a time: a long log must not fill the memory
 _FEW: Final = 10_000  # runs that can be checked one by one without a noticeable delay
+_LARGEST_FAMILY: Final = 200  # runs that one picture shows
 _NO_ID: Final = 2**63 - 1  # above the id of any run
 
 
-class _Wanted(NamedTuple):
+class _Wanted(Struct, frozen=True):
     """What the runs of a query have in common."""
 
     owner: str | None = None
@@ -110,6 +113,22 @@ class Records:
         before = self._linked(view, {view.id}, lambda link: link.plan.chained_from)
         after = self._linked(view, {view.id, *(link.id for link in before)}, lambda link: link.chained_to)
         return [*reversed(before), view, *after]
+
+    def family(self, view: RunView) -> list[RunView]:
+        """Return the chain of a run and all attempts at each of its links, in order; at most `_LARGEST_FAMILY`."""
+        found, waiting = {view.id: view}, [view]
+        while waiting and len(found) < _LARGEST_FAMILY:
+            each = waiting.pop()
+            ids = (each.plan.chained_from, each.chained_to, each.plan.resumed_from)
+            try:
+                near = [*(self.get(run) for run in ids if run is not None), self.successor(each)]
+            except RunDamaged as error:
+                self.damaged.append(error)
+                continue
+            new = [other for other in near if other is not None and other.id not in found]
+            found |= {other.id: other for other in new}
+            waiting += new
+        return [found[run] for run in sorted(found)]
 
     def entries(
         self, run: int, *, after: int = 0, kinds: Sequence[str] = (), newest: int | None = None
@@ -254,6 +273,10 @@ class Records:
 
         return operation_names.known(self._store)
 
+    def targets(self) -> list[str]:
+        """Return every target that has run, in order."""
+        return [row["name"] for row in self._rows(self._store.names("target"))]
+
     def tags(self) -> list[str]:
         """Return every tag that a run has, in order."""
         return [row["name"] for row in self._rows(self._store.names("tag", table="tags"))]
@@ -275,7 +298,8 @@ class Records:
     ) -> tuple[list[str], dict[str, object]]:
         """Return the conditions of a query of runs, and the values of its parameters."""
         conditions, values = list[str](), dict[str, object]()
-        owner, tag, since, before = wanted or _Wanted()
+        wanted = wanted or _Wanted()
+        owner, tag, since, before = wanted.owner, wanted.tag, wanted.since, wanted.before
         # Most journals have few owners, so the owner's index is used only if the owner has few runs.
         by_owner = owner is not None and (match is None or self._some("owner = ?", owner)[0] <= _FEW)
         if tag is not None:

@@ -10,17 +10,33 @@ from msgspec import Struct
 from stagerun.errors import UsageError
 
 
-SETTINGS: Final[Mapping[str, type | UnionType]] = {
-    "journal": str,
-    "recipes": str,
-    "durability": str,
-    "progress": str,
-    "timestamps": bool,
-    "owner": str,
-    "on": str,
-    "places": dict,
-    "notify": str | list | dict,
-    "otel": bool,
+class Setting(Struct, frozen=True):
+    """A name that `[tool.stagerun]` may have.
+
+    Attributes:
+        kind: the type of its value.
+        default: its value if nobody gives another; "" for none.
+        variable: the environment variable that comes before it, or None.
+
+    """
+
+    kind: type | UnionType
+    default: str | bool | Mapping[str, Any]
+    variable: str | None = None
+
+
+SETTINGS: Final[Mapping[str, Setting]] = {
+    "journal": Setting(str, ".stagerun/journal.db", "STAGERUN_JOURNAL"),
+    "recipes": Setting(str, "recipes"),
+    "durability": Setting(str, "full"),
+    "env_file": Setting(str, ""),
+    "progress": Setting(str, "auto", "STAGERUN_PROGRESS"),
+    "timestamps": Setting(bool, default=False, variable="STAGERUN_TIMESTAMPS"),
+    "owner": Setting(str, "", "STAGERUN_OWNER"),
+    "on": Setting(str, "", "STAGERUN_ON"),
+    "places": Setting(dict, {}),
+    "notify": Setting(str | list | dict, "", "STAGERUN_NOTIFY"),
+    "otel": Setting(bool, default=False, variable="STAGERUN_OTEL"),
 }
 _KINDS: Final[Mapping[type | UnionType, str]] = {str: "a string", bool: "true or false", dict: "a table"}
 PRIVATE: Final = "stagerun_recipe_"  # prefix of a recipe's module name when another module has its plain name
@@ -37,6 +53,7 @@ class Project(Struct, frozen=True, kw_only=True):
         recipes: the folder that bare recipe names are looked up in.
         journal: the journal's file, unless a command names another.
         durable: True if facts must survive a power cut.
+        env_file: the file with variables for the environment, or None.
         settings: `[tool.stagerun]`, unchanged.
 
     """
@@ -46,6 +63,7 @@ class Project(Struct, frozen=True, kw_only=True):
     recipes: Path
     journal: Path
     durable: bool
+    env_file: Path | None
     settings: Mapping[str, Any]
 
 
@@ -88,13 +106,28 @@ def journal_file(place: str, folder: Path) -> Path:
     return (folder / place).absolute()  # a recipe may change the current folder
 
 
+def values(project: Project, environ: Mapping[str, str]) -> dict[str, tuple[Any, str]]:
+    """Return name -> its value, and where that comes from: a variable, a file, or "default"."""
+    file = str(project.root / "pyproject.toml")
+    found: dict[str, tuple[Any, str]] = {}
+    for name, setting in SETTINGS.items():
+        if setting.variable is not None and environ.get(setting.variable):
+            found[name] = (environ[setting.variable], setting.variable)
+        elif name in project.settings:
+            found[name] = (project.settings[name], file)
+        else:
+            found[name] = (setting.default, "default")
+    return found
+
+
 def _project(root: Path, settings: Mapping[str, Any], *, found: bool) -> Project:
     return Project(
         root=root,
         found=found,
-        recipes=root / settings.get("recipes", "recipes"),
-        journal=journal_file(settings.get("journal", ".stagerun/journal.db"), root),
-        durable=settings.get("durability", "full") == "full",
+        recipes=root / settings.get("recipes", SETTINGS["recipes"].default),
+        journal=journal_file(settings.get("journal", SETTINGS["journal"].default), root),
+        durable=settings.get("durability", SETTINGS["durability"].default) == "full",
+        env_file=root / settings["env_file"] if settings.get("env_file") else None,
         settings=settings,
     )
 
@@ -129,11 +162,16 @@ def _settings(file: Path) -> Mapping[str, Any] | None:
 def _check(settings: Mapping[str, Any], file: Path) -> None:
     for name, value in settings.items():
         if name not in SETTINGS:
-            raise UsageError(f"{file}: [tool.stagerun] has no setting {name!r}", "settings: " + ", ".join(SETTINGS))
-        if not isinstance(value, SETTINGS[name]):
-            kind = _KINDS.get(SETTINGS[name], "an address, a command or a table")
+            # As `text.suggestions`, which this wing can't import.
+            from difflib import get_close_matches
+
+            near = get_close_matches(name, SETTINGS, 1)
+            hint = f"did you mean {near[0]!r}?" if near else "settings: " + ", ".join(SETTINGS)
+            raise UsageError(f"{file}: [tool.stagerun] has no setting {name!r}", hint)
+        if not isinstance(value, SETTINGS[name].kind):
+            kind = _KINDS.get(SETTINGS[name].kind, "an address, a command or a table")
             raise UsageError(f"{file}: [tool.stagerun] {name} must be {kind}, not {value!r}")
-    durability = settings.get("durability", "full")
+    durability = settings.get("durability", SETTINGS["durability"].default)
     if durability not in _DURABILITIES:
         raise UsageError(
             f"{file}: [tool.stagerun] durability can't be {durability!r}",

@@ -31,5 +31,12 @@ def options(params: Mapping[str, Any]) -> Iterator[str]:
             yield f"--{option}={_text(value)}"
 
 
+def literal(text: str) -> str:
+    """Return a text as an option takes it as it is, whatever it begins with."""
+    return f"@@{text}" if text.startswith("@") or text == "-" else text
+
+
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) else events.dumps(value)
+    if not isinstance(value, str):
+        return events.dumps(value)
+    return literal(value) if value != "-" else value  # the name of a file, most likely

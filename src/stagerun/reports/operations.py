@@ -15,6 +15,7 @@ from stagerun.view import RunView
 
 
 _GAP: Final = "  "
+_LEAST_HELP: Final = 10  # columns
 
 
 class Past(Struct, frozen=True, kw_only=True):
@@ -24,24 +25,37 @@ class Past(Struct, frozen=True, kw_only=True):
     usual: float | None = None
 
 
-def listing(recipes: Sequence[Recipe], past: Mapping[str, Past], now: float, paint: Paint) -> Iterator[str]:
-    """Yield the operations, grouped by recipe: how the last run ended and how long one takes, what it does."""
+def listing(
+    recipes: Sequence[Recipe], past: Mapping[str, Past], now: float, paint: Paint, *, width: int | None
+) -> Iterator[str]:
+    """Yield the operations, grouped by recipe: how the last run ended and how long one takes, what it does.
+
+    What it does is cut to a `width`, if there is one.
+    """
     listed = [each for recipe in recipes for each in recipe.operations]
     told = {each.target: _told(past.get(each.target, Past()), now) for each in listed}
     columns = [[neutralise(each.target), *told[each.target]] for each in listed]
     widths = [max(map(len, column)) for column in zip(*columns, strict=True)]
+    room = None if width is None else width - sum(size + len(_GAP) for size in widths if size) - len(_GAP)
     for recipe in recipes:
         if not recipe.operations:
             continue
-        about = [paint(neutralise(recipe.name), "bold"), neutralise(recipe.title)]
-        about += [f"(package {neutralise(recipe.package)})"] if recipe.package else []
-        yield _GAP.join(filter(None, about))
+        head = [paint(neutralise(recipe.name), "bold"), neutralise(recipe.title)]
+        head += [f"(package {neutralise(recipe.package)})"] if recipe.package else []
+        yield _GAP.join(filter(None, head))
         for each in recipe.operations:
             name, state, usual = neutralise(each.target), *told[each.target]
             view = past.get(each.target, Past()).last
             state = paint(f"{state:{widths[1]}}", wording.COLOURS[view.state] if view else None)
             known = [cell for cell, width in ((state, widths[1]), (f"{usual:{widths[2]}}", widths[2])) if width]
-            yield f"{_GAP}{_GAP.join([f'{name:{widths[0]}}', *known, neutralise(each.help)])}".rstrip()
+            about = _cut(neutralise(each.help), room, paint)
+            yield f"{_GAP}{_GAP.join([f'{name:{widths[0]}}', *known, about])}".rstrip()
+
+
+def _cut(text: str, room: int | None, paint: Paint) -> str:
+    if room is None or len(text) <= room:
+        return text
+    return text[: room - len(paint.ellipsis)] + paint.ellipsis if room >= _LEAST_HELP else ""
 
 
 def _told(past: Past, now: float) -> tuple[str, str]:

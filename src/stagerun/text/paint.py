@@ -21,12 +21,18 @@ class Paint:
 
     Attributes:
         symbols: stage state -> its symbol.
+        bar: a column of a bar.
+        steps: columns of rising height.
+        ellipsis: what stands for the rest of a text that is cut.
 
     """
 
     def __init__(self, *, colour: bool, unicode: bool) -> None:
         self._colour = colour
         self.symbols = wording.SYMBOLS if unicode else wording.ASCII_SYMBOLS
+        self.bar = "━" if unicode else "="
+        self.steps = "▁▂▃▄▅▆▇█" if unicode else "_.-=+*%#"
+        self.ellipsis = "…" if unicode else "..."
 
     def __call__(self, text: str, style: str | None) -> str:
         if not self._colour or style is None:

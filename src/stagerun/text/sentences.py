@@ -223,6 +223,8 @@ def waiting(ahead: Sequence[RunView], now: float) -> str:
 
 def silence(view: RunView, now: float) -> str:
     """`still in [2/3] Process after 3m 10s`: a sign of life."""
+    if view.state is RunState.PENDING:
+        return neutralise(view.status.text) if view.status else "not started yet"
     if view.active is None:
         return f"still running after {wording.duration(view.elapsed(now))}"
     where = tag(view, view.active.name, view.current_stage)

@@ -16,6 +16,7 @@ from stagerun import events
 from stagerun.authoring import finding
 from stagerun.authoring.finding import Listed
 from stagerun.errors import StagerunError
+from stagerun.reports import command_line
 from stagerun.text.masking import MASK
 from stagerun.web.actions import Actions
 
@@ -201,11 +202,16 @@ def _options(field: Field) -> list[str]:
         case "tick":
             return [f"--{option}" if field.value == "yes" else f"--no-{option}"]
         case "lines":
-            return [f"--{option}={line.strip()}" for line in field.value.splitlines() if line.strip()]
+            return [f"--{option}={_literal(field, line.strip())}" for line in field.value.splitlines() if line.strip()]
         case _ if field.kind == "bool":
             return {"yes": [f"--{option}"], "no": [f"--no-{option}"]}.get(field.value, [])
         case _:
-            return [f"--{option}={field.value}"] if field.value else []
+            return [f"--{option}={_literal(field, field.value)}"] if field.value else []
+
+
+def _literal(field: Field, text: str) -> str:
+    """Return a text as it has to stand on a command line, where `@` begins the name of a file to read."""
+    return command_line.literal(text) if field.kind.removeprefix("list of ") == "str" else text
 
 
 def _field(parameter: Mapping[str, Any], value: Any) -> Field:
