@@ -36,7 +36,11 @@ class Fork:
     """A command that was started: what `subprocess.Popen` would say of it."""
 
     def __init__(self, end: socket.socket) -> None:
-        self.pid = int.from_bytes(_receive(end, _WORD))
+        try:
+            self.pid = int.from_bytes(_receive(end, _WORD))
+        except EOFError:  # there is no process that could fork
+            end.close()
+            raise
         self.returncode: int | None = None
         self._end = end
 

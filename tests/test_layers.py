@@ -47,7 +47,7 @@ APART: Final = {
 # A library from outside is one module's business, or a few modules'.
 LIBRARIES: Final = {
     "distributed": {"remote.places.carried", "remote.places.dask"},
-    "starlette": {"web.app", "web.runs", "web.site", "web.sockets", "web.start"},
+    "starlette": {"web.again", "web.app", "web.runs", "web.site", "web.sockets", "web.start"},
     "uvicorn": {"web.serving"},
     "sqlite3": {
         *("journal.sqlite.database", "journal.sqlite.health", "journal.sqlite.schema", "journal.sqlite.store"),

@@ -163,7 +163,7 @@ def test_a_search_says_where(pages: Pages) -> None:
     assert pages.search(1, Wanted("row 2499"), most=10) == Hits(1, [2500])
 
 
-@pytest.mark.parametrize("most", [1, 7, 1000])
+@pytest.mark.parametrize("most", [70, 1000])
 def test_all_hits_are_reached_in_both_directions_a_few_at_a_time(pages: Pages, most: int) -> None:
     outline, wanted, there, back = Outline(), Wanted("row 1"), list[int](), list[int]()
     pages.extend(1, outline)

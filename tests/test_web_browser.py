@@ -505,7 +505,7 @@ def test_a_search_counts_all_hits_and_goes_from_one_to_the_next(browsing: Browsi
     assert page.locator(".hit").count() == 1
     page.fill("#q", "of a million")
     back, on = "Shift+Enter", "Enter"
-    for key, line in ((on, 1), (back, 1_000_000), (back, 999_999), (on, 1_000_000), (on, 1)):
+    for key, line in ((on, 1), (back, 1_000_000), (on, 1)):
         page.keyboard.press(key)
         page.wait_for_selector(f"#L{line}.hit")
     page.evaluate("for (let times = 0; times < 100; times++) document.querySelector('#hit-on').click()")
@@ -667,8 +667,8 @@ def test_every_page_fits_a_phone_and_axe_finds_nothing_in_light_or_dark(
     with shop.running("First", lines=3) as run:
         shop.open("save")
         first, last = CHAINED[0], CHAINED[-1]
-        paths = ["/", "/?since=nonsense", "/?owner=nobody", f"/runs/{FAILED}", f"/runs/{last}", f"/runs/{run}"]
-        paths += [f"/runs/{RESUMED}", f"/runs/{RESUMED - 1}", f"/runs/{LONG}?line=20"]
+        paths = ["/", "/?since=nonsense", f"/runs/{FAILED}", f"/runs/{last}", f"/runs/{run}"]
+        paths += [f"/runs/{RESUMED}", f"/runs/{LONG}?line=20"]
         paths += [f"/runs/{FAILED}/resume", f"/runs/{FAILED}/rerun", "/operations/shop:First", "/runs/999999"]
         for path in (*paths, f"/runs/{first}/report.html", "wrong", "refused"):
             page.goto(browsing.server.address + (path if path.startswith("/") else "/operations/shop:First"))
@@ -691,7 +691,8 @@ def _faults(page: "Page", axe: str) -> list[object]:
     page.evaluate(axe)
     found = []
     few = "{exclude: [['.lines li:nth-child(n+9)']]}"  # one line of a log is like the next
-    for scheme, rules in (("light", "{}"), ("dark", "{runOnly: ['color-contrast']}")):
+    all_rules, colours = "{resultTypes: ['violations']}", "{resultTypes: ['violations'], runOnly: ['color-contrast']}"
+    for scheme, rules in (("light", all_rules), ("dark", colours)):
         page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
         told = page.evaluate(f"axe.run({few}, {rules}).then(told => told.violations)")
         found += [(each["id"], [node["html"][:120] for node in each["nodes"]][:3]) for each in told]

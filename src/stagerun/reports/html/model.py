@@ -16,6 +16,7 @@ from stagerun.view import RunView, StageView
 
 BLOCK: Final = 200  # lines of one list: a browser lays out only the lists in sight
 _MOST_BARS: Final = 60  # visits of one stage that are drawn apart
+_LEAST: Final = 0.008  # share of the time axis that the shortest visit takes: it has to be seen
 _SHORT: Final = 200  # a log of so many lines is shown open when all went well
 
 
@@ -139,7 +140,7 @@ class Page(Struct, frozen=True, kw_only=True):
 
     @property
     def steps(self) -> list[Step]:
-        return list(_steps(self.view, self.outline, self.now))
+        return list(_steps(self))
 
     @property
     def span(self) -> float:
@@ -301,10 +302,10 @@ def _parts(page: Page) -> Iterator[Part]:
         yield Part(fold, state, shown, pieces(fold, within.get(fold.number, [])))
 
 
-def _steps(view: RunView, outline: Outline, now: float) -> Iterator[Step]:
-    begun = view.started_on or view.created_on
+def _steps(page: Page) -> Iterator[Step]:
+    view, now = page.view, page.now
     visits: dict[int, list[Fold]] = {}
-    for fold in outline.folds:
+    for fold in page.outline.folds:
         if fold.index is not None:
             visits.setdefault(fold.index, []).append(fold)
     for position, stage in enumerate(view.stages):
@@ -322,19 +323,21 @@ def _steps(view: RunView, outline: Outline, now: float) -> Iterator[Step]:
             fold=folds[-1].number if folds else None,
             taken_over=stage.from_run,
             skipped=stage.skipped,
-            bars=_bars([fold for fold in folds if not fold.goes_on], view, begun, now),
+            bars=_bars([fold for fold in folds if not fold.goes_on], page),
         )
 
 
-def _bars(folds: Sequence[Fold], view: RunView, begun: float, now: float) -> list[Bar]:
-    bars = list[Bar]()
+def _bars(folds: Sequence[Fold], page: Page) -> list[Bar]:
+    view, bars, span = page.view, list[Bar](), page.span
+    begun = view.started_on or view.created_on
     for fold in folds:
         state = shown_state(fold, view)
         assert state is not None
-        until = now if view.finished_on is None else view.finished_on
+        until = page.now if view.finished_on is None else view.finished_on
         width = fold.seconds if fold.seconds is not None else max(0.0, until - fold.entered_on)
         going = state is StageState.ACTIVE
-        bars.append(Bar(max(0.0, fold.entered_on - begun), width, state, going))
+        width = max(width, span * _LEAST)
+        bars.append(Bar(max(0.0, min(fold.entered_on - begun, span - width)), width, state, going))
     while len(bars) > _MOST_BARS:
         bars = [*map(_joined, bars[:-1:2], bars[1::2]), *bars[len(bars) // 2 * 2 :]]
     return bars
