@@ -14,7 +14,7 @@ from benchmarks.harness import Workload, measure
 # In the order of the report; each is a module beside this one.
 NAMES = (
     *("startup", "stages", "loops", "resumable", "coroutines"),
-    *("logs", "children", "chains", "writers", "journal", "web"),
+    *("logs", "children", "chains", "writers", "journal", "places", "web"),
 )
 
 
