@@ -8,6 +8,7 @@ from typing import Any, Final
 import pytest
 
 from stagerun import LiveOperation, Progress, events
+from stagerun.journal.families import family
 from stagerun.reports import stats, timeline
 from stagerun.text.paint import Paint
 from tests.conftest import START, Bench, Project
@@ -47,8 +48,8 @@ KINDS: Final = tuple(event.kind for event in (events.StageEntered, events.StageL
 
 def _tracks(bench: Bench) -> list[timeline.Track]:
     records = bench.records()
-    family = records.family(records.find("1"))
-    tracks = [timeline.track(view, records.entries(view.id, kinds=KINDS), START + bench.clock.now) for view in family]
+    runs = family(records, records.find("1"))
+    tracks = [timeline.track(view, records.entries(view.id, kinds=KINDS), START + bench.clock.now) for view in runs]
     records.close()
     return tracks
 
@@ -123,7 +124,7 @@ def test_an_active_stage_lasts_until_now(bench: Bench) -> None:
 
 def test_a_timeline_is_the_same_for_every_run_of_the_family_and_told_as_json(worked: Bench) -> None:
     records = worked.records()
-    families = [[view.id for view in records.family(records.find(ref))] for ref in ("1", "2", "3")]
+    families = [[view.id for view in family(records, records.find(ref))] for ref in ("1", "2", "3")]
     records.close()
 
     first, second, third = (timeline.document(each) for each in _tracks(worked))

@@ -201,8 +201,6 @@ READING: Final[dict[str, list[_Call]]] = {
         *[_history(operation=operation, owner="zoe") for operation in ("Import", "old:Once")],
         *[_history(tag=tag, state=state) for tag in ("often", "rare", "none") for state in (None, RunState.FAILED)],
     ],
-    "past": [lambda far: [far.records.past(target) for target in ("site:Publish", "old:Once", "no:None")]],
-    "family": [lambda far: far.records.family(far.newest())],
     "targets": [lambda far: far.records.targets()],
     "tags": [lambda far: far.records.tags()],
     "ahead": [lambda far: far.records.ahead(far.newest())],

@@ -20,17 +20,18 @@ from stagerun.text import suggestions
 _FILES: Final = ":\tfiles"
 
 # Bash splits words at colons and equals signs, so the line is split here, and what stands before one is cut off again.
+# The bash of macOS, 3.2, has no compopt.
 _BASH: Final = """\
 _stagerun() {
     local line=${COMP_LINE:0:COMP_POINT} words word description
     read -ra words <<< "$line"
     [[ $line == *[[:space:]] ]] && words+=("")
-    local cut="" last=${words[-1]}
+    local cut="" last=${words[${#words[@]}-1]}
     if [[ $last == *[:=]* ]]; then cut=${last%"${last##*[:=]}"}; fi
     COMPREPLY=()
     while IFS=$'\\t' read -r word description; do
         if [[ $word == : ]]; then
-            compopt -o default
+            compopt -o default 2>/dev/null
             continue
         fi
         if [[ $word == *[[:space:]]* ]]; then printf -v word %q "$word"; fi
@@ -49,7 +50,7 @@ _ZSH: Final = """\
 #compdef stagerun
 _stagerun() {
     local -a described plain
-    local word description files=""
+    local line word description files=""
     while IFS=$'\\t' read -r line; do
         word=${line%%$'\\t'*} description=${line#*$'\\t'}
         if [[ $word == : ]]; then

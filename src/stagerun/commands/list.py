@@ -1,6 +1,7 @@
 """`stagerun list`: the operations of the project and of installed packages, read from their source."""
 
 import time
+from typing import Final
 
 import click
 
@@ -13,6 +14,10 @@ from stagerun.commands.surroundings import Surroundings, pass_surroundings
 from stagerun.journal import opening
 from stagerun.reports import operations
 from stagerun.reports.operations import Past
+from stagerun.states import RunState
+
+
+_SAMPLE: Final = 20  # successful runs that the usual duration is the median of
 
 
 @click.command("list", epilog=ENVIRONMENT)
@@ -44,8 +49,14 @@ def command(here: Surroundings, *, as_json: bool) -> None:
 
 
 def _past(here: Surroundings, targets: list[str]) -> dict[str, Past]:
-    """Return what the journal knows; {} if there is none, or one that can't be read: a listing does not need it."""
+    """Return what the journal knows of each target; {} if there is none."""
     if not targets or not opening.has_runs(here.journal):
         return {}
-    records = open_records(here)
-    return {target: Past(last=last, usual=usual) for target in targets for last, usual in [records.past(target)]}
+    records, past = open_records(here), dict[str, Past]()
+    for target in targets:
+        last = records.history(limit=1, operation=target)
+        succeeded = records.history(limit=_SAMPLE, operation=target, state=RunState.SUCCEEDED)
+        seconds = sorted(view.seconds or 0.0 for view in succeeded)
+        usual = (seconds[(len(seconds) - 1) // 2] + seconds[len(seconds) // 2]) / 2 if seconds else None
+        past[target] = Past(last=next(iter(last), None), usual=usual)
+    return past

@@ -14,7 +14,7 @@ from click.core import ParameterSource
 
 from stagerun.authoring.params import Parameter
 from stagerun.commands.surroundings import Surroundings, surroundings_of
-from stagerun.commands.types import Value
+from stagerun.commands.types import FileName, Word
 from stagerun.errors import UsageError
 from stagerun.text.secrets import Secret
 
@@ -29,6 +29,7 @@ def options(parameter: Parameter) -> list[click.Option]:
         return _secret_options(parameter)
     flag = parameter.type is bool and not parameter.many
     kind = "|".join(map(str, parameter.choices)) if parameter.choices else parameter.type_name.removeprefix("list of ")
+    words = Word(tuple(map(str, parameter.choices)))
     default = None if parameter.required else parameter.to_json(parameter.default)
     if default not in (None, [], ()):
         about += f"  [default: {default}]"
@@ -38,7 +39,7 @@ def options(parameter: Parameter) -> list[click.Option]:
         _Parameter(
             [parameter.option, parameter.name],
             declared=parameter,
-            type=click.BOOL if flag else Value(tuple(map(str, parameter.choices)), file=parameter.type is Path),
+            type=click.BOOL if flag else FileName() if parameter.type is Path else words,
             is_flag=flag or None,
             multiple=parameter.many,
             required=parameter.required,
@@ -95,7 +96,7 @@ def _secret_options(parameter: Parameter) -> list[click.Option]:
     return [
         click.Option(
             [by_file, parameter.name],
-            type=Value(file=True),
+            type=FileName(),
             metavar="PATH",
             help=f"{parameter.help}  [or as {parameter.variable}]".strip(),
             callback=read,

@@ -56,28 +56,13 @@ class Moment(click.ParamType[float]):
         return moment
 
 
-class Value(click.ParamType[Any]):
-    """The text of a parameter, which its declaration converts; the shell completes what it may be.
+class FileName(click.ParamType[str]):
+    """The name of a file as it is written."""
 
-    Args:
-        words: the legal values, () for any.
-        file: True if it is a path.
-
-    """
-
-    name = "text"
-
-    def __init__(self, words: Sequence[str] = (), *, file: bool = False) -> None:
-        self._words = words
-        self._file = file
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        return value
+    name = "path"
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
-        if self._file:
-            return File().shell_complete(ctx, param, incomplete)
-        return candidates(incomplete, ((each, "") for each in self._words))
+        return File().shell_complete(ctx, param, incomplete)
 
 
 class Span(click.ParamType[float]):

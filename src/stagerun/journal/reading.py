@@ -29,7 +29,6 @@ _STAGE: Final = "name, state, seconds, entered_on, visits, from_run, skipped"
 _SAMPLE: Final = 20  # successful runs that the expected durations are computed from
 _PAGE: Final = 1000  # rows read at a time: a long log must not fill the memory
 _FEW: Final = 10_000  # runs that can be checked one by one without a noticeable delay
-_LARGEST_FAMILY: Final = 200  # runs that one picture shows
 _NO_ID: Final = 2**63 - 1  # above the id of any run
 
 
@@ -114,22 +113,6 @@ class Records:
         after = self._linked(view, {view.id, *(link.id for link in before)}, lambda link: link.chained_to)
         return [*reversed(before), view, *after]
 
-    def family(self, view: RunView) -> list[RunView]:
-        """Return the chain of a run and all attempts at each of its links, in order; at most `_LARGEST_FAMILY`."""
-        found, waiting = {view.id: view}, [view]
-        while waiting and len(found) < _LARGEST_FAMILY:
-            each = waiting.pop()
-            ids = (each.plan.chained_from, each.chained_to, each.plan.resumed_from)
-            try:
-                near = [*(self.get(run) for run in ids if run is not None), self.successor(each)]
-            except RunDamaged as error:
-                self.damaged.append(error)
-                continue
-            new = [other for other in near if other is not None and other.id not in found]
-            found |= {other.id: other for other in new}
-            waiting += new
-        return [found[run] for run in sorted(found)]
-
     def entries(
         self, run: int, *, after: int = 0, kinds: Sequence[str] = (), newest: int | None = None
     ) -> Iterator[events.Entry]:
@@ -152,13 +135,6 @@ class Records:
             if newest is not None or len(found) < _PAGE:
                 return
             after = found[-1]["seq"]
-
-    def past(self, target: str) -> tuple[RunView | None, float | None]:
-        """Return the last run of a target, and the median seconds over its newest successful ones, as far as known."""
-        last = next(iter(self.history(limit=1, operation=target)), None)
-        succeeded = self.history(limit=_SAMPLE, operation=target, state=RunState.SUCCEEDED)
-        seconds = [view.seconds or 0.0 for view in succeeded]
-        return last, _median(seconds) if seconds else None
 
     def expected(self, target: str) -> dict[str, float]:
         """Return stage -> median seconds over the newest successful runs of `target`, 0 for what they all left out."""

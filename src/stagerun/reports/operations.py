@@ -48,14 +48,10 @@ def listing(
             view = past.get(each.target, Past()).last
             state = paint(f"{state:{widths[1]}}", wording.COLOURS[view.state] if view else None)
             known = [cell for cell, width in ((state, widths[1]), (f"{usual:{widths[2]}}", widths[2])) if width]
-            about = _cut(neutralise(each.help), room, paint)
+            about = neutralise(each.help)
+            if room is not None:
+                about = paint.cut(about, room) if room >= _LEAST_HELP else ""
             yield f"{_GAP}{_GAP.join([f'{name:{widths[0]}}', *known, about])}".rstrip()
-
-
-def _cut(text: str, room: int | None, paint: Paint) -> str:
-    if room is None or len(text) <= room:
-        return text
-    return text[: room - len(paint.ellipsis)] + paint.ellipsis if room >= _LEAST_HELP else ""
 
 
 def _told(past: Past, now: float) -> tuple[str, str]:

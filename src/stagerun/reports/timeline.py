@@ -116,7 +116,7 @@ def lines(tracks: Sequence[Track], *, now: float, width: int, paint: Paint) -> I
         yield _headline(each, now, paint)
         for row in each.rows:
             symbol = paint(paint.symbols[row.state], wording.COLOURS[row.state]) if row.declared else " "
-            told = _cut(neutralise(row.name), name, paint)
+            told = paint.cut(neutralise(row.name), name)
             bar = paint(_bar(each, row, scale, offset, paint.bar), wording.COLOURS[row.state])
             yield f"{_GAP}{symbol} {told:{name}}{_GAP}{_took(row, now):>{took}}{_GAP}{bar}".rstrip()
         offset, before = offset + each.seconds, each
@@ -156,10 +156,6 @@ def _bar(track: Track, row: Row, scale: _Scale, offset: float, sign: str) -> str
         last = max(first + 1, scale.column(offset + min(track.seconds, ended)))
         cells[first:last] = [sign] * (last - first)
     return "".join(cells).rstrip()
-
-
-def _cut(name: str, width: int, paint: Paint) -> str:
-    return name if len(name) <= width else name[: width - len(paint.ellipsis)] + paint.ellipsis
 
 
 def document(track: Track) -> dict[str, Any]:

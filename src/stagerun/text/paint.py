@@ -34,6 +34,10 @@ class Paint:
         self.steps = "▁▂▃▄▅▆▇█" if unicode else "_.-=+*%#"
         self.ellipsis = "…" if unicode else "..."
 
+    def cut(self, text: str, width: int) -> str:
+        """Return a text of at most `width` columns."""
+        return text if len(text) <= width else text[: max(0, width - len(self.ellipsis))] + self.ellipsis
+
     def __call__(self, text: str, style: str | None) -> str:
         if not self._colour or style is None:
             return text
