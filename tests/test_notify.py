@@ -91,10 +91,29 @@ def _documents(service: WebService) -> list[dict[str, object]]:
 def test_addresses_and_headers_take_values_from_the_environment(bench: Bench, service: WebService) -> None:
     tell = Notice(url="env:HOOK/env:ID", headers={"Authorization": "Bearer env:TOKEN"})
 
-    bench.run(Import(), notifier(bench, tell, HOOK=service.url, ID="x7", TOKEN="hunter22"))
+    bench.run(Import(), notifier(bench, tell, HOOK=service.url, ID="x7", TOKEN="hunter22\n"))
 
     (received,) = service.received
     assert (received.path, received.headers["Authorization"]) == ("/x7", "Bearer hunter22")
+
+
+@pytest.mark.parametrize(
+    ("tell", "environ"),
+    [
+        (Notice(url="env:HOOK/x y"), {}),
+        (Notice(url="env:HOOK", headers={"X": "env:TOKEN"}), {"TOKEN": "hunter22\nand more"}),
+        (Notice(url="env:HOOK", headers={"X": "env:TOKEN"}), {"TOKEN": "h\u0151"}),
+    ],
+)
+def test_an_address_or_header_that_http_does_not_allow_is_a_failure_that_does_not_show_it(
+    bench: Bench, service: WebService, tell: Notice, environ: dict[str, str]
+) -> None:
+    teller = notifier(bench, tell, HOOK=service.url, **environ)
+
+    bench.run(Import(), teller)
+
+    why = "its address or a header holds what HTTP does not allow"
+    assert (service.received, teller.failures) == ([], [f"run 1 was not told to env:HOOK{tell.url[8:]}: {why}"])
 
 
 def test_a_service_in_trouble_is_asked_again(bench: Bench, service: WebService) -> None:
