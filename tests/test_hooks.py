@@ -190,6 +190,18 @@ class Stubborn(LiveOperation):
             except BaseException:
                 pass
 
+class Pair(LiveOperation):
+    last: bool = False
+
+    def run(self, p: Progress) -> None:
+        if not self.last:
+            p.chain_to(Pair(last=True))
+
+    def on_success(self) -> None:
+        import os
+
+        print("told by", os.getpid())
+
 class First(LiveOperation):
     def run(self, p: Progress) -> None:
         p.chain_to(Hangs())
@@ -263,11 +275,11 @@ def test_a_least_level_of_the_log_holds_for_hooks_too(project: Project) -> None:
     }
 
 
-def _until(project: Project, name: str, signals: list[int]) -> tuple[int, list[str]]:
+def _until(project: Project, name: str, signals: list[int], *more: str) -> tuple[int, list[str]]:
     """Run an operation whose hook says `sending`, send the signals, each when it says so again."""
     project.recipe("hooks", HOOKS)
     lines: list[str] = []
-    with project.start("run", name) as process:
+    with project.start("run", name, *more) as process:
         for line in process.stdout:
             lines.append(timeless(line).rstrip())
             if line.endswith("sending\n") and signals:
@@ -275,15 +287,18 @@ def _until(project: Project, name: str, signals: list[int]) -> tuple[int, list[s
         return process.wait(30), lines
 
 
-def test_a_signal_cuts_a_hook_short_and_the_exit_code_stays_that_of_the_run(project: Project) -> None:
-    code, lines = _until(project, "hooks:Hangs", [signal.SIGINT])
+@pytest.mark.parametrize("where", [(), ("--on", "local:")], ids=["here", "at a place"])
+def test_a_signal_cuts_a_hook_short_and_the_exit_code_stays_that_of_the_run(
+    project: Project, where: tuple[str, ...]
+) -> None:
+    code, lines = _until(project, "hooks:Hangs", [signal.SIGTERM], *where)
 
     assert code == 0
     assert lines[1:] == [
         "run 1 succeeded in 0.0s",
         "run 1, on_success: sending",
         "run 1, on_success: hanging up",
-        "warning: run 1, on_success was cut short by SIGINT",
+        "warning: run 1, on_success was cut short by SIGTERM",
     ]
 
 
@@ -307,6 +322,17 @@ def test_a_signal_in_the_hook_of_a_link_cancels_the_next_one_before_it_begins(pr
         "run 2 cancelled by SIGTERM after 0.0s",
         "resume with: stagerun resume 2",
     ]
+
+
+def test_hooks_of_a_run_at_a_place_are_called_there_and_heard_here(project: Project) -> None:
+    project.recipe("hooks", HOOKS)
+
+    done = project.stagerun("run", "hooks:Pair", "--on", "local:")
+
+    assert (done.code, done.err) == (0, "")
+    first, second = re.findall(r"^run (\d), on_success: told by (\d+)$", done.out, re.MULTILINE)
+    assert (first[0], second[0], first[1]) == ("1", "2", second[1])
+    assert done.out.splitlines()[-1] == f"run 2, on_success: told by {second[1]}"
 
 
 def test_a_fork_that_a_hook_leaves_behind_ends_there(project: Project) -> None:

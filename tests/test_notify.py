@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import psutil
 import pytest
@@ -45,8 +45,8 @@ def service() -> Iterator[WebService]:
         yield service
 
 
-def notifier(bench: Bench, *tell: Notice, seconds: float = 10, **environ: str) -> Notifier:
-    return Notifier(tell, environ=environ, folder=bench.folder, masker=Masker(), seconds=seconds)
+def notifier(bench: Bench, *tell: Notice, seconds: float = 10, environ: Mapping[str, str] | None = None) -> Notifier:
+    return Notifier(tell, environ=environ or {}, folder=bench.folder, masker=Masker(), seconds=seconds)
 
 
 def test_a_web_service_gets_what_status_prints_as_json(project: Project, service: WebService) -> None:
@@ -91,7 +91,7 @@ def _documents(service: WebService) -> list[dict[str, object]]:
 def test_addresses_and_headers_take_values_from_the_environment(bench: Bench, service: WebService) -> None:
     tell = Notice(url="env:HOOK/env:ID", headers={"Authorization": "Bearer env:TOKEN"})
 
-    bench.run(Import(), notifier(bench, tell, HOOK=service.url, ID="x7", TOKEN="hunter22\n"))
+    bench.run(Import(), notifier(bench, tell, environ={"HOOK": service.url, "ID": "x7", "TOKEN": "hunter22\n"}))
 
     (received,) = service.received
     assert (received.path, received.headers["Authorization"]) == ("/x7", "Bearer hunter22")
@@ -108,7 +108,7 @@ def test_addresses_and_headers_take_values_from_the_environment(bench: Bench, se
 def test_an_address_or_header_that_http_does_not_allow_is_a_failure_that_does_not_show_it(
     bench: Bench, service: WebService, tell: Notice, environ: dict[str, str]
 ) -> None:
-    teller = notifier(bench, tell, HOOK=service.url, **environ)
+    teller = notifier(bench, tell, environ={"HOOK": service.url, **environ})
 
     bench.run(Import(), teller)
 

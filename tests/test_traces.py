@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -141,13 +142,10 @@ def test_a_stage_that_was_tried_again_shows_the_error_of_the_last_try_alone(
         stages = ["Load"]
 
         def run(self, p: Progress) -> None:
-            for tried in (1, 2):
-                try:
-                    with p.stage("Load"):
-                        raise ValueError(f"try {tried}")
-                except ValueError:
-                    if tried == 2:
-                        raise
+            with suppress(ValueError), p.stage("Load"):
+                raise ValueError("try 1")
+            with p.stage("Load"):
+                raise ValueError("try 2")
 
     bench.run(Retries(), Traces({}))
 
