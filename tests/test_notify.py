@@ -1,7 +1,6 @@
 """Telling web services and commands how a run ended, with servers of the tests' own."""
 
 import json
-import time
 from collections.abc import Iterator, Mapping
 
 import psutil
@@ -16,6 +15,7 @@ from stagerun.states import RunState
 from stagerun.text.masking import Masker
 from tests.conftest import Bench, Project
 from tests.loopback import WebService
+from tests.processes import until
 
 
 class Import(LiveOperation):
@@ -206,8 +206,14 @@ def test_a_command_that_takes_too_long_is_killed_with_what_it_started(bench: Ben
 
     assert teller.failures == ["run 1 was not told to sh: it took longer than 0.5s"]
     pid = int((bench.folder / "pid").read_text())
-    while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
-        time.sleep(0.01)
+    until(lambda: _is_gone(pid))
+
+
+def _is_gone(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def test_what_a_command_leaves_in_the_background_is_not_waited_for(bench: Bench) -> None:
