@@ -306,7 +306,11 @@ def _import_everything() -> None:
 
     for module in pkgutil.walk_packages(stagerun.__path__, "stagerun."):
         if module.name != "stagerun.__main__":
-            importlib.import_module(module.name)
+            try:
+                importlib.import_module(module.name)
+            except ModuleNotFoundError as missing:
+                if str(missing.name).partition(".")[0] == "stagerun":
+                    raise  # else it belongs to an extra, which is not installed
     importlib.import_module("sqlite_utils")
 
 

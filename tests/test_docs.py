@@ -11,12 +11,10 @@ from typing import Any
 import click
 import pytest
 from msgspec.structs import fields
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from stagerun import LiveOperation, Progress, events
 from stagerun.cli import cli
 from stagerun.machine.settings import SETTINGS
-from stagerun.notify.traces import Traces
 from stagerun.sinks import Sink
 from stagerun.states import RunState
 from stagerun.view import RunView
@@ -484,6 +482,10 @@ def test_the_mail_on_the_page_arrives(project: Project) -> None:
 
 
 def test_every_attribute_of_a_span_is_documented_and_no_other_is(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+    from stagerun.notify.traces import Traces
+
     class Cancelled(LiveOperation):
         stages = ["Load"]
         NAME: int = 3

@@ -162,6 +162,9 @@ class Says(LiveOperation):
     def run(self, p: Progress) -> None: ...
 
     def on_success(self) -> None:
+        import logging
+
+        logging.getLogger("mail").debug("connecting")
         print(f"told with {self.token.reveal()}")
         raise ValueError("boom")
 
@@ -186,6 +189,18 @@ class Stubborn(LiveOperation):
                 time.sleep(60)
             except BaseException:
                 pass
+
+class Pair(LiveOperation):
+    last: bool = False
+
+    def run(self, p: Progress) -> None:
+        if not self.last:
+            p.chain_to(Pair(last=True))
+
+    def on_success(self) -> None:
+        import os
+
+        print("told by", os.getpid())
 
 class First(LiveOperation):
     def run(self, p: Progress) -> None:
@@ -251,19 +266,20 @@ def test_each_display_shows_what_a_hook_says_where_it_disturbs_nobody(
 def test_a_least_level_of_the_log_holds_for_hooks_too(project: Project) -> None:
     project.recipe("hooks", HOOKS)
 
-    done = project.stagerun("run", "hooks:Says", "--log-level", "error")
+    least = {level: project.stagerun("run", "hooks:Says", "--log-level", level).out for level in ("debug", "error")}
 
-    assert timeless(done.out).splitlines()[1:] == [
-        "run 1 succeeded in 0.0s",
-        "error: run 1, on_success failed: ValueError: boom",
-    ]
+    said = {level: [line.partition(": ")[2] for line in out.splitlines()[2:5]] for level, out in least.items()}
+    assert said == {
+        "debug": ["connecting", "told with ***", "run 1, on_success failed: ValueError: boom"],
+        "error": ["run 2, on_success failed: ValueError: boom"],
+    }
 
 
-def _until(project: Project, name: str, signals: list[int]) -> tuple[int, list[str]]:
+def _until(project: Project, name: str, signals: list[int], *more: str) -> tuple[int, list[str]]:
     """Run an operation whose hook says `sending`, send the signals, each when it says so again."""
     project.recipe("hooks", HOOKS)
     lines: list[str] = []
-    with project.start("run", name) as process:
+    with project.start("run", name, *more) as process:
         for line in process.stdout:
             lines.append(timeless(line).rstrip())
             if line.endswith("sending\n") and signals:
@@ -271,15 +287,18 @@ def _until(project: Project, name: str, signals: list[int]) -> tuple[int, list[s
         return process.wait(30), lines
 
 
-def test_a_signal_cuts_a_hook_short_and_the_exit_code_stays_that_of_the_run(project: Project) -> None:
-    code, lines = _until(project, "hooks:Hangs", [signal.SIGINT])
+@pytest.mark.parametrize("where", [(), ("--on", "local:")], ids=["here", "at a place"])
+def test_a_signal_cuts_a_hook_short_and_the_exit_code_stays_that_of_the_run(
+    project: Project, where: tuple[str, ...]
+) -> None:
+    code, lines = _until(project, "hooks:Hangs", [signal.SIGTERM], *where)
 
     assert code == 0
     assert lines[1:] == [
         "run 1 succeeded in 0.0s",
         "run 1, on_success: sending",
         "run 1, on_success: hanging up",
-        "warning: run 1, on_success was cut short by SIGINT",
+        "warning: run 1, on_success was cut short by SIGTERM",
     ]
 
 
@@ -303,6 +322,17 @@ def test_a_signal_in_the_hook_of_a_link_cancels_the_next_one_before_it_begins(pr
         "run 2 cancelled by SIGTERM after 0.0s",
         "resume with: stagerun resume 2",
     ]
+
+
+def test_hooks_of_a_run_at_a_place_are_called_there_and_heard_here(project: Project) -> None:
+    project.recipe("hooks", HOOKS)
+
+    done = project.stagerun("run", "hooks:Pair", "--on", "local:")
+
+    assert (done.code, done.err) == (0, "")
+    first, second = re.findall(r"^run (\d), on_success: told by (\d+)$", done.out, re.MULTILINE)
+    assert (first[0], second[0], first[1]) == ("1", "2", second[1])
+    assert done.out.splitlines()[-1] == f"run 2, on_success: told by {second[1]}"
 
 
 def test_a_fork_that_a_hook_leaves_behind_ends_there(project: Project) -> None:

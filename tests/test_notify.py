@@ -1,8 +1,7 @@
 """Telling web services and commands how a run ended, with servers of the tests' own."""
 
 import json
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import psutil
 import pytest
@@ -16,6 +15,7 @@ from stagerun.states import RunState
 from stagerun.text.masking import Masker
 from tests.conftest import Bench, Project
 from tests.loopback import WebService
+from tests.processes import until
 
 
 class Import(LiveOperation):
@@ -45,8 +45,8 @@ def service() -> Iterator[WebService]:
         yield service
 
 
-def notifier(bench: Bench, *tell: Notice, seconds: float = 10, **environ: str) -> Notifier:
-    return Notifier(tell, environ=environ, folder=bench.folder, masker=Masker(), seconds=seconds)
+def notifier(bench: Bench, *tell: Notice, seconds: float = 10, environ: Mapping[str, str] | None = None) -> Notifier:
+    return Notifier(tell, environ=environ or {}, folder=bench.folder, masker=Masker(), seconds=seconds)
 
 
 def test_a_web_service_gets_what_status_prints_as_json(project: Project, service: WebService) -> None:
@@ -91,10 +91,29 @@ def _documents(service: WebService) -> list[dict[str, object]]:
 def test_addresses_and_headers_take_values_from_the_environment(bench: Bench, service: WebService) -> None:
     tell = Notice(url="env:HOOK/env:ID", headers={"Authorization": "Bearer env:TOKEN"})
 
-    bench.run(Import(), notifier(bench, tell, HOOK=service.url, ID="x7", TOKEN="hunter22"))
+    bench.run(Import(), notifier(bench, tell, environ={"HOOK": service.url, "ID": "x7", "TOKEN": "hunter22\n"}))
 
     (received,) = service.received
     assert (received.path, received.headers["Authorization"]) == ("/x7", "Bearer hunter22")
+
+
+@pytest.mark.parametrize(
+    ("tell", "environ"),
+    [
+        (Notice(url="env:HOOK/x y"), {}),
+        (Notice(url="env:HOOK", headers={"X": "env:TOKEN"}), {"TOKEN": "hunter22\nand more"}),
+        (Notice(url="env:HOOK", headers={"X": "env:TOKEN"}), {"TOKEN": "h\u0151"}),
+    ],
+)
+def test_an_address_or_header_that_http_does_not_allow_is_a_failure_that_does_not_show_it(
+    bench: Bench, service: WebService, tell: Notice, environ: dict[str, str]
+) -> None:
+    teller = notifier(bench, tell, environ={"HOOK": service.url, **environ})
+
+    bench.run(Import(), teller)
+
+    why = "its address or a header holds what HTTP does not allow"
+    assert (service.received, teller.failures) == ([], [f"run 1 was not told to env:HOOK{tell.url[8:]}: {why}"])
 
 
 def test_a_service_in_trouble_is_asked_again(bench: Bench, service: WebService) -> None:
@@ -187,8 +206,14 @@ def test_a_command_that_takes_too_long_is_killed_with_what_it_started(bench: Ben
 
     assert teller.failures == ["run 1 was not told to sh: it took longer than 0.5s"]
     pid = int((bench.folder / "pid").read_text())
-    while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
-        time.sleep(0.01)
+    until(lambda: _is_gone(pid))
+
+
+def _is_gone(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def test_what_a_command_leaves_in_the_background_is_not_waited_for(bench: Bench) -> None:

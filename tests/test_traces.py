@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -132,6 +133,27 @@ def test_a_run_is_a_trace_and_its_stages_are_spans_with_their_times_and_the_erro
     assert _values(save.attributes) == {"stagerun.stage.index": 1, "stagerun.stage.state": "failed"}
     (request,) = _requests(collector)
     assert _values(request.resource_spans[0].resource.attributes)["service.name"] == "stagerun"
+
+
+def test_a_stage_that_was_tried_again_shows_the_error_of_the_last_try_alone(
+    bench: Bench, collector: WebService
+) -> None:
+    class Retries(LiveOperation):
+        stages = ["Load"]
+
+        def run(self, p: Progress) -> None:
+            with suppress(ValueError), p.stage("Load"):
+                raise ValueError("try 1")
+            with p.stage("Load"):
+                raise ValueError("try 2")
+
+    bench.run(Retries(), Traces({}))
+
+    first, second, _ = _spans(collector)
+    assert [(each.status.code, each.status.message, len(each.events)) for each in (first, second)] == [
+        (2, "", 0),
+        (2, "ValueError: try 2", 1),
+    ]
 
 
 def test_a_stage_that_is_skipped_is_a_span_that_says_why(bench: Bench, collector: WebService) -> None:

@@ -48,7 +48,7 @@ class Notice(Struct, frozen=True, kw_only=True):
 
 def filled(text: str, environ: Mapping[str, str]) -> str:
     """Return `text` with each `env:NAME` as the value of that variable; KeyError names one that is not set."""
-    return _VARIABLE.sub(lambda match: environ[match[1]], text)
+    return _VARIABLE.sub(lambda match: environ[match[1]].strip(), text)
 
 
 def values(notice: Notice, environ: Mapping[str, str]) -> list[str]:

@@ -15,8 +15,8 @@ from stagerun.notify.teller import Teller
 from stagerun.text.masking import Masker
 
 
-NOTIFY: Final = "STAGERUN_NOTIFY"
-OTEL: Final = "STAGERUN_OTEL"
+_NOTIFY: Final = "STAGERUN_NOTIFY"
+_OTEL: Final = "STAGERUN_OTEL"
 _NOBODY: Final = "none"
 _SWITCH: Final = {
     "1": True,
@@ -41,8 +41,8 @@ def chosen(settings: Mapping[str, Any], environ: Mapping[str, str], *, folder: P
 
     """
     tellers = list[Teller]()
-    if environ.get(NOTIFY):
-        notify = [] if environ[NOTIFY] == _NOBODY else notices.read(environ[NOTIFY], NOTIFY)
+    if environ.get(_NOTIFY):
+        notify = [] if environ[_NOTIFY] == _NOBODY else notices.read(environ[_NOTIFY], _NOTIFY)
     else:
         notify = notices.read(settings.get("notify", []), "[tool.stagerun] notify")
     if notify:
@@ -55,9 +55,9 @@ def chosen(settings: Mapping[str, Any], environ: Mapping[str, str], *, folder: P
 
 
 def _switched_on(environ: Mapping[str, str], *, default: bool) -> bool:
-    word = environ.get(OTEL, "")
+    word = environ.get(_OTEL, "")
     if word and word.lower() not in _SWITCH:
-        raise UsageError(f"{OTEL} can't be {word!r}", "one of " + ", ".join(_SWITCH))
+        raise UsageError(f"{_OTEL} can't be {word!r}", "one of " + ", ".join(_SWITCH))
     return _SWITCH[word.lower()] if word else default
 
 

@@ -226,7 +226,6 @@ class _Sender(SpanProcessor):
         self._closing.set()
         self._thread.join(seconds)
         if self._thread.is_alive():
-            self._exporter.shutdown()  # type: ignore[no-untyped-call]  # it may be waiting for its next try
             why = f": {self._why}" if self._why else ""
             return [f"the traces could not be sent in {seconds:g}s{why}"]
         for name in _LOGGERS:

@@ -3,7 +3,7 @@
 import ssl
 import time
 from collections.abc import Mapping
-from http.client import HTTPException
+from http.client import HTTPException, InvalidURL
 from typing import Any, Final
 from urllib import request
 from urllib.error import HTTPError, URLError
@@ -50,14 +50,16 @@ def post(url: str, body: bytes, headers: Mapping[str, str], deadline: float) -> 
         raise NotTold(f"HTTP {error.code} {error.reason}".rstrip()) from None
     except URLError as error:
         raise NotTold(_words(error.reason)) from None
-    except (OSError, HTTPException, ValueError) as error:
+    except (InvalidURL, ValueError):  # its message holds the address or the header, which may be a secret
+        raise NotTold("its address or a header holds what HTTP does not allow") from None
+    except (OSError, HTTPException) as error:
         raise NotTold(_words(error)) from None
 
 
 def _is_passing(error: BaseException) -> bool:
     if isinstance(error, HTTPError):
         return error.code in _PASSING
-    if isinstance(error, URLError) and isinstance(error.reason, ssl.SSLCertVerificationError):
+    if isinstance(error, InvalidURL) or isinstance(getattr(error, "reason", None), ssl.SSLCertVerificationError):
         return False
     return isinstance(error, OSError | HTTPException)
 
