@@ -28,13 +28,17 @@ WRITERS = {
     "commands/help.py": {"click.echo"},
     "commands/parameters.py": {"click.prompt"},
     "authoring/capture.py": {"stderr.write", "original.write", "original.flush"},
-    "engine/runner.py": {"stream.flush", "stderr.write"},
+    "commands/questions.py": {"click.prompt", "click.confirm", "click.echo"},  # each part is neutralised there
+    "engine/forks.py": {"stream.flush", "stderr.write"},
     "commands/report.py": {"click.echo", "stream.write"},  # HTML to a pipe or a file: each value is neutralised there
     "commands/serve.py": {"click.echo", "stdout.flush", "stream.write"},  # the address, also in a file for a browser
     # Not what the program prints.
     "reports/markdown.py": {"stream.write"},  # the summary of a job, a file
     "programs/running.py": {"os.write"},  # the input of a program
     "web/tokens.py": {"stream.write"},  # the file of the token
+    "commands/init.py": {"stream.write"},  # the files of a new project
+    "remote/line.py": {"os.write"},  # frames for the process at the other end
+    "authoring/cluster.py": {"__stderr__.write"},  # the log of a worker of somebody's cluster
 }
 _CALLS = {"echo", "secho", "prompt", "confirm", "pause", "show", "print", "write", "writelines", "flush", "Console"}
 _STREAMS = {"click", "os", "error", "sys", "stdout", "stderr", "__stdout__", "__stderr__", "stream", "original"}
