@@ -1,5 +1,6 @@
 """What becomes of a run when something between its two ends breaks, or somebody stops it."""
 
+import os
 import signal
 import subprocess
 import time
@@ -97,17 +98,31 @@ def test_a_time_limit_holds_there_and_is_told_as_it_was_given(near: Distant) -> 
     assert (near.project.root / "cleaned").exists()
 
 
-def test_a_far_process_that_is_killed_is_a_crash_in_its_stage_and_elsewhere_goes_on(far: Distant) -> None:
+def _cut(far: Distant) -> str:
+    """End the far process, or what leads to it; return what is told of it."""
+    worker = far.worker()
+    match far.where.name.partition(":")[0]:
+        case "ssh":
+            kill(next(each for each in worker.parents() if each.name().startswith("sshd")))
+            return "error: ssh ended with exit code 255\n"
+        case "slurm":
+            subprocess.run(["scancel", "--signal=KILL", "--name=stagerun"], env={**os.environ, **far.where.environ}, check=True)
+            return "error: srun "
+        case _:
+            kill(worker)
+            return "error: the far process was killed by SIGKILL\n"
+
+
+def test_a_run_whose_far_process_is_lost_has_crashed_in_its_stage_and_goes_on_elsewhere(far: Distant) -> None:
     far.project.recipe("orders", COUNTS)
     with far.start("run", "orders", f"--folder={far.project.root}") as process:
         read_until(process, "half-way")
-        worker = far.worker()
-        kill(worker)
+        told = _cut(far)
         done = end_of(process)
     assert done.code == 1
+    assert told in done.out
     assert "run 1 crashed in [2/2] Fit after" in done.out
     assert done.out.endswith("resume with: stagerun resume 1\n")
-    assert "killed" in done.out or "exit code" in done.out
 
     resumed = far.stagerun("resume", on="local:")
 
