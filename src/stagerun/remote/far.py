@@ -110,12 +110,16 @@ class Far:
     def _die(self) -> None:
         """Kill this process, with all that it has started, after the grace period."""
         time.sleep(GRACE)
-        from stagerun.programs.process_tree import ProcessTree
-
         try:
-            ProcessTree(MARK, self.mark).end(hurried=lambda: True)
+            self.sweep()
         finally:
             os._exit(OF_SIGNAL["SIGHUP"])
+
+    def sweep(self) -> None:
+        """Kill all that this process has started."""
+        from stagerun.programs.process_tree import ProcessTree
+
+        ProcessTree(MARK, self.mark).end(hurried=lambda: True)
 
     def work(self) -> Work | None:
         """Wait for the work; None if home goes before it says any. ValueError if it makes no sense."""
