@@ -12,7 +12,7 @@ import pytest
 from stagerun.states import RunState
 from tests import rebuild
 from tests.places.conftest import Distant, end_of, kill
-from tests.processes import GATE, rows, until
+from tests.processes import GATE, logged, rows, until
 
 
 STORES = f"""{GATE}
@@ -103,3 +103,23 @@ def _slow_disk(near: Distant, over: threading.Event) -> None:
             connection.execute("ROLLBACK")
             over.wait(0.01)
             seconds = 0.05
+
+
+def test_many_lines_at_once_arrive_and_a_fact_that_is_too_large_is_an_error_of_the_recipe(near: Distant) -> None:
+    near.project.recipe(
+        "orders",
+        """
+class Large(LiveOperation):
+    def run(self, p: Progress):
+        p.log("\\n".join(map(str, range(100_000))))
+        p.result(text="x" * 26_000_000)
+""",
+    )
+
+    done = near.stagerun("run", "orders", "--progress", "quiet")
+
+    assert done.code == 1
+    error = near.newest().error
+    assert error is not None
+    assert error.message.startswith("this can't be recorded from another place: 26,000,")
+    assert logged(near.project, 1) == [str(number) for number in range(100_000)]

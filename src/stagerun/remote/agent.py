@@ -54,6 +54,8 @@ def serve(masker: Masker) -> int:
         except JournalError:
             pass  # home knows why
         interrupts.close(exit_codes.SUCCEEDED)
+        if far.failure is not None:
+            far.sweep()
         far.line.close()
     return exit_codes.SUCCEEDED
 

@@ -10,7 +10,7 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from queue import Empty, SimpleQueue
 from typing import Any, Final
@@ -113,12 +113,16 @@ class Far:
         deadline = time.monotonic() + GRACE
         while time.monotonic() < deadline and not self._interrupts.hurried:
             time.sleep(_AT_ONCE)
-        from stagerun.programs.process_tree import ProcessTree
-
         try:
-            ProcessTree(MARK, self.mark).end(hurried=lambda: True)
+            self.sweep()
         finally:
             os._exit(OF_SIGNAL["SIGHUP"])
+
+    def sweep(self) -> None:
+        """Kill all that this process has started."""
+        from stagerun.programs.process_tree import ProcessTree
+
+        ProcessTree(MARK, self.mark).end(hurried=lambda: True)
 
     def work(self) -> Work | None:
         """Wait for the work; None if home goes before it says any. ValueError if it makes no sense."""
@@ -261,16 +265,16 @@ class Far:
 
     def _keep_back(self, pulse: events.Event) -> None:
         """Let a pulse wait for others."""
-        assert self.view is not None
-        size = _size(pulse)
-        self._pulses.append(self._entry(pulse))
-        self._kept_back += size
-        with self._changed:
-            self._under_way += size
-        if self._kept_back >= _BATCH:
-            self._ship()
-        else:
-            self._bell.set()
+        for part in _parts(pulse):
+            size = _size(part)
+            self._pulses.append(self._entry(part))
+            self._kept_back += size
+            with self._changed:
+                self._under_way += size
+            if self._kept_back >= _BATCH:
+                self._ship()
+            else:
+                self._bell.set()
 
     def _entry(self, event: events.Event) -> events.Entry:
         assert self.view is not None
@@ -285,21 +289,26 @@ class Far:
                 self._ship()
 
     def _ship(self, fact: events.Event | None = None) -> None:
-        """Send the pulses that wait, and then the fact."""
+        """Send the pulses that wait, and then the fact; RecipeError if it is too large."""
         entries, size = [*joined(self._pulses)], self._kept_back
         self._pulses, self._kept_back = [], 0
-        if fact is not None:
-            entries.append(self._entry(fact))
-        if not entries:
+        if fact is None:
+            self._send(entries, size)
             return
-        number = self._sent + len(entries)
-        with self._changed:
-            self._sizes.append((number, size))
         try:
-            self.line.send(["events", number, [[entry.time, entry.event.kind, entry.event] for entry in entries]])
+            self._send([*entries, self._entry(fact)], size)
         except ValueError as error:
-            raise RecipeError(f"this can't be recorded from here: {error}", "store a file instead") from None
-        self._sent = number
+            self._send(entries, size)
+            raise RecipeError(f"this can't be recorded from another place: {error}", "store a file instead") from None
+
+    def _send(self, entries: list[events.Entry], size: int) -> None:
+        """Send some events, whose pulses count for `size`."""
+        if entries:
+            number = self._sent + len(entries)
+            self.line.send(["events", number, [[entry.time, entry.event.kind, entry.event] for entry in entries]])
+            self._sent = number
+            with self._changed:
+                self._sizes.append((number, size))
 
     def _note_done(self, number: int) -> None:
         with self._changed:
@@ -325,6 +334,22 @@ class Far:
             except Empty:
                 if self.failure is not None:
                     raise self.failure from None
+
+
+def _parts(pulse: events.Event) -> Iterator[events.Event]:
+    """Yield a pulse in parts that can be sent: many lines that were written at once are several pulses."""
+    if not isinstance(pulse, events.Log) or len(pulse.text) <= _BATCH:
+        yield pulse
+        return
+    lines, size = list[str](), 0
+    for line in pulse.lines:
+        lines.append(line)
+        size += len(line)
+        if size > _BATCH:
+            yield replace(pulse, text="\n".join(lines))
+            lines, size = [], 0
+    if lines:
+        yield replace(pulse, text="\n".join(lines))
 
 
 def _size(event: events.Event) -> int:

@@ -7,13 +7,12 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from stagerun.errors import PlaceError, UsageError
-from stagerun.machine.parents import dies_with
 from stagerun.programs.children import MARK
 from stagerun.programs.process_tree import ProcessTree
 from stagerun.programs.request import how_it_ended
@@ -48,8 +47,6 @@ class Program:
     def open(self, heard: Heard, ended: Ended, hidden: Collection[str]) -> "Started":
         """Start the program."""
         mark = f"{os.environ.get(MARK, '')}/{os.getpid()}-place-"
-        ours = self.argv[0] == sys.executable
-        prepare = None if ours else dies_with(os.getpid())  # our own ends with its stream
         try:
             process = subprocess.Popen(  # noqa: S603 - the user's own command
                 self.argv,
@@ -59,11 +56,11 @@ class Program:
                 stderr=subprocess.PIPE,
                 # A Ctrl-C of the terminal is ours to pass on. Whoever has to ask for a password needs that terminal.
                 start_new_session=not self._asks,
-                preexec_fn=_deaf(prepare) if self._asks else prepare,  # noqa: PLW1509 - it imports and locks nothing
+                preexec_fn=_be_deaf if self._asks else None,  # noqa: PLW1509 - it imports and locks nothing
             )
         except OSError as error:
             raise PlaceError(f"{self.name}: {self.argv[0]} can't be started: {error.strerror}") from None
-        called = "the far process" if ours else Path(self.argv[0]).name
+        called = "the far process" if self.argv[0] == sys.executable else Path(self.argv[0]).name
         return Started(process, called, ProcessTree(MARK, mark), heard, ended)
 
 
@@ -158,13 +155,7 @@ def configured(name: str, command: Sequence[str], agent: Sequence[str]) -> Progr
     return Program(name, [*command, *agent])
 
 
-def _deaf(prepare: Callable[[], None] | None) -> Callable[[], None]:
-    """Return what makes a new process ignore the keys and the end of the terminal that it shares with us."""
-
-    def ignore() -> None:
-        for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
-            signal.signal(number, signal.SIG_IGN)
-        if prepare is not None:
-            prepare()
-
-    return ignore
+def _be_deaf() -> None:
+    """Let a new process ignore the keys and the end of the terminal that it shares with us."""
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_IGN)
