@@ -24,6 +24,7 @@ def main() -> None:
         operation="Index",
         stages=("Scan", "Parse", "Save"),
         owner="alice",
+        expected={"Scan": 0.4, "Parse": 4.1, "Save": 1.5},
     )
     happened: list[tuple[float, events.Event]] = [
         (0.0, events.RunStarted()),
@@ -38,7 +39,9 @@ def main() -> None:
 
     console = Console(record=True, width=WIDTH, file=io.StringIO(), force_terminal=True, color_system="truecolor")
     console.print(Text("$ stagerun run stdlib:Index", style="dim"))
+    console.print(Text("[1/3] Scan", style="cyan"))
     console.print(Text("found 1,689 files in /usr/lib/python3.11"))
+    console.print(Text("✓ [1/3] Scan: done in 0.4s", style="green"))
     for line in frame.running(view, 2.6, WIDTH, unicode=True):
         console.print(line, soft_wrap=True)
     svg = console.export_svg(title="stagerun", unique_id="stagerun")

@@ -12,7 +12,7 @@ from rich.progress import Progress as Bars
 from stagerun import Progress, events
 from stagerun.programs.streams import Lines
 from stagerun.text.masking import Masker
-from stagerun.text.redrawing import Redrawing
+from stagerun.text.redrawing import Rows
 from stagerun.text.streams import LineStream
 from tests.conftest import Bench, Project
 from tests.test_live import _HOLD
@@ -56,9 +56,15 @@ BARS = [
     ),
     pytest.param(
         ["a 1\nb 1", "\r\x1b[2K\x1b[1A\x1b[2Ka 2\nb 2", "\r\x1b[2K\x1b[1A\x1b[2Ka 3\nb 3", "\n", "next\n"],
-        ["a 2  b 2", "a 3  b 3"],
+        ["a 2  b 2", "a 3  b 3", "b 3"],
         ["a 1", "a 3", "b 3", "next"],
         id="two bars below each other",
+    ),
+    pytest.param(
+        ["\rout 1", "\n", "\rin 1", "\x1b[A", "\n", "\rin 2", "\x1b[A", "\n", "\r    \r", "\x1b[A", "\rout 2", "\n"],
+        ["out 1", "in 1", *["in 1"] * 2, *["in 2"] * 2, "in 2", "", "", "out 2", "out 2"],
+        ["out 1", "out 2"],
+        id="tqdm inside tqdm",
     ),
 ]
 
@@ -97,7 +103,7 @@ def test_what_rich_draws_is_one_line_that_changes_and_every_task_ends_as_a_line(
             bars.refresh()
     stream.finish()
 
-    assert [re.findall(r"first|second|\d+%", state) for state in stream.states][-2:] == [
+    assert [re.findall(r"first|second|\d+%", state) for state in stream.states][-4:-2] == [
         ["first", "50%", "second", "50%"],
         ["first", "100%", "second", "100%"],
     ]
@@ -127,11 +133,28 @@ def test_no_part_of_a_secret_is_told_because_a_state_was_cut_in_two(written: lis
     assert [masker.mask(state) for state in drawn] == states
 
 
-def test_a_frame_that_is_never_finished_gives_its_lines_away_in_the_end() -> None:
-    drawing = Redrawing()
+def test_rows_that_are_drawn_anew_no_more_are_given_away() -> None:
+    rows = Rows()
 
-    assert drawing.settled(["\x1b[2Aa", "b"]) == []
-    assert (drawing.left(), drawing.left()) == (["a", "b"], [])
+    assert rows.feed("\x1b[2Aa\nb\nc") == []
+    assert (rows.state(), rows.is_open) == ("a  b  c", True)
+    assert rows.feed("\nd") == ["a"]
+    assert rows.feed("\ne") == ["b", "c", "d"]
+    assert (rows.rest, rows.is_open) == ("e", False)
+
+
+def test_rows_belong_to_the_stage_that_they_were_drawn_in(bench: Bench) -> None:
+    def body(p: Progress) -> None:
+        with p.stage("Load"):
+            print("\rfirst 1\nsecond 1", end="")
+            print("\r\x1b[1Afirst 2\nsecond 2", end="\n")
+        print("outside")
+
+    bench.run(operation(body, "Load"))
+
+    assert bench.text.split("\n")[2:-2] == [
+        *("first 1", "first 2", "second 2", "--- [1/1] Load: done in 0.0s", "outside")
+    ]
 
 
 def bar(p: Progress, bench: Bench, *, seconds: int, end: str = "\n") -> None:

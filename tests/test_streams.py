@@ -135,6 +135,7 @@ for chunk in sys.argv[1:]:
 @settings(max_examples=10)
 @given(some_bytes, cuts)
 @example(b"\xf0\x9f\x98\x80\n\xff\r\nno end", [1, 2, 3, 6])
+@example(b"50%\r  \r", [])
 def test_what_a_program_writes_stands_in_the_journal_as_the_model_has_it(
     tmp_path_factory: pytest.TempPathFactory, data: bytes, places: list[int]
 ) -> None:
@@ -145,7 +146,10 @@ def test_what_a_program_writes_stands_in_the_journal_as_the_model_has_it(
     bench = Bench(tmp_path_factory.mktemp("run"))
     assert bench.run(Demo()).state is RunState.SUCCEEDED
 
-    assert _from_stdout(bench.path) == model(data)
+    expected, rest = model(data), data.rpartition(b"\n")[2]
+    if b"\r" in rest and not expected[-1].strip():
+        expected.pop()  # a bar that has removed itself
+    assert _from_stdout(bench.path) == expected
 
 
 def _from_stdout(journal: Path) -> list[str]:

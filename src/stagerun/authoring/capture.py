@@ -81,6 +81,12 @@ class Capture:
     ) -> None:
         self._undo.close()
 
+    def settle(self) -> None:
+        """Write the lines that may still be drawn anew: a stage ends, and they belong to it."""
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, CapturedStream):
+                stream.settle()
+
     def _take_streams(self) -> None:
         for name in ("stdout", "stderr"):
             original = getattr(sys, name)

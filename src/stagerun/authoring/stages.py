@@ -93,6 +93,7 @@ class Blocks:
         entered: how many blocks were entered so far.
         entered_on: when the last one was entered, or the run began, by `monotonic`.
         unentered: the stages that were made and not entered, in order.
+        settle: called before a block is left: what it has still to say belongs to it.
 
     """
 
@@ -114,6 +115,7 @@ class Blocks:
         self.entered = 0
         self.entered_on = monotonic()
         self.unentered: list[Unentered] = []
+        self.settle: Callable[[], object] = lambda: None
         self._declared = declared
         self._done_before = done_before
         self._emit = emit
@@ -236,6 +238,7 @@ class Blocks:
             visit.limit.__exit__(None, None, None)
             # The traceback of an error keeps the loop's generator alive after the stage.
             self._loops.end_inside(visit.loops_around)
+            self.settle()
             seconds = self._monotonic() - visit.entered
             self._visits.remove(visit)
             stage = visit.stage

@@ -251,6 +251,7 @@ class Runner:
         error: BaseException | None = None
         try:
             captured = Capture(session.lines.write, self._masker, self._log_level, session.lines.redraw)
+            session.blocks.settle = captured.settle
             with captured, self._interrupts.limit(operation.timeout, "the run"):
                 try:
                     returned = self._call(operation, session)

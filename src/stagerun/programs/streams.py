@@ -6,7 +6,7 @@ from typing import Final
 from stagerun.events import LINE_LIMIT
 from stagerun.text import wording
 from stagerun.text.masking import Masker
-from stagerun.text.redrawing import Redrawing, last_state, without_cursor
+from stagerun.text.redrawing import Rows, goes_up, last_state, shown, without_cursor, without_moves
 
 
 _HELD: Final = 2  # limits of an unfinished line; then its beginning is masked and cut
@@ -33,7 +33,7 @@ class Lines:
         self._dropped = 0
         self._bound = _HELD * limit
         self._returned = False
-        self._drawing: Redrawing | None = None
+        self._rows: Rows | None = None  # the lines that it draws anew
         self._redrawn = False
         self._before = ""  # what the unfinished line was before it was drawn anew
 
@@ -43,16 +43,20 @@ class Lines:
 
         What may be only a part of a secret is not told: then it is what was drawn before.
         """
-        if self._drawing is None or not (self._redrawn or self._drawing.is_open):
+        if self._rows is not None:
+            state = self._rows.state()
+            return state if self._masker.complete(state) == len(state) else None
+        if not self._redrawn:
             return None
         whole = self._returned or self._masker.complete(self._rest) == len(self._rest)
-        return self._drawing.state(self._rest if whole else self._before)
+        return shown(self._rest if whole else self._before)
 
     def feed(self, data: bytes, *, final: bool = False) -> list[str]:
         """Return the lines that `data` completes; with `final` also the last one, which has no line end."""
         text = self._decode(data, final)
-        if "\r" in text:
-            self._drawing, text = self._drawing or Redrawing(), without_cursor(text)
+        text = without_cursor(text)
+        if self._rows is not None or goes_up(text):
+            return self._draw_rows(text, final=final)
         *lines, rest = text.split("\n")
         if lines:
             lines[0] = self._finished(lines[0])
@@ -63,9 +67,21 @@ class Lines:
         self._keep(rest)
         if final and (self._rest or self._kept or self._returned):
             lines.append(self._finished(""))
-        if self._drawing is None:
-            return lines
-        return self._drawing.settled(lines) + (self._drawing.left() if final else [])
+        return lines
+
+    def _draw_rows(self, text: str, *, final: bool) -> list[str]:
+        """Return the lines that a text completes of a program that draws several below each other anew."""
+        if self._rows is None:
+            self._rows, text = Rows(), self._rest + ("\r" if self._returned else "") + text
+            self._forget()
+            self._returned = self._redrawn = False
+        lines = self._rows.feed(text)
+        if final:
+            lines += self._rows.left()
+        if final or not self._rows.is_open:
+            rest, self._rows = self._rows.rest, None
+            self._keep("" if final else rest)
+        return lines
 
     def _bounded(self, line: str) -> str:
         return line if len(line) <= self._limit else wording.cut_line(self._masker.mask(line), limit=self._limit)
@@ -78,6 +94,8 @@ class Lines:
             line = wording.cut_line(self._kept, self._dropped, limit=self._limit)
         else:
             line = self._bounded(self._rest)
+        if self._redrawn:
+            line = without_moves(line)
         self._forget()
         self._returned = self._redrawn = False
         return line

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, Final, TextIO
 
-from stagerun.text.redrawing import Redrawing, last_state, without_cursor
+from stagerun.text.redrawing import Rows, goes_up, last_state, shown, without_cursor, without_moves
 
 
 _PARTIAL_LIMIT: Final = 64 * 1024
@@ -33,7 +33,7 @@ class LineStream(io.TextIOBase):
         self._complete = complete
         self._process = os.getpid()
         self._partial: dict[int, list[str]] = {}
-        self._drawings: dict[int, Redrawing] = {}
+        self._rows: dict[int, Rows] = {}  # thread -> the lines that it draws anew
         self._redrawn: dict[int, str] = {}  # thread -> what its unfinished line was before it was drawn anew
         self.buffer = _Bytes(self)
 
@@ -66,36 +66,37 @@ class LineStream(io.TextIOBase):
         if os.getpid() != self._process:
             self._process = os.getpid()
             self._partial.clear()
-            self._drawings.clear()
+            self._rows.clear()
             self._redrawn.clear()
         thread = threading.get_ident()
-        if "\n" not in text and "\r" not in text:
+        if thread in self._rows or ("\x1b[" in text and goes_up(text)):
+            self._draw_rows(thread, text)
+        elif "\n" not in text and "\r" not in text:
             self._keep(thread, text)
             if thread in self._redrawn:
                 self._redraw(thread)
-            return len(text)
-        whole = "".join(self._partial.pop(thread, ())) + text
-        if "\r" in whole or thread in self._drawings:
-            self._draw(thread, whole)
-            return len(text)
-        *lines, rest = whole.split("\n")
-        for line in lines:
-            self.line(line)
-        if rest:
-            self._keep(thread, rest)
+        else:
+            self._end_lines(thread, "".join(self._partial.pop(thread, ())) + text)
         return len(text)
+
+    def settle(self) -> None:
+        """Give away the lines that this thread may still draw anew: they belong to what ends now."""
+        if (rows := self._rows.pop(threading.get_ident(), None)) is not None:
+            for line in rows.left():
+                self.line(line)
+            self.redraw("")
 
     def finish(self) -> None:
         """Give away the lines that have no newline yet."""
-        for thread in {*self._partial, *self._drawings}:
-            rest = "".join(self._partial.pop(thread, ()))
-            drawing = self._drawings.pop(thread, None)
-            lines = [last_state(rest)] if rest else []
-            for line in drawing.settled(lines) + drawing.left() if drawing else lines:
-                if line.strip() or thread not in self._redrawn:
-                    self.line(line)
-        if self._redrawn:
-            self._redrawn.clear()
+        for rows in self._rows.values():
+            for line in rows.left():
+                self.line(line)
+        while self._partial:
+            thread, parts = self._partial.popitem()
+            line = last_state("".join(parts))
+            if line.strip() or thread not in self._redrawn:
+                self.line(line)
+        if self._redrawn or self._rows:
             self.redraw("")
 
     def unfinished(self) -> str:
@@ -115,15 +116,14 @@ class LineStream(io.TextIOBase):
             if complete < len(text):
                 self._partial[thread] = [text[complete:]]
 
-    def _draw(self, thread: int, text: str) -> None:
-        """Take in a text with carriage returns, and what follows it."""
-        drawing = self._drawings.setdefault(thread, Redrawing())
+    def _end_lines(self, thread: int, text: str) -> None:
+        """Take in a text with line ends or carriage returns."""
         *lines, rest = without_cursor(text).split("\n")
-        for line in drawing.settled(map(last_state, lines)):
-            self.line(line)
-        if lines:
-            self._redrawn.pop(thread, None)
-        if "\r" in rest or drawing.is_open:
+        if lines and self._redrawn.pop(thread, None) is not None:
+            lines[0] = without_moves(lines[0])
+        for line in lines:
+            self.line(last_state(line))
+        if "\r" in rest:
             *states, rest = re.split(r"\r+(?!\Z)", rest)
             self._redrawn[thread] = states[-1] if states else self._redrawn.get(thread, "")
         if rest:
@@ -134,9 +134,26 @@ class LineStream(io.TextIOBase):
     def _redraw(self, thread: int) -> None:
         """Tell what is drawn now, or what was drawn before if that may be only a part of a secret."""
         state = "".join(self._partial.get(thread, ()))
-        if self._complete is not None and not state.endswith("\r") and self._complete(state) < len(state):
-            state = self._redrawn[thread]
-        self.redraw(self._drawings[thread].state(state.rstrip("\r")))
+        self.redraw(shown(state if state.endswith("\r") or self._is_whole(state) else self._redrawn[thread]))
+
+    def _draw_rows(self, thread: int, text: str) -> None:
+        """Take in a text of a thread that draws several lines below each other anew."""
+        if thread not in self._rows:
+            text = "".join(self._partial.pop(thread, ())) + text
+            self._redrawn.pop(thread, None)
+        rows = self._rows.setdefault(thread, Rows())
+        for line in rows.feed(without_cursor(text)):
+            self.line(line)
+        if not rows.is_open:
+            del self._rows[thread]
+            if rows.rest:
+                self._keep(thread, rows.rest)
+        elif self._is_whole(state := rows.state()):
+            self.redraw(state)
+
+    def _is_whole(self, state: str) -> bool:
+        """Return True if the end of `state` can't be the beginning of a secret."""
+        return self._complete is None or self._complete(state) == len(state)
 
 
 class SafeStream(LineStream):
