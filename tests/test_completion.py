@@ -151,6 +151,8 @@ def test_a_shell_completes_commands_operations_options_values_runs_and_files(ord
             terminal.wait_for(whole)
             terminal.send(b"\x15")
         terminal.send(b"stagerun status \t\t")
-        terminal.wait_until(lambda: "orders:Import, failed" in "\n".join(terminal.lines))
+        terminal.wait_for("orders:Import, failed")
+        shown = "\n".join(terminal.lines)
         terminal.send(b"\x15exit\r")
         terminal.wait()
+    assert shown.index("orders:Import, succeeded") < shown.index("orders:Import, failed")  # newest first

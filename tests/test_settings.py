@@ -9,6 +9,7 @@ import pytest
 
 from stagerun.errors import UsageError
 from stagerun.machine import env_file
+from stagerun.machine.settings import SETTINGS
 from tests.conftest import Project, timeless
 from tests.terminal import Terminal
 
@@ -55,16 +56,17 @@ def test_config_tells_each_value_and_where_it_comes_from(project: Project) -> No
     file.write_text('[tool.stagerun]\nenv_file = ".env"\nowner = "bob"\ntimestamps = true\n')
     (project.root / ".env").write_text("STAGERUN_PROGRESS=quiet\nSTAGERUN_OWNER=carol\n")
 
-    assert _config(project, STAGERUN_OWNER="dave") == {
-        "journal": (".stagerun/journal.db", "default"),
-        "recipes": ("recipes", "default"),
-        "durability": ("full", "default"),
+    told = _config(project, STAGERUN_OWNER="dave")
+
+    assert list(told) == list(SETTINGS)
+    assert {name: each for name, each in told.items() if each[1] != "default"} == {
         "env_file": (".env", str(file)),
         "progress": ("quiet", f"STAGERUN_PROGRESS in {project.root}/.env"),
         "timestamps": (True, str(file)),
         "owner": ("dave", "STAGERUN_OWNER"),
-        "on": ("", "default"),
-        "places": ({}, "default"),
+    }
+    assert {name: value for name, (value, origin) in told.items() if origin == "default"} == {
+        name: setting.default for name, setting in SETTINGS.items() if told[name][1] == "default"
     }
     assert project.stagerun("config", "owner").out == "carol\n"
     assert project.stagerun("config").out.splitlines()[5] == f"timestamps  true                  {file}"

@@ -49,19 +49,20 @@ complete -o nosort -F _stagerun stagerun 2>/dev/null || complete -F _stagerun st
 _ZSH: Final = """\
 #compdef stagerun
 _stagerun() {
-    local -a described plain
-    local line word description files=""
-    while IFS=$'\\t' read -r line; do
-        word=${line%%$'\\t'*} description=${line#*$'\\t'}
+    local -a found shown
+    local line word files="" width=0
+    while IFS= read -r line; do
+        word=${line%%$'\\t'*}
         if [[ $word == : ]]; then
             files=1
-        elif [[ -n $description && $description != $line ]]; then
-            described+=("${word//:/\\\\:}:$description")
         else
-            plain+=("${word//:/\\\\:}")
+            found+=("$word")
+            shown+=("$line")
+            (( ${#word} > width )) && width=${#word}
         fi
     done < <(stagerun completion zsh -- "${(@)words[2,CURRENT]}" 2>/dev/null)
-    (( ${#described} + ${#plain} )) && _describe -V stagerun described -- plain
+    shown=("${(@)shown/(#m)*$'\\t'/${(r:width + 2:)${MATCH%$'\\t'}}-- }")
+    (( ${#found} )) && compadd -U -l -V stagerun -d shown -a found
     [[ -n $files ]] && _files
 }
 if [[ $zsh_eval_context[-1] == loadautofunc ]]; then
