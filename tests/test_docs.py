@@ -307,6 +307,7 @@ def test_an_example_that_is_cancelled_anywhere_and_resumed_comes_to_what_it_come
         monkeypatch.chdir(folder)
         (folder / "online").touch()
         (folder / "orders.csv").write_text("A\nB\n c \n")
+        (folder / "Makefile").write_text("publish:\n")
         bench = Bench(folder)
         operation = _operations(EXAMPLES[name])[0]
         given: dict[str, Any] = {"source": Path("orders.csv")} if "source" in operation.parameters else {}
