@@ -29,6 +29,7 @@ class _Stub:
     stdout: str = ""
     stderr: str = ""
     returncode: int | None = None
+    does: Callable[[], object] | None = None
 
     def fits(self, shown: str) -> bool:
         if isinstance(self.command, str):
@@ -37,6 +38,8 @@ class _Stub:
 
     def play(self, request: Request, tell: Tell) -> Completed:
         assert self.returncode is not None
+        if self.does is not None:
+            self.does()
         texts = [self.stdout, self.stderr]
         for lines, stream in zip(map(str.splitlines, texts), ("stdout", "stderr"), strict=True):
             if lines:
@@ -71,19 +74,29 @@ class Programs:
             return []
         return [events.loads(line, str) for line in self._record.read_text("utf-8").splitlines()]
 
-    def stub(self, command: Command, *, stdout: str = "", stderr: str = "", returncode: int = 0) -> None:
+    def stub(
+        self,
+        command: Command,
+        *,
+        stdout: str = "",
+        stderr: str = "",
+        returncode: int = 0,
+        does: Callable[[], object] | None = None,
+    ) -> None:
         """Stand in for a program.
 
-        A second stub of the same command is for its second call, and so on; the last one stays.
+        A second stub of the same command is for its second call, and so on; the last one stays. If several patterns
+        match, the first one counts.
 
         Args:
             command: as the recipe passes it to `p.sh`, or a pattern that the whole command has to match.
             stdout: what it writes.
             stderr: what it writes to its error stream.
             returncode: its exit code, negative for a signal.
+            does: called when it runs, to do what it does besides, such as making a file.
 
         """
-        self._stubs.append(_Stub(_shown(command), stdout, stderr, returncode))
+        self._stubs.append(_Stub(_shown(command), stdout, stderr, returncode, does))
 
     def allow(self, command: Command) -> None:
         """Let a program really run, although others are stubbed."""
@@ -94,15 +107,18 @@ class Programs:
         before = self.calls.count(shown)
         with self._record.open("a", encoding="utf-8") as file:
             file.write(f"{events.dumps(shown)}\n")
-        fitting = [each for each in self._stubs if each.fits(shown)]
-        if self._stubs and not fitting:
+        first = next((each for each in self._stubs if each.fits(shown)), None)
+        if self._stubs and first is None:
             stubbed = ", ".join(repr(each.command) for each in self._stubs)
             self.refusal = NotStubbed(
                 f"p.sh({shown!r}) has no stub; stubbed: {stubbed}. To let it really run: programs.allow({shown!r})"
             )
             raise self.refusal
-        found = fitting[min(before, len(fitting) - 1)] if fitting else None
-        return None if found is None or found.returncode is None else found
+        if first is None:
+            return None
+        answers = [each for each in self._stubs if each.command == first.command]
+        found = answers[min(before, len(answers) - 1)]
+        return None if found.returncode is None else found
 
 
 class StubbedChildren(Children):
