@@ -167,15 +167,47 @@ def test_a_crash_leaves_what_a_kill_leaves(kit: Bench) -> None:
     assert run.output.endswith("=== [3/3] Publish ===\n")
 
 
-def test_a_crash_in_a_later_link_of_a_chain_is_resumed_in_that_link(kit: Bench) -> None:
-    kit.crash_at("Tell")
+def _chained(log: str) -> LiveOperation:
+    class Later(LiveOperation):
+        stages = ["Enter"]
+        token: Secret
 
-    crashed = kit.run(Ship(count=1))
-    resumed = kit.resume()
+        def run(self, p: Progress) -> None:
+            with p.stage("Enter"):
+                p.log(f"{log} {len(self.token.reveal())}")
+
+    class First(LiveOperation):
+        def run(self, p: Progress) -> None:
+            p.chain_to(Later(token=Secret("geheim-geheim")))
+
+    return First()
+
+
+def test_a_crash_in_a_later_link_of_a_chain_is_resumed_in_that_link_with_its_secret_given_again(kit: Bench) -> None:
+    kit.run(_chained("old"))
+    kit.crash_at("Enter")
+
+    crashed = kit.run(_chained("new"))
+    with pytest.raises(UsageError, match="Later needs a value for 'token'"):
+        kit.resume()
+    resumed = kit.resume(changes={"token": Secret("neu-neu-neu")})
 
     assert [each.state for each in crashed.chain] == ["succeeded", "crashed"]
-    assert (resumed.succeeded, resumed.lines, resumed.resumed_from) == (True, ["told the world"], 2)
-    assert kit.programs.calls == PUBLISHED
+    assert (resumed.succeeded, resumed.lines, resumed.resumed_from) == (True, ["new 11"], crashed.id)
+
+
+def test_a_resumed_link_keeps_its_target(kit: Bench) -> None:
+    far = type("Far", (LiveOperation,), {"__module__": "json.decoder", "run": lambda self, p: p.log("far")})
+
+    class Near(LiveOperation):
+        def run(self, p: Progress) -> None:
+            p.chain_to(far())
+
+    kit.fail_at(line="far")
+
+    targets = [run.events[0]["target"] for run in (kit.run(Near()), kit.resume())]
+
+    assert targets == ["json.decoder:Far", "json.decoder:Far"]
 
 
 def test_a_crash_in_a_map_keeps_the_results_that_were_stored(kit: Bench) -> None:
@@ -195,6 +227,7 @@ def test_a_crash_in_a_map_keeps_the_results_that_were_stored(kit: Bench) -> None
 
     assert kept is not None
     assert 4 <= kept <= before < 50
+    assert kit.clock.now == 0.5  # as the killed process has moved its own
     assert (resumed.result, len(_done(kit)) - before) == ({"doubled": [2 * each for each in range(50)]}, 50 - kept)
 
 
@@ -340,12 +373,13 @@ def test_a_program_without_a_stub_fails_the_test_also_if_the_recipe_swallows_it(
     class Bold(LiveOperation):
         def run(self, p: Progress) -> None:
             try:
-                p.sh("rm -rf everything")
+                p.sh("touch everything")
             except BaseException:
                 p.log("whatever")
 
-    with pytest.raises(NotStubbed, match=r"p\.sh\('rm -rf everything'\) has no stub; stubbed: 'make publish'"):
+    with pytest.raises(NotStubbed, match=r"p\.sh\('touch everything'\) has no stub; stubbed: 'make publish'"):
         kit.run(Bold())
+    assert not (kit.folder / "everything").exists()
 
 
 def test_stubs_answer_as_programs_do(tmp_path: Path) -> None:

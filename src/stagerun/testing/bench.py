@@ -69,7 +69,7 @@ class Bench:
         self.update_golden = False
         self._output = self._home / "test-output.txt"
         self._ordered: list[Fault] = []
-        self._operations: list[LiveOperation] = []
+        self._operations: dict[int, LiveOperation] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -229,8 +229,8 @@ class Bench:
         resumption: Resumption | None = None,
     ) -> Run:
         ordered, self._ordered = self._ordered, []
-        self._operations.append(operation)
-        newest, printed = self._newest(), len(self._printed())
+        first, printed = self._newest() + 1, len(self._printed())
+        self._operations[first] = operation
 
         def work() -> None:
             with contextlib.chdir(self.folder), self._output.open("a", encoding="utf-8") as stream:
@@ -241,7 +241,7 @@ class Bench:
             killed = crashes.killed_in_fork(work)
         else:
             work()
-        ended = self._ended(newest + 1, self._printed()[printed:])
+        ended = self._ended(first, self._printed()[printed:])
         self.runs.append(ended)
         if self.programs.refusal is not None:
             refusal, self.programs.refusal = self.programs.refusal, None
@@ -280,7 +280,8 @@ class Bench:
 
     def _prepare(self, interrupts: Faults, operation: LiveOperation, session: Session) -> None:
         """Put what a test has ordered into a link of a chain, before its recipe begins."""
-        self._operations.append(operation)
+        assert operation.id is not None
+        self._operations[operation.id] = operation
         interrupts.session = session
         session.programs = children = session.new_programs(StubbedChildren)
         children.programs = self.programs
@@ -313,17 +314,17 @@ class Bench:
 
     def _made_again(self, view: RunView, changes: Mapping[str, Any]) -> tuple[finding.Found, LiveOperation]:
         """Return the operation of a run, with the parameters that the journal holds and the secrets of this test."""
-        known = [each for each in self._operations if _is_of(type(each), view)]
-        # The links of a chain that a crash has ended are known to the killed process only.
-        kind = type(known[-1]) if known else next((each for each in _kinds() if _is_of(each, view)), None)
+        known = self._operations.get(view.id)
+        # A later link of a chain that was killed is known to that process only.
+        kind = type(known) if known else next((each for each in _kinds() if _is_of(each, view)), None)
         if kind is None:
             raise UsageError(f"there is no class for {view.plan.target}", "pass the operation: resume(Operation(...))")
         values = {name: value for name, value in view.plan.params.items() if name in kind.parameters}
         for name, parameter in kind.parameters.items():
             if parameter.secret:
                 values.pop(name, None)
-                if known and getattr(known[-1], name) is not None:
-                    values[name] = getattr(known[-1], name)
+                if known and getattr(known, name) is not None:
+                    values[name] = getattr(known, name)
         found = replace(_found(kind), target=view.plan.target, recipe=view.plan.recipe)
         return found, found.make(owner=view.owner, **{**values, **changes})
 
