@@ -28,7 +28,7 @@ docs: .venv/dev
 	rm -rf site
 	$(BIN)/zensical build --strict --clean
 
-# All but the upload; for that, put the token into STAGERUN_TOKEN and add ARGS="--confirm VERSION".
+# All but the upload; for that, put the token into STAGERUN_TOKEN and add ARGS="--upload VERSION".
 release: .venv/release
 	$(BIN)/stagerun run release $(ARGS)
 

@@ -21,7 +21,7 @@ class Release(LiveOperation):
     folder: Annotated[Path, "where all of it is made"] = Path("build/release")
     tests: Annotated[str, "the tests that the source distribution runs"] = "tests"
     token: Annotated[Secret | None, "the token of the package index"] = None
-    confirm: Annotated[str | None, "the version, typed once more, to upload it"] = None
+    upload: Annotated[str | None, "the version to upload, typed once more"] = None
 
     def run(self, p: Progress) -> None:
         folder = self.folder.resolve()
@@ -52,8 +52,8 @@ class Release(LiveOperation):
         p.log(f"version {__version__}, and the newest changes are those of {newest}")
         if self.token is None:
             p.log("nothing will be uploaded: there is no token")
-        elif self.confirm != __version__:
-            raise ValueError(f"to upload version {__version__}, confirm it: --confirm {__version__}")
+        elif self.upload != __version__:
+            raise ValueError(f"to upload version {__version__}, say so: --upload {__version__}")
         elif newest.split()[0] != __version__:
             raise ValueError(f"CHANGELOG.md does not begin with a section of version {__version__}")
 

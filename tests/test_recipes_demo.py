@@ -171,14 +171,14 @@ def test_a_release_is_built_checked_installed_tested_and_without_a_token_not_upl
     assert _programs(kit) == [*BEFORE, *AFTER]
 
 
-@pytest.mark.parametrize("confirm", [None, "0.0.1"])
+@pytest.mark.parametrize("upload", [None, "0.0.1"])
 def test_an_upload_that_nobody_has_confirmed_is_refused_before_anything_is_built(
-    kit: Bench, confirm: str | None
+    kit: Bench, upload: str | None
 ) -> None:
-    run = kit.run(_release(kit, token=Secret("pypi-geheim"), confirm=confirm))
+    run = kit.run(_release(kit, token=Secret("pypi-geheim"), upload=upload))
 
     assert run.error is not None
-    assert run.error.message == f"to upload version {__version__}, confirm it: --confirm {__version__}"
+    assert run.error.message == f"to upload version {__version__}, say so: --upload {__version__}"
     assert kit.programs.calls == []
 
 
@@ -204,7 +204,7 @@ def test_a_build_that_warns_fails(tmp_path: Path) -> None:
 def test_a_release_that_was_killed_while_it_uploaded_is_not_built_again(
     kit: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    release = _release(kit, token=Secret("pypi-geheim"), confirm=__version__)
+    release = _release(kit, token=Secret("pypi-geheim"), upload=__version__)
     monkeypatch.setattr(sys.modules[type(release).__module__], "ROOT", kit.folder)
     (kit.folder / "CHANGELOG.md").write_text(f"# Changes\n\n## {__version__} · 2026-12-01\n")
     kit.crash_at("Upload")

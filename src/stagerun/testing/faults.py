@@ -218,7 +218,7 @@ class FaultyEmitter(Emitter):
 
     faults: Faults
 
-    def emit(self, event: events.Event, run: int | None = None) -> None:
+    def emit(self, event: events.Event, run: int | None = None, at: float | None = None) -> None:
         self.faults.before(event)
-        super().emit(event, run)
+        super().emit(event, run, at)
         self.faults.after(event)
