@@ -6,7 +6,7 @@ BENCH := .venv-bench/bin
 .PHONY: demo test lint types tests soak bench docs release clean
 
 demo: .venv/demo
-	$(BIN)/stagerun run stdlib:Index
+	sh recipes/demo.sh
 
 test: lint types tests
 

@@ -125,6 +125,25 @@ def test_the_index_holds_what_is_in_the_files(demo: Project, tmp_path: Path) -> 
     )
 
 
+def test_an_index_that_was_killed_reads_only_the_files_that_are_missing(tmp_path: Path) -> None:
+    library = tmp_path / "library"
+    library.mkdir()
+    for number in range(40):
+        (library / f"module_{number:02}.py").write_text(f"def f{number}(): ...\n")
+    kit = Bench(tmp_path)
+    index = finding.load("stdlib:Index", settings.find(REPOSITORY)).make(root=library)
+    kit.crash_at("Parse", key="modules", item=4)
+
+    kept = kit.run(index).plan().goes_on["modules"]
+    for file in sorted(library.iterdir())[:4]:
+        file.write_text("nobody reads this again")
+    resumed = kit.resume()
+
+    assert kept is not None
+    assert 4 <= kept < 40
+    assert resumed.chain[0].result == {"files": 40, "broken": 0, "lines": 40, "classes": 0, "functions": 40}
+
+
 NAMES: Final = [f"stagerun-{__version__}-py3-none-any.whl", f"stagerun-{__version__}.tar.gz"]
 
 
