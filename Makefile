@@ -3,10 +3,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 BENCH := .venv-bench/bin
 
-.PHONY: demo test lint types tests soak bench clean
+.PHONY: demo test lint types tests soak bench docs release clean
 
 demo: .venv/demo
-	$(BIN)/stagerun run stdlib:Index
+	sh recipes/demo.sh
 
 test: lint types tests
 
@@ -22,6 +22,15 @@ tests: .venv/dev
 
 soak: .venv/dev
 	$(BIN)/pytest -m soak
+
+# The documentation as a site, in site/; a warning is an error.
+docs: .venv/dev
+	rm -rf site
+	$(BIN)/zensical build --strict --clean
+
+# All but the upload; for that, put the token into STAGERUN_TOKEN and add ARGS="--upload VERSION".
+release: .venv/release
+	$(BIN)/stagerun run release $(ARGS)
 
 # All workloads, or some: make bench ONLY="startup logs" ROUNDS=2
 bench: .venv-bench/made
@@ -41,6 +50,10 @@ bench: .venv-bench/made
 	$(BIN)/python -m pip install --quiet --editable . --group dev
 	touch $@ .venv/demo
 
+.venv/release: .venv/dev
+	$(BIN)/python -m pip install --quiet --group release
+	touch $@
+
 # A separate, compiled environment: tests must not find the peers' packages. It holds a second one with stagerun alone,
 # because other packages slow its start.
 bench .venv-bench/made: export PYTHONDONTWRITEBYTECODE =
@@ -53,4 +66,4 @@ bench .venv-bench/made: export PYTHONDONTWRITEBYTECODE =
 	touch $@
 
 clean:
-	rm -rf .venv .venv-bench build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-bench build dist site .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis

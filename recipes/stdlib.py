@@ -41,15 +41,12 @@ class Index(LiveOperation):
                 raise FileNotFoundError(f"no Python source in {self.root}")
             p.log(f"found {len(files):,} files in {self.root}")
 
-        modules, broken = list[Module](), list[str]()
         with p.stage("Parse"):
-            for file in p.track(files, unit="file"):
-                try:
-                    modules.append(read(file, self.root))
-                except (SyntaxError, ValueError):
-                    broken.append(file.name)
-            if broken:
-                p.log(f"{len(broken)} files hold no valid Python, on purpose: they are test data")
+            # One worker: catching warnings is not safe in several threads.
+            found = p.map(self._read, files, workers=1, unit="file", key="modules", type=Module | None)
+            modules = [each for each in found if each is not None]
+            if broken := len(found) - len(modules):
+                p.log(f"{broken} files hold no valid Python, on purpose: they are test data")
 
         with p.stage("Save"):
             save(modules, self.output)
@@ -57,12 +54,19 @@ class Index(LiveOperation):
 
         p.result(
             files=len(modules),
-            broken=len(broken),
+            broken=broken,
             lines=sum(each.lines for each in modules),
             classes=sum(each.classes for each in modules),
             functions=sum(each.functions for each in modules),
         )
         p.chain_to(Report(owner=self.owner, source=self.output, output=self.output.with_suffix(".md")))
+
+    def _read(self, file: Path) -> Module | None:
+        """Return what is in a file, or None if it holds no valid Python."""
+        try:
+            return read(file, self.root)
+        except (SyntaxError, ValueError):
+            return None
 
     def _belongs(self, file: Path) -> bool:
         return _LEFT_OUT.isdisjoint(file.relative_to(self.root).parts)

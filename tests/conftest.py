@@ -3,7 +3,6 @@
 import functools
 import os
 import random
-import re
 import shutil
 import signal
 from collections.abc import Iterable, Iterator, Mapping
@@ -20,21 +19,23 @@ from msgspec import structs
 from stagerun import LiveOperation, events
 from stagerun.authoring import finding
 from stagerun.journal.reading import Records
-from stagerun.machine.clock import Clock
 from stagerun.machine.interrupts import Interrupts
 from stagerun.render.output import Output
 from stagerun.render.plain import Plain
 from stagerun.resumption import Resumption
 from stagerun.sinks import Sink
+from stagerun.testing.clock import START, HandClock
+from stagerun.testing.golden import timeless
 from stagerun.view import RunView
 from tests.journals import Opened, records_of
 from tests.serving import SCRIPT, Command, Server
 from tests.terminal import Terminal
 
 
+__all__ = ["START", "HandClock", "timeless"]  # of the test kit: tests import them from here
+
 REPOSITORY = Path(__file__).parents[1]
 STAGERUN = SCRIPT
-START = 1_800_000_000.0
 
 # No test asserts a time: what is slow today is not wrong.
 hypothesis.settings.register_profile("untimed", deadline=None)
@@ -45,30 +46,6 @@ _FOREIGN = (
     *("CI", "GITHUB_", "GITLAB_", "TF_BUILD", "BUILDKITE", "TEAMCITY_", "STAGERUN_"),
     *("NO_COLOR", "FORCE_COLOR", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE"),
 )
-
-
-def timeless(text: str) -> str:
-    """Return `text` with every duration as 0.0s and every recent moment as "just now"."""
-    text = re.sub(r"\b(?:\d+m \d\ds|\d+\.\ds)", "0.0s", text)
-    return re.sub(r"\b\d+ (?:s|min) ago", "just now", text)
-
-
-class HandClock:
-    """A clock that stands still until the test moves it."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-        self.sleeps: list[float] = []
-
-    def move(self, seconds: float) -> None:
-        self.now += seconds
-
-    def sleep(self, seconds: float) -> None:
-        self.sleeps.append(seconds)
-        self.move(seconds)
-
-    def as_clock(self) -> Clock:
-        return Clock(wall=lambda: START + self.now, monotonic=lambda: self.now, sleep=self.sleep, tick=3600)
 
 
 def apart(entries: Iterable[events.Entry]) -> list[events.Entry]:
@@ -125,7 +102,7 @@ class Bench:
         return (self.folder / "plain.txt").read_text()
 
     def run(self, operation: LiveOperation, *sinks: Sink, resumption: Resumption | None = None) -> RunView:
-        opened = Opened(self.path, now=lambda: START + self.clock.now)
+        opened = Opened(self.path, now=self.clock.wall)
         opened.connection.set_trace_callback(self.statements.append)
         with (self.folder / "plain.txt").open("a") as stream:
             plain = Plain(Output(stream), timestamps=self.timestamps)

@@ -305,7 +305,7 @@ def _import_everything() -> None:
     import stagerun
 
     for module in pkgutil.walk_packages(stagerun.__path__, "stagerun."):
-        if module.name != "stagerun.__main__":
+        if not module.name.startswith(("stagerun.__main__", "stagerun.testing")):
             try:
                 importlib.import_module(module.name)
             except ModuleNotFoundError as missing:

@@ -12,7 +12,8 @@ import click
 import pytest
 from msgspec.structs import fields
 
-from stagerun import LiveOperation, Progress, events
+import stagerun
+from stagerun import LiveOperation, Progress, events, testing
 from stagerun.cli import cli
 from stagerun.machine.settings import SETTINGS
 from stagerun.sinks import Sink
@@ -307,6 +308,7 @@ def test_an_example_that_is_cancelled_anywhere_and_resumed_comes_to_what_it_come
         monkeypatch.chdir(folder)
         (folder / "online").touch()
         (folder / "orders.csv").write_text("A\nB\n c \n")
+        (folder / "Makefile").write_text("publish:\n")
         bench = Bench(folder)
         operation = _operations(EXAMPLES[name])[0]
         given: dict[str, Any] = {"source": Path("orders.csv")} if "source" in operation.parameters else {}
@@ -535,3 +537,11 @@ def test_a_type_takes_the_texts_that_the_page_says_it_takes(kind: str, text: str
     else:
         with pytest.raises(UsageError, match="parameter 'value' can't be"):
             operation(value=text)
+
+
+def test_every_name_that_is_an_interface_is_on_its_page() -> None:
+    pages = {"authoring.md": stagerun.__all__, "testing.md": testing.__all__}
+
+    words = {page: {*re.findall(r"\w+", (DOCS / page).read_text("utf-8"))} for page in pages}
+
+    assert [name for page, names in pages.items() for name in names if name not in words[page]] == []

@@ -29,7 +29,7 @@ WINGS: Final = (
     "engine reports stagerun",
     "render web remote notify",
     "commands",
-    "cli",
+    "cli testing",
     "__main__",
 )
 
@@ -57,6 +57,7 @@ LIBRARIES: Final = {
     "rich": {"render.frame", "render.live"},
     "tenacity": {"authoring.retries", "notify.webhook"},
     "opentelemetry": {"notify.traces"},
+    "pytest": {"testing.plugin"},
     "psutil": {"machine.identity", "programs.process_tree"},
 }
 

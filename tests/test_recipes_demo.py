@@ -3,13 +3,19 @@
 import re
 import sys
 import sysconfig
+import tarfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 from sqlite_utils import Database
 
-from tests.conftest import Done, Project
+from stagerun import LiveOperation, Secret, __version__
+from stagerun.authoring import finding
+from stagerun.machine import settings
+from stagerun.testing import Bench
+from tests.conftest import Project
 from tests.journals import reading
 
 
@@ -119,40 +125,112 @@ def test_the_index_holds_what_is_in_the_files(demo: Project, tmp_path: Path) -> 
     )
 
 
-def _smoke(demo: Project, tmp_path: Path, python: str) -> Done:
-    options = ["--python", python, "--folder", str(tmp_path / "smoke"), "--limit", "5"]
-    return demo.stagerun("run", "release:Smoke", *options, "--journal", str(tmp_path / "journal.db"))
+def test_an_index_that_was_killed_reads_only_the_files_that_are_missing(tmp_path: Path) -> None:
+    library = tmp_path / "library"
+    library.mkdir()
+    for number in range(40):
+        (library / f"module_{number:02}.py").write_text(f"def f{number}(): ...\n")
+    kit = Bench(tmp_path)
+    index = finding.load("stdlib:Index", settings.find(REPOSITORY)).make(root=library)
+    kit.crash_at("Parse", key="modules", item=4)
+
+    kept = kit.run(index).plan().goes_on["modules"]
+    for file in sorted(library.iterdir())[:4]:
+        file.write_text("nobody reads this again")
+    resumed = kit.resume()
+
+    assert kept is not None
+    assert 4 <= kept < 40
+    assert resumed.chain[0].result == {"files": 40, "broken": 0, "lines": 40, "classes": 0, "functions": 40}
 
 
-@pytest.mark.soak
-def test_a_release_whose_wheel_counts_as_the_source_does_passes_its_smoke_test(demo: Project, tmp_path: Path) -> None:
-    done = _smoke(demo, tmp_path, sys.executable)
-
-    assert (done.code, done.err) == (0, "")
-    assert done.out.splitlines()[-1].startswith("run 1 succeeded in ")
-    assert 'source=["files=5",' in done.out
+NAMES: Final = [f"stagerun-{__version__}-py3-none-any.whl", f"stagerun-{__version__}.tar.gz"]
 
 
-@pytest.mark.soak
-def test_a_release_whose_wheel_counts_otherwise_fails_its_smoke_test(demo: Project, tmp_path: Path) -> None:
-    python = tmp_path / "python"
-    python.write_text("#!/bin/sh\necho files=4\n")
-    python.chmod(0o755)
+@pytest.fixture
+def kit(tmp_path: Path) -> Iterator[Bench]:
+    """A bench with programs that pretend: the build makes two files, and every version is the right one."""
 
-    done = _smoke(demo, tmp_path, str(python))
+    def build() -> None:
+        folder = tmp_path / "release" / "dist"
+        folder.mkdir(parents=True)
+        (folder / NAMES[0]).touch()
+        tarfile.open(folder / NAMES[1], "w:gz").close()
 
-    assert done.code == 1
-    assert "error: the wheel and the source differ in what they count\n" in done.out
+    with Bench(tmp_path) as bench:
+        bench.programs.stub(re.compile(r".* -m build .*"), does=build)
+        bench.programs.stub(re.compile(r".*stagerun --version"), stdout=f"stagerun {__version__}\n")
+        yield bench
 
 
-def test_the_release_check_has_the_stages_that_a_release_goes_through(demo: Project) -> None:
-    done = demo.stagerun("run", "release:Check", "--dry-run")
+def _release(kit: Bench, **given: Any) -> LiveOperation:
+    kit.programs.stub(re.compile(r".* -m stagerun run .*"), stdout="files=200\nreport=somewhere\n")
+    kit.programs.stub(re.compile(r".*"))
+    found = finding.load("release:Release", settings.find(REPOSITORY))
+    return found.make(owner="alice", folder=Path("release"), **given)
 
-    assert (done.code, done.err) == (0, "")
-    assert [line.split()[1] for line in done.out.splitlines() if line[:4].strip().rstrip(".").isdigit()] == [
-        "Lint",
-        "Types",
-        "Test",
-        "Build",
-        "Install",
-    ]
+
+def _programs(kit: Bench) -> list[str]:
+    """Return the programs that were run, without their folders and options."""
+    calls = [re.sub(r"^\S+python\S* -m ", "", call).split() for call in kit.programs.calls]
+    return [" ".join(each[:2]) if each[0] == "twine" else Path(each[0]).name for each in calls]
+
+
+BEFORE: Final = ["ruff", "ruff", "mypy", "build"]
+INSTALL: Final = ["venv", "pip", "stagerun", "stagerun", "stagerun"]
+AFTER: Final = ["twine check", "check_wheel_contents", *INSTALL, "make", "pytest"]
+
+
+def test_a_release_is_built_checked_installed_tested_and_without_a_token_not_uploaded(kit: Bench) -> None:
+    run = kit.run(_release(kit))
+
+    assert run.succeeded
+    assert run.result == {"version": __version__, "built": NAMES, "uploaded": False}
+    assert [name for name, state in run.stages.items() if state != "done"] == ["Upload"]
+    assert _programs(kit) == [*BEFORE, *AFTER]
+
+
+@pytest.mark.parametrize("upload", [None, "0.0.1"])
+def test_an_upload_that_nobody_has_confirmed_is_refused_before_anything_is_built(
+    kit: Bench, upload: str | None
+) -> None:
+    run = kit.run(_release(kit, token=Secret("pypi-geheim"), upload=upload))
+
+    assert run.error is not None
+    assert run.error.message == f"to upload version {__version__}, say so: --upload {__version__}"
+    assert kit.programs.calls == []
+
+
+def test_a_release_whose_wheel_counts_otherwise_than_the_source_fails(kit: Bench) -> None:
+    kit.programs.stub(re.compile(r".*/env/bin/python -m stagerun run .*"), stdout="files=4\n")
+
+    run = kit.run(_release(kit))
+
+    assert run.error is not None
+    assert (run.error.message, run.error.stage) == ("the wheel and the source differ in what they count", "Install")
+
+
+def test_a_build_that_warns_fails(tmp_path: Path) -> None:
+    kit = Bench(tmp_path)
+    kit.programs.stub(re.compile(r".* -m build .*"), stderr="* Warning: no licence\n")
+
+    run = kit.run(_release(kit))
+
+    assert run.error is not None
+    assert (run.error.message, run.error.stage) == ("the build warned", "Build")
+
+
+def test_a_release_that_was_killed_while_it_uploaded_is_not_built_again(
+    kit: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release = _release(kit, token=Secret("pypi-geheim"), upload=__version__)
+    monkeypatch.setattr(sys.modules[type(release).__module__], "ROOT", kit.folder)
+    (kit.folder / "CHANGELOG.md").write_text(f"# Changes\n\n## {__version__} · 2026-12-01\n")
+    kit.crash_at("Upload")
+
+    crashed = kit.run(release)
+    resumed = kit.resume()
+
+    assert crashed.plan().skipped == ("Build",)
+    assert resumed.result == {"version": __version__, "built": NAMES, "uploaded": True}
+    assert _programs(kit) == [*BEFORE, *AFTER, *BEFORE[:3], *AFTER, "twine upload"]

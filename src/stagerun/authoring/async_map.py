@@ -165,7 +165,10 @@ async def _fly(items: "flight.Flight[_T]", source: "_Source[_T] | None", arrival
             items.start_again()
             missing = items.has_room and not source.hand_to(items)
         if items.has_to_wait or missing:
-            await arrivals.wait(items.patience)
+            if items.only_waits and not missing:
+                await job.host.clock.sleep_in_loop(items.patience)
+            else:
+                await arrivals.wait(items.patience)
             landings = 0
         elif (landings := landings + 1) >= _LANDINGS:
             await asyncio.sleep(0)

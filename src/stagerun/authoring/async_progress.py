@@ -1,6 +1,5 @@
 """AsyncProgress: the `p` of an `async def run`. Only what has to be awaited is here; the rest is that of `Progress`."""
 
-import asyncio
 import inspect
 import sys
 from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Iterable
@@ -88,7 +87,7 @@ class AsyncProgress(Progress):
             value: _T = session.step_done_before(stage, once)
             return value
         with stage:
-            return await session.checkpoints.perform_async(session.placed(once), make, asyncio.sleep)
+            return await session.checkpoints.perform_async(session.placed(once), make, session.clock.sleep_in_loop)
 
     @overload
     def checkpoint(
@@ -135,7 +134,7 @@ class AsyncProgress(Progress):
         if once.done_in is not None:
             value: _T = session.recalled(once)
             return value
-        return await session.checkpoints.perform_async(once, make, asyncio.sleep)
+        return await session.checkpoints.perform_async(once, make, session.clock.sleep_in_loop)
 
     @overload  # type: ignore[override]
     def map(

@@ -13,6 +13,7 @@ from stagerun.authoring.capture import Write
 from stagerun.authoring.item_results import ItemResults
 from stagerun.authoring.pool_process import Answer
 from stagerun.errors import Interruption, ItemsFailed, RecipeError
+from stagerun.machine.clock import Clock
 
 
 _T = TypeVar("_T")
@@ -69,6 +70,7 @@ class Host(NamedTuple):
         finished: called with how many items are finished.
         write: writes a line that an item wrote in another process: text, level, stream.
         warn: writes a warning.
+        clock: the source of time for the waits between two tries.
 
     """
 
@@ -77,6 +79,7 @@ class Host(NamedTuple):
     finished: Callable[[int], None]
     write: Write
     warn: Callable[[str], None]
+    clock: Clock
 
 
 class _Item(Generic[_T]):
@@ -220,7 +223,7 @@ class Flight(Generic[_T]):
         """Start what is to be tried again, if it is time."""
         if not self._again:
             return
-        now = time.monotonic()
+        now = self._host.clock.monotonic()
         for due in [each for each in self._again if each[0] <= now]:
             self._again.remove(due)
             self._start(due[1])
@@ -314,7 +317,7 @@ class Flight(Generic[_T]):
             self._write(item)
             item.answer = None
             wait = retries.pause(item.attempt)
-            self._again.append((time.monotonic() + wait, item))
+            self._again.append((self._host.clock.monotonic() + wait, item))
             told = retries.next_try(error, item.attempt, self._rules.attempts, wait)
             self._host.warn(f"item {_shown(item.value)}: {told}")
         elif self._rules.keep_going and isinstance(error, Exception):
@@ -359,10 +362,19 @@ class Flight(Generic[_T]):
     @property
     def patience(self) -> float:
         """The seconds after which something may be due: a new try, or storing results."""
-        return min([LOOK, *(max(0.0, due - time.monotonic()) for due, _ in self._again)])
+        now = self._host.clock.monotonic()
+        return min([LOOK, *(max(0.0, due - now) for due, _ in self._again)])
+
+    @property
+    def only_waits(self) -> bool:
+        """True if nothing is being worked on until the next try of an item."""
+        return bool(self._again) and not self.in_air
 
     def wait(self) -> None:
         """Wait until an item is finished, or something is due."""
+        if self.only_waits:
+            self._host.clock.sleep(self.patience)
+            return
         with contextlib.suppress(Empty):
             self._bell.get(timeout=self.patience)
 

@@ -138,6 +138,10 @@ class Keys:
         with self._lock:
             self._used.pop(key, None)
 
+    def user_of(self, key: str) -> str | None:
+        """Return the method of `p` that uses `key` in this run, or None."""
+        return self._used.get(key)
+
     @property
     def around(self) -> Sequence[Around]:
         """The calls and loops with a key that are running, the outermost first."""

@@ -241,7 +241,8 @@ class Progress:
         from stagerun.authoring import flight
 
         session = self._session
-        return flight.Host(session.guarded(), session.check, loop.finish, session.lines.write, session.lines.warn)
+        lines = session.lines
+        return flight.Host(session.guarded(), session.check, loop.finish, lines.write, lines.warn, session.clock)
 
     def _check_map(
         self, items: object, workers: object, *, processes: bool, executor: object, key: str | None, kind: Any

@@ -6,7 +6,7 @@ events, and asks its host for the few things that only the host can do.
 
 import os
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from stagerun.programs.request import Completed, Request
 
 _T = TypeVar("_T")
+_Programs = TypeVar("_Programs", bound="Children")
 
 
 class Session:
@@ -46,6 +47,8 @@ class Session:
         failure: the message of `p.error`, or None.
         next: the operation passed to `p.chain_to`, or None.
         refusal: the first error that means that work was refused, or None; a recipe that swallows it must not be green.
+        clock: the source of time.
+        programs: runs the recipe's programs, or None before the first.
         in_own_task: returns True if the current code belongs to the task that runs the operation, in an event loop.
 
     """
@@ -65,7 +68,7 @@ class Session:
         self.refusal: RecipeError | None = None
         self._emit = emit
         self._interrupts = interrupts
-        self._clock = clock
+        self.clock = clock
         self._masker = masker
         self._host = host
         self._run = view.id
@@ -73,7 +76,7 @@ class Session:
         self.in_own_task: Callable[[], bool] = lambda: True
         self._thread = threading.get_ident()
         self._pid = os.getpid()
-        self._programs: Children | None = None
+        self.programs: Children | None = None
         self._recorder: Recorder | None = None
         self._tokens: set[str] = set()
         self._percent: tuple[int, float] | None = None
@@ -109,7 +112,7 @@ class Session:
         """The calls that are made once, loaded on first use."""
         from stagerun.authoring.checkpoints import Checkpoints
 
-        return Checkpoints(self.recorder, check=self.check, sleep=self._clock.sleep)
+        return Checkpoints(self.recorder, check=self.check, sleep=self.clock.sleep)
 
     def loop(self, items: Iterable[Any], key: str | None, state: dict[str, Any] | None, **about: Any) -> Loop:
         """Return a loop over `items` that has not begun; `about` is its total, label and unit."""
@@ -126,7 +129,7 @@ class Session:
         from stagerun.authoring.item_results import ItemResults
 
         with self.recorder.refusing():
-            return ItemResults(self.recorder.keys.claim("map", key), kind, self.recorder, self._clock.monotonic)
+            return ItemResults(self.recorder.keys.claim("map", key), kind, self.recorder, self.clock.monotonic)
 
     def _note_refusal(self, error: RecipeError) -> None:
         self.refusal = self.refusal or error
@@ -274,7 +277,7 @@ class Session:
         shown = self.blocks.entered, round(percent, 1)
         if shown != self._percent:
             self._percent = shown
-            seconds = self._clock.monotonic() - self.blocks.entered_on
+            seconds = self.clock.monotonic() - self.blocks.entered_on
             self.emit(events.ProgressMoved(percent=percent, seconds=seconds))
 
     def inside(self, key: str | None) -> AbstractContextManager[None]:
@@ -349,8 +352,8 @@ class Session:
 
     def end_programs(self) -> None:
         """End the processes that the recipe's programs have left in the background."""
-        if self._programs is not None:
-            self._programs.end()
+        if self.programs is not None:
+            self.programs.end()
 
     def close(self, state: StageState) -> None:
         """End the loops and blocks that the recipe left open; later events are dropped."""
@@ -362,10 +365,14 @@ class Session:
         from stagerun.programs.children import Children
 
         if os.getpid() != self._pid:  # a fork has programs of its own, and the lock may be held for ever there
-            return Children(self._interrupts, self._run, self._host.hidden)
+            return self.new_programs(Children)
         with self._host.lock:
-            self._programs = self._programs or Children(self._interrupts, self._run, self._host.hidden)
-            return self._programs
+            self.programs = self.programs or self.new_programs(Children)
+            return self.programs
+
+    def new_programs(self, kind: "Callable[[Interrupts, int, Collection[str]], _Programs]") -> "_Programs":
+        """Return what runs programs for this run."""
+        return kind(self._interrupts, self._run, self._host.hidden)
 
 
 def _unheard(said: object, stream: str) -> None:

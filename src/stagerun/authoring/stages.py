@@ -8,7 +8,7 @@ from typing import NoReturn, Self
 
 from stagerun import events
 from stagerun.authoring.tracking import Loops
-from stagerun.errors import IllegalTransition, Interruption, OperationCancelled, RecipeError, StageSkipped
+from stagerun.errors import IllegalTransition, OperationCancelled, RecipeError, StageSkipped
 from stagerun.machine.interrupts import Interrupts, is_limit
 from stagerun.states import StageState
 
@@ -201,10 +201,10 @@ class Blocks:
                 self._visits.append(visit)
                 self.entered_on = visit.entered
                 visit.limit.__enter__()
-        except Interruption as interruption:
-            # A signal waited until the stage was recorded, and no with block will leave that stage.
+        except BaseException as error:
+            # What a signal handler raises waited until the stage was recorded, and no with block will leave that stage.
             if visit is not None:
-                self._leave(visit, state_after(interruption))
+                self.leave(stage, error)
             raise
 
     def skip(self, reason: str) -> NoReturn:

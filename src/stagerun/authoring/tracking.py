@@ -175,6 +175,11 @@ class Loops:
         """How many loops are running."""
         return len(self._loops)
 
+    @property
+    def innermost(self) -> Loop | None:
+        """The loop that began last, or None if none is running."""
+        return self._loops[-1] if self._loops else None
+
     def note(self, loop: Loop, items: _Iterator) -> _Iterator:
         """Note that `items` is the iterator of `loop`, and return it."""
         if loop.note(items):

@@ -53,7 +53,7 @@ class Ticker:
 
         def tick() -> None:
             while not done.wait(self._clock.tick):
-                self._look()
+                self.look()
 
         thread = threading.Thread(target=tick, name="stagerun-ticker", daemon=True)
         thread.start()
@@ -63,7 +63,8 @@ class Ticker:
             done.set()
             thread.join()
 
-    def _look(self) -> None:
+    def look(self) -> None:
+        """Do what is due; called a few times a second."""
         stopping = self._interrupts.look()  # first: the rest may have to wait for the journal
         with suppress(JournalError):  # the main thread gets it, too, and stops
             if (session := self._session()) is not None:

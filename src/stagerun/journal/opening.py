@@ -1,6 +1,7 @@
 """Opening a journal: only this module knows which database is behind a place."""
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
@@ -17,7 +18,12 @@ _MOST_DAMAGES: Final = 5
 
 
 def open_journal(
-    place: Path, *, write: bool = False, durable: bool = True, hurried: Callable[[], bool] = lambda: False
+    place: Path,
+    *,
+    write: bool = False,
+    durable: bool = True,
+    hurried: Callable[[], bool] = lambda: False,
+    now: Callable[[], float] = time.time,
 ) -> "Store":
     """Open the journal at `place`.
 
@@ -26,6 +32,7 @@ def open_journal(
         write: True to write too; the journal is created or upgraded first if needed.
         durable: True if each commit must survive a power cut, False if surviving the death of the process is enough.
         hurried: returns True when there is little time left to wait for another process.
+        now: returns the time in seconds since 1970.
 
     Raises JournalError for a file that is not a journal, is damaged, newer, or can't be used; it is left untouched.
 
@@ -39,7 +46,7 @@ def open_journal(
         from stagerun.journal import ownership
 
         raise ownership.denied(place, write=write) or error from None
-    return SqliteStore(connection, place, hurried=hurried)
+    return SqliteStore(connection, place, hurried=hurried, now=now)
 
 
 def has_runs(place: Path) -> bool:

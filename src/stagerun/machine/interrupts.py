@@ -88,6 +88,7 @@ class Interrupts:
 
     Args:
         outcome: the exit code with which the third signal ends the process, None to die of that signal.
+        monotonic: the clock of the time limits, in seconds.
 
     Attributes:
         signal: the name of the last signal that asked for a cancel, or None.
@@ -98,7 +99,8 @@ class Interrupts:
 
     """
 
-    def __init__(self, outcome: int | None = None) -> None:
+    def __init__(self, outcome: int | None = None, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
         self.signal: str | None = None
         self.expired: str | None = None
         self.stopping = False
@@ -151,7 +153,7 @@ class Interrupts:
     def look(self) -> bool:
         """Return True if the run was asked to stop, or if a time limit has run out. Any thread may look."""
         if self._deadlines and not self.stopping and self._exit_code is None:
-            now = time.monotonic()
+            now = self._monotonic()
             over = [limit.told for limit in self._deadlines.copy() if limit.moment <= now]
             if over:
                 self.expired = over[0]
@@ -184,7 +186,8 @@ class Interrupts:
         """
         if seconds is None:
             return nullcontext()
-        return _Limit(self._deadlines, seconds if left is None else left, f"{what} took longer than {seconds:g}s")
+        told = f"{what} took longer than {seconds:g}s"
+        return _Limit(self._deadlines, seconds if left is None else left, told, self._monotonic)
 
     @contextmanager
     def keyboard_lent(self) -> Iterator[None]:
@@ -326,14 +329,15 @@ class _Limit:
 
     """
 
-    def __init__(self, running: "list[_Limit]", seconds: float, told: str) -> None:
+    def __init__(self, running: "list[_Limit]", seconds: float, told: str, monotonic: Callable[[], float]) -> None:
         self.moment = math.inf
         self.told = told
         self._running = running
         self._seconds = seconds
+        self._monotonic = monotonic
 
     def __enter__(self) -> None:
-        self.moment = time.monotonic() + self._seconds
+        self.moment = self._monotonic() + self._seconds
         self._running.append(self)
 
     def __exit__(

@@ -1,0 +1,38 @@
+"""Golden texts: what a run printed, compared with a file that people have read and accepted."""
+
+import difflib
+import re
+from pathlib import Path
+from typing import Final
+
+
+_DURATION: Final = re.compile(r"\b(?:\d+h \d\dm|\d+m \d\ds|\d+\.\ds)")
+_MOMENT: Final = re.compile(r"\b\d+ (?:s|min|h) ago")
+_OWNER: Final = re.compile(r"^(run \d+ . \S+ . started by ).*$", re.MULTILINE)
+
+
+def timeless(text: str) -> str:
+    """Return `text` with each duration as 0.0s, and each recent moment as "just now"."""
+    return _MOMENT.sub("just now", _DURATION.sub("0.0s", text))
+
+
+def settled(text: str, folder: Path) -> str:
+    """Return `text` without what differs on another machine: times, the folder, whoever started the run."""
+    return _OWNER.sub(r"\1someone", timeless(text)).replace(str(folder), "FOLDER")
+
+
+def compare(text: str, file: Path, *, update: bool, how: str) -> None:
+    """Raise AssertionError with the difference if `file` does not hold `text`; with `update`, write it instead.
+
+    `how` says how to update the file.
+    """
+    if update:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+        return
+    if not file.exists():
+        raise AssertionError(f"there is no {file}; to write it: {how}")
+    accepted = file.read_text(encoding="utf-8")
+    if text != accepted:
+        lines = difflib.unified_diff(accepted.splitlines(), text.splitlines(), str(file), "this run", lineterm="")
+        raise AssertionError("\n".join([*lines, f"to accept it: {how}"]))
