@@ -194,6 +194,32 @@ def test_a_request_of_another_thread_reaches_a_thread_whose_handlers_others_have
     assert interrupts.replaced() == dict.fromkeys(SIGNALS, _previous)
 
 
+def test_a_request_whose_signal_came_just_before_a_sleep_breaks_it_at_the_next_look(
+    interrupts: Interrupts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send_to_thread, sent = signal.pthread_kill, list[int]()
+
+    def too_early(thread: int, number: int) -> None:
+        sent.append(number)
+        if len(sent) > 1:
+            send_to_thread(thread, number)
+
+    monkeypatch.setattr(signal, "pthread_kill", too_early)
+
+    def ask_and_look() -> None:
+        interrupts.request("SIGTERM")
+        interrupts.look()
+
+    other = threading.Thread(target=ask_and_look)
+    with pytest.raises(OperationCancelled), interrupts:
+        interrupts.expose()
+        other.start()
+        threading.Event().wait(60)
+        pytest.fail("the sleep was not broken")
+
+    assert sent == [signal.SIGURG, signal.SIGURG]
+
+
 def test_a_request_of_another_thread_waits_for_the_end_of_a_guard(interrupts: Interrupts) -> None:
     done = []
 

@@ -158,8 +158,8 @@ class Interrupts:
             if over:
                 self.expired = over[0]
                 self._stop()
-        if (receiver := self.receiver) is not None and receiver.is_waiting:
-            self._wake()  # the recipe may block its event loop
+        if self.stopping and not self._has_arrived():
+            self._wake()  # again: a signal that comes just before a sleep begins does not break it
         return self.stopping
 
     def close(self, exit_code: int) -> None:

@@ -126,10 +126,18 @@ class StubbedChildren(Children):
 
     programs: Programs
 
-    def run(self, request: Request, *, tell: Tell, warn: Callable[[str], None], masker: Masker) -> Completed:
+    def run(
+        self,
+        request: Request,
+        *,
+        tell: Tell,
+        redraw: Callable[[str, str], None],
+        warn: Callable[[str], None],
+        masker: Masker,
+    ) -> Completed:
         if (stub := self.programs.answer(request.shown)) is not None:
             return stub.play(request, tell)
-        return super().run(request, tell=tell, warn=warn, masker=masker)
+        return super().run(request, tell=tell, redraw=redraw, warn=warn, masker=masker)
 
     def run_on_terminal(self, request: Request) -> Completed:
         if (stub := self.programs.answer(request.shown)) is not None:
