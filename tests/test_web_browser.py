@@ -493,7 +493,7 @@ def test_a_link_into_the_middle_of_a_million_lines_leads_there(browsing: Browsin
 def test_a_search_counts_all_hits_and_goes_from_one_to_the_next(browsing: Browsing) -> None:
     page = browsing.open(f"/runs/{LONG}")
     page.keyboard.press("/")
-    page.keyboard.type("LINE 77712")
+    page.fill("#q:focus", "LINE 77712")
     page.wait_for_selector("text=11 found", timeout=60_000)
     page.keyboard.press("Enter")
     page.wait_for_selector("#L77712.hit")
