@@ -16,7 +16,7 @@ from stagerun.text.redrawing import Rows
 from stagerun.text.streams import LineStream
 from tests.conftest import Bench, Project
 from tests.test_live import _HOLD
-from tests.test_progress import operation
+from tests.test_progress import in_thread, operation
 
 
 class Kept(LineStream):
@@ -141,6 +141,18 @@ def test_rows_that_are_drawn_anew_no_more_are_given_away() -> None:
     assert rows.feed("\nd") == ["a"]
     assert rows.feed("\ne") == ["b", "c", "d"]
     assert (rows.rest, rows.is_open) == ("e", False)
+
+
+def test_rows_that_two_threads_draw_are_the_same_ones() -> None:
+    stream = Kept()
+    stream.write("\rfirst 1\nsecond 1")
+    frame = "\r\x1b[1Afirst {0}\nsecond {0}"
+    in_thread(lambda: stream.write(frame.format(2)))
+    stream.write(frame.format(3) + "\n")
+    stream.finish()
+
+    assert stream.lines[-2:] == ["first 3", "second 3"]
+    assert not any("2" in line for line in stream.lines)
 
 
 def test_rows_belong_to_the_stage_that_they_were_drawn_in(bench: Bench) -> None:

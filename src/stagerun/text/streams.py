@@ -33,7 +33,8 @@ class LineStream(io.TextIOBase):
         self._complete = complete
         self._process = os.getpid()
         self._partial: dict[int, list[str]] = {}
-        self._rows: dict[int, Rows] = {}  # thread -> the lines that it draws anew
+        self._rows: Rows | None = None  # the lines that are drawn anew, by any thread: rich does it in a second one
+        self._rows_lock = threading.RLock()
         self._redrawn: dict[int, str] = {}  # thread -> what its unfinished line was before it was drawn anew
         self.buffer = _Bytes(self)
 
@@ -66,10 +67,10 @@ class LineStream(io.TextIOBase):
         if os.getpid() != self._process:
             self._process = os.getpid()
             self._partial.clear()
-            self._rows.clear()
+            self._rows, self._rows_lock = None, threading.RLock()
             self._redrawn.clear()
         thread = threading.get_ident()
-        if thread in self._rows or ("\x1b[" in text and goes_up(text)):
+        if self._rows is not None or ("\x1b[" in text and goes_up(text)):
             self._draw_rows(thread, text)
         elif "\n" not in text and "\r" not in text:
             self._keep(thread, text)
@@ -80,23 +81,23 @@ class LineStream(io.TextIOBase):
         return len(text)
 
     def settle(self) -> None:
-        """Give away the lines that this thread may still draw anew: they belong to what ends now."""
-        if (rows := self._rows.pop(threading.get_ident(), None)) is not None:
-            for line in rows.left():
-                self.line(line)
-            self.redraw("")
+        """Give away the lines that may still be drawn anew: they belong to what ends now."""
+        with self._rows_lock:
+            rows, self._rows = self._rows, None
+            if rows is not None:
+                for line in rows.left():
+                    self.line(line)
+                self.redraw("")
 
     def finish(self) -> None:
         """Give away the lines that have no newline yet."""
-        for rows in self._rows.values():
-            for line in rows.left():
-                self.line(line)
+        self.settle()
         while self._partial:
             thread, parts = self._partial.popitem()
             line = last_state("".join(parts))
             if line.strip() or thread not in self._redrawn:
                 self.line(line)
-        if self._redrawn or self._rows:
+        if self._redrawn:
             self.redraw("")
 
     def unfinished(self) -> str:
@@ -137,19 +138,20 @@ class LineStream(io.TextIOBase):
         self.redraw(shown(state if state.endswith("\r") or self._is_whole(state) else self._redrawn[thread]))
 
     def _draw_rows(self, thread: int, text: str) -> None:
-        """Take in a text of a thread that draws several lines below each other anew."""
-        if thread not in self._rows:
+        """Take in a text while several lines below each other are drawn anew."""
+        with self._rows_lock:
             text = "".join(self._partial.pop(thread, ())) + text
             self._redrawn.pop(thread, None)
-        rows = self._rows.setdefault(thread, Rows())
-        for line in rows.feed(without_cursor(text)):
-            self.line(line)
-        if not rows.is_open:
-            del self._rows[thread]
+            self._rows = rows = self._rows or Rows()
+            for line in rows.feed(without_cursor(text)):
+                self.line(line)
+            if rows.is_open:
+                if self._is_whole(state := rows.state()):
+                    self.redraw(state)
+                return
+            self._rows = None
             if rows.rest:
                 self._keep(thread, rows.rest)
-        elif self._is_whole(state := rows.state()):
-            self.redraw(state)
 
     def _is_whole(self, state: str) -> bool:
         """Return True if the end of `state` can't be the beginning of a secret."""
