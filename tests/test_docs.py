@@ -83,7 +83,10 @@ def test_every_command_is_listed_and_has_a_section() -> None:
 def test_the_help_on_the_page_is_the_help_of_the_command(project: Project) -> None:
     shown = _console(DOCS / "commands.md")
 
-    assert project.stagerun("--help").out == shown["stagerun --help"]
+    (project.root / "recipes" / "orders.py").write_text(_blocks()["Import"])
+
+    for command in ("stagerun --help", "stagerun run orders:Import --help"):
+        assert project.stagerun(*command.split()[1:]).out == shown[command]
 
 
 def test_a_new_project_on_the_page_is_set_up_as_it_shows(project: Project) -> None:

@@ -194,7 +194,8 @@ def test_a_name_is_taken_while_its_run_goes_on(shop: Project) -> None:
 
 
 def test_runs_are_found_by_the_tags_of_their_class_and_of_the_command_line(shop: Project) -> None:
-    shop.stagerun("run", "shop:First", "--tag", "nightly", "--tag", "b")
+    shop.stagerun("run", "shop:First", "--tag", "nightly", "--tag", "b", "--once", "today")
+    details = shop.stagerun("status", "1", "-v").out.splitlines()
     (shop.root / "mended").touch()
     shop.stagerun("resume", "--tag", "again")
     shop.stagerun("run", "shop:Free")
@@ -208,6 +209,7 @@ def test_runs_are_found_by_the_tags_of_their_class_and_of_the_command_line(shop:
         ("again", "b", "nightly", "then"),
         (),
     ]
+    assert {"  tags: b, first, nightly", "  once: today"} <= set(details)
     assert found("--tag", "nightly") == ["3", "2", "1"]
     assert found("shop:Then", "--tag", "nightly") == ["3", "2"]
     assert found("--tag", "first", "--state", "failed") == []

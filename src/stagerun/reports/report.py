@@ -68,6 +68,10 @@ class Report:
             yield f"started: {wording.local_time(view.started_on)}"
         if view.plan.folder:
             yield f"folder: {neutralise(str(Path(view.plan.project) / view.plan.folder))}"
+        if view.plan.tags:
+            yield f"tags: {neutralise(', '.join(view.plan.tags))}"
+        if view.plan.once is not None:
+            yield f"once: {neutralise(view.plan.once)}"
         if view.error is not None and view.error.traceback:
             yield from map(neutralise, view.error.traceback.split("\n"))
         else:
