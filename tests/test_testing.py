@@ -462,6 +462,28 @@ def test_usual_durations_come_from_the_clock_of_the_test(kit: Bench) -> None:
     assert kit.run(Bake()).events[0]["expected"] == {"Bake": 90}
 
 
+def test_no_question_is_asked_and_the_methods_for_the_time_after_a_run_are_called(kit: Bench) -> None:
+    class Drop(LiveOperation):
+        confirm = "Drop the database?"
+        stages = ["Drop"]
+
+        def run(self, p: Progress) -> None:
+            with p.stage("Drop"):
+                _note(0)
+
+        def on_success(self) -> None:
+            _note(1)
+
+        def on_failure(self) -> None:
+            _note(2)
+
+    kit.run(Drop())
+    kit.fail_at("Drop")
+    kit.run(Drop())
+
+    assert _done(kit) == [0, 1, 2]
+
+
 def test_a_run_shows_why_it_failed(kit: Bench) -> None:
     kit.fail_at("Build", error=ValueError("boom"))
 

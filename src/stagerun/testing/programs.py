@@ -11,7 +11,6 @@ from stagerun import events
 from stagerun.programs.children import Children
 from stagerun.programs.request import Completed, Request, how_it_ended
 from stagerun.programs.running import TAIL, Tell
-from stagerun.text.masking import Masker
 
 
 Command = str | Sequence[Any] | re.Pattern[str]
@@ -126,18 +125,10 @@ class StubbedChildren(Children):
 
     programs: Programs
 
-    def run(
-        self,
-        request: Request,
-        *,
-        tell: Tell,
-        redraw: Callable[[str, str], None],
-        warn: Callable[[str], None],
-        masker: Masker,
-    ) -> Completed:
+    def run(self, request: Request, *, tell: Tell, **how: Any) -> Completed:
         if (stub := self.programs.answer(request.shown)) is not None:
             return stub.play(request, tell)
-        return super().run(request, tell=tell, redraw=redraw, warn=warn, masker=masker)
+        return super().run(request, tell=tell, **how)
 
     def run_on_terminal(self, request: Request) -> Completed:
         if (stub := self.programs.answer(request.shown)) is not None:
