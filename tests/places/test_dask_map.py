@@ -1,18 +1,17 @@
 """A `p.map` over the executor of a Dask client, whose workers do not have the recipe."""
 
 import signal
-from collections.abc import Iterator
 
 import pytest
 
 from stagerun.states import RunState
 from tests.conftest import Project
-from tests.places import clusters
 from tests.places.clusters import Where
 from tests.places.conftest import Distant, end_of
 from tests.processes import logged, until
 
 
+pytestmark = pytest.mark.parametrize("where", ["dask"], indirect=True, scope="session")
 RECIPE = """
 import functools, logging, os, sys, time
 from pathlib import Path
@@ -53,17 +52,11 @@ class Shout(LiveOperation):
 HELPER = "def double(item):\n    return 2 * item\n"
 
 
-@pytest.fixture(scope="session")
-def cluster() -> Iterator[Where]:
-    with clusters.dask() as found:
-        yield found
-
-
 @pytest.fixture
-def dask(project: Project, cluster: Where) -> Distant:
+def dask(project: Project, where: Where) -> Distant:
     project.recipe("orders", RECIPE)
     project.recipe("helper", HELPER)
-    return Distant(project, cluster)
+    return Distant(project, where)
 
 
 def _run(dask: Distant, way: str) -> list[str]:
