@@ -39,6 +39,7 @@ APART: Final = {
     "reports": {"journal", "engine", "render", "web", "commands"},
     "web": {"engine", "render", "commands"},
     "notify": {"journal", "engine", "commands"},
+    "remote": {"render", "web", "commands"},
     "journal": {"authoring", "engine", "reports", "render", "commands"},
     "authoring": {"journal", "engine", "reports", "render", "commands"},
     "text": {"programs", "journal"},

@@ -11,6 +11,7 @@ A signal is passed on and not raised: this process waits, in slices, until the f
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from msgspec.structs import replace
@@ -165,11 +166,12 @@ class Supervisor:
 
     def _pass_on(self) -> None:
         """Tell the far end to stop, as often as it was asked for."""
-        while self._stops:
-            name = self._stops.popleft()
-            self._asked_on = self._asked_on or time.monotonic()
-            if name is not None and self._opened is not None:  # the far end knows its time limit itself
-                self._opened.line.send(["stop", name])
+        with suppress(IndexError):  # there is none left
+            while True:
+                name = self._stops.popleft()
+                self._asked_on = self._asked_on or time.monotonic()
+                if name is not None and self._opened is not None:  # the far end knows its time limit itself
+                    self._opened.line.send(["stop", name])
 
     # The course of a run.
 
