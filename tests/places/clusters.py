@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from stagerun.machine.parents import dies_with
 from tests.processes import until
 
 
@@ -102,6 +103,7 @@ def _running(folder: Path, *command: str, environ: dict[str, str] | None = None)
             stdout=log,
             stderr=log,
             env={**os.environ, **(environ or {})},
+            preexec_fn=dies_with(os.getpid()),  # noqa: PLW1509 - it only asks for a signal
         )
     try:
         yield process

@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from stagerun.machine.parents import dies_with
 from stagerun.states import RunState
 from tests.conftest import Project
 from tests.places import clusters
@@ -37,7 +38,13 @@ def _programs(
             [dask, "scheduler", "--host", f"{scheme}://127.0.0.1", f"--port={port}", "--no-dashboard"],
             [dask, "worker", address, "--nthreads=1", "--no-dashboard", "--name=only", *worker],
         ):
-            process = subprocess.Popen([*command, *files], cwd="/", env=environ, **quiet)  # type: ignore[call-overload]
+            process = subprocess.Popen(  # type: ignore[call-overload]
+                [*command, *files],
+                cwd="/",
+                env=environ,
+                preexec_fn=dies_with(os.getpid()),  # noqa: PLW1509 - it only asks for a signal
+                **quiet,
+            )
             stack.callback(process.wait)
             stack.callback(process.terminate)
             started.append(psutil.Process(process.pid))
