@@ -224,7 +224,7 @@ def test_the_journal_holds_one_state_in_ten_seconds(bench: Bench) -> None:
 
 def test_its_end_is_not_overtaken_by_a_state_before(bench: Bench) -> None:
     def body(p: Progress) -> None:
-        sys.stdout.write("\r10%")
+        sys.stdout.write("\r5%")
         sys.stdout.write("\r100%\n")
         p._session.sample()
         sys.stdout.write("\r10%")
