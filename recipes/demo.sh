@@ -3,8 +3,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 stagerun=${STAGERUN:-.venv/bin/stagerun}
-mkdir -p build
-rm -f build/demo.pid
+pid=$(mktemp)
 
 say() { printf '\n# %s\n$ %s\n' "$1" "$2"; }
 
@@ -19,13 +18,13 @@ kill_in_the_middle() {
 
 say "Read the source of Python's standard library. Somebody will kill this run." "stagerun run stdlib:Index"
 (
-    until [ -s build/demo.pid ]; do sleep 0.1; done
-    kill_in_the_middle "$(cat build/demo.pid)"
+    until [ -s "$pid" ]; do sleep 0.1; done
+    kill_in_the_middle "$(cat "$pid")"
 ) &
 killer=$!
-sh -c 'echo $$ >build/demo.pid && exec "$0" run stdlib:Index' "$stagerun" || true
+sh -c 'echo $$ >"$1" && exec "$0" run stdlib:Index' "$stagerun" "$pid" || true
 wait "$killer"
-rm -f build/demo.pid
+rm "$pid"
 if [ -t 1 ]; then # what is killed can't give the terminal back
     stty sane
     printf '\033[?25h\033[3B\n'

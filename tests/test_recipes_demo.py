@@ -1,6 +1,7 @@
 """The recipes that come with the project, run as a newcomer would run them."""
 
 import re
+import subprocess
 import sys
 import sysconfig
 import tarfile
@@ -15,7 +16,7 @@ from stagerun import LiveOperation, Secret, __version__
 from stagerun.authoring import finding
 from stagerun.machine import settings
 from stagerun.testing import Bench
-from tests.conftest import Project
+from tests.conftest import STAGERUN, Project
 from tests.journals import reading
 
 
@@ -142,6 +143,18 @@ def test_an_index_that_was_killed_reads_only_the_files_that_are_missing(tmp_path
     assert kept is not None
     assert 4 <= kept < 40
     assert resumed.chain[0].result == {"files": 40, "broken": 0, "lines": 40, "classes": 0, "functions": 40}
+
+
+@pytest.mark.soak
+def test_the_demo_kills_a_run_and_resumes_it(demo: Project, tmp_path: Path) -> None:
+    given = {"STAGERUN": str(STAGERUN), "STAGERUN_LIMIT": "400", "STAGERUN_OUTPUT": str(tmp_path / "stdlib.db")}
+    command = ["sh", str(REPOSITORY / "recipes" / "demo.sh")]
+
+    told = subprocess.run(command, env=demo.environ | given, capture_output=True, text=True, check=True).stdout
+
+    assert re.findall(r"^run \d  \S+  crashed", told, re.MULTILINE) == ["run 1  stdlib:Index  crashed"]
+    assert re.findall(r"^run (\d) succeeded", told, re.MULTILINE) == ["2", "3"]
+    assert re.search(r"^map modules: \d+ of 400 results taken from run 1$", told, re.MULTILINE)
 
 
 NAMES: Final = [f"stagerun-{__version__}-py3-none-any.whl", f"stagerun-{__version__}.tar.gz"]
