@@ -36,6 +36,7 @@ WRITERS = {
     "reports/markdown.py": {"stream.write"},  # the summary of a job, a file
     "programs/running.py": {"os.write"},  # the input of a program
     "web/tokens.py": {"stream.write"},  # the file of the token
+    "testing/crashes.py": {"stream.write"},  # what a fork of a test has raised, for its parent
     "commands/init.py": {"stream.write"},  # the files of a new project
     "remote/line.py": {"os.write"},  # frames for the process at the other end
     "authoring/cluster.py": {"__stderr__.write"},  # the log of a worker of somebody's cluster

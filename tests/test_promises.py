@@ -92,7 +92,7 @@ def test_an_operation_knows_that_it_is_running_before_its_first_stage(bench: Ben
 
 
 @pytest.mark.parametrize(
-    ("words", "completed"), [("stagerun run or", "plain,orders:Import"), ("stagerun status ", "plain,1")]
+    ("words", "completed"), [("stagerun run or", "plain,orders:Import"), ("stagerun status 1", "plain,1")]
 )
 def test_targets_and_run_ids_are_completed(project: Project, words: str, completed: str) -> None:
     project.recipe("orders", "class Import(LiveOperation):\n    def run(self, p): ...\n")

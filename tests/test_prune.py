@@ -115,13 +115,15 @@ def test_without_delete_it_only_tells_what_it_would_do(project: Project) -> None
 def test_with_delete_a_run_goes_with_all_that_is_recorded_of_it(project: Project) -> None:
     project.recipe("demo", QUICK)
     for _ in range(2):
-        project.stagerun("run", "demo:Quick")
+        project.stagerun("run", "demo:Quick", "--tag", "nightly")
     change(project.journal, "INSERT INTO cancel_requests VALUES (1, 0.0, 'bob'), (2, 0.0, 'bob')")
-    before = everything(project)
+    before, column = everything(project), {"tags": 1}
 
     assert project.stagerun("prune", "--keep", "1", "--delete") == Done(0, "deleted 1 run\n", "")
     assert all(before.values())
-    assert everything(project) == {table: [row for row in found if row[0] == 2] for table, found in before.items()}
+    assert everything(project) == {
+        table: [row for row in found if row[column.get(table, 0)] == 2] for table, found in before.items()
+    }
 
 
 def test_keep_counts_the_newest_runs_whatever_became_of_them(project: Project) -> None:

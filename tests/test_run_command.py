@@ -599,9 +599,9 @@ def test_json_prints_every_event_with_its_place_and_its_fields(project: Project)
         {"seq": 3, "run": 1, "event": "stage_entered", "stage": "Load", "index": 0},
         {"seq": 4, "run": 1, "event": "log", "line": "reading", "level": "info", "stream": None},
         {"seq": 5, "run": 1, "event": "log", "line": "printed", "level": "info", "stream": "stdout"},
-        {"seq": 6, "run": 1, "event": "stage_left", "stage": "Load", "index": 0, "state": "done"},
+        {"seq": 6, "run": 1, "event": "stage_left", "stage": "Load", "index": 0, "state": "done", "skipped": None},
         {"seq": 7, "run": 1, "event": "stage_entered", "stage": "Save", "index": 1},
-        {"seq": 8, "run": 1, "event": "stage_left", "stage": "Save", "index": 1, "state": "done"},
+        {"seq": 8, "run": 1, "event": "stage_left", "stage": "Save", "index": 1, "state": "done", "skipped": None},
         {"seq": 9, "run": 1, "event": "result_set", "result": {"count": 3}},
         {
             "seq": 10,

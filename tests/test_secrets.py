@@ -859,7 +859,9 @@ def test_a_resume_without_the_secret_says_how_to_give_it(failed: Project) -> Non
     )
 
 
-NO_OPTION = "stagerun: no such option '--token'. Did you mean '--json'?\n  see 'stagerun resume --help'\n"
+NO_OPTION = (
+    "stagerun: no such option '--token'. (Did you mean one of: '--json', '--on'?)\n  see 'stagerun resume --help'\n"
+)
 NOT_BY_SET = (
     "stagerun: 'token' is a secret and can't be given on the command line\n"
     "  set STAGERUN_TOKEN, or give --set-file token=PATH\n"

@@ -188,6 +188,8 @@ def fold(view: RunView, entry: events.Entry) -> RunView:
     """Return the view after `entry`. An illegal move raises IllegalTransition and changes nothing."""
     event = entry.event
     match event:
+        case events.Log() if view.redrawn is None:
+            return view  # first: most events are lines
         case events.ProgressMoved() | events.StatusChanged() | events.LineRedrawn() | events.Log():
             return _take_pulse(view, event)
         case events.ResultSet():

@@ -29,7 +29,8 @@ class LogLines:
 
     def write(self, text: str, level: events.Level = "info", stream: str | None = None) -> None:
         """Write text; newlines split it into lines."""
-        self._settle(stream)
+        if self._redrawn is not None or self._told is not None:
+            self._settle(stream)
         if len(text) > LINE_LIMIT or "\r" in text or text.endswith("\n"):
             # Masked before it is cut: a part of a secret would not be found.
             lines = self._masker.mask(text).removesuffix("\n").split("\n")
@@ -63,7 +64,8 @@ class LogLines:
 
     def hear(self, lines: list[str], stream: str) -> None:
         """Write lines of a program as one event."""
-        self._settle(stream)
+        if self._redrawn is not None or self._told is not None:
+            self._settle(stream)
         self._emit(events.Log("\n".join(lines), "info", stream))
 
 

@@ -91,7 +91,10 @@ class Plain(Sink):
             self._let_go()
         self._view = view
         match event:
-            case events.Log() | events.ProgressMoved() | events.StatusChanged() | events.LineRedrawn():
+            case events.Log():
+                self._recent.add(event)
+                self._say(sentences.logged(event, keep_colour=self._colour))
+            case events.ProgressMoved() | events.StatusChanged() | events.LineRedrawn():
                 self._take_pulse(event, view)
             case events.RunCreated():
                 self._register()
@@ -109,9 +112,6 @@ class Plain(Sink):
 
     def _take_pulse(self, event: events.Pulse, view: RunView) -> None:
         match event:
-            case events.Log():
-                self._recent.add(event)
-                self._say(sentences.logged(event, keep_colour=self._colour))
             case events.ProgressMoved():
                 self._move(event, view)
             case events.StatusChanged():
@@ -126,7 +126,8 @@ class Plain(Sink):
 
     def refresh(self, now: float) -> None:
         self._now = now
-        self._show_redrawn(now)
+        if self._redrawn_on is not None:
+            self._show_redrawn(now)
         if self._status is not None and now - self._status_shown_on >= _LONGEST_SILENCE:
             self._show_status()
         if self._view is None or self._view.end is not None:
