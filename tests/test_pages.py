@@ -11,7 +11,6 @@ from tests.pages import PAGES, Reader, blocks, page_name
 
 # Pages whose blocks other tests execute, because they need more than a folder.
 ELSEWHERE: Final = {
-    "README.md": "test_recipes_demo.py",
     "authoring.md": "test_docs.py",
     "ci.md": "test_ci.py",
     "commands.md": "test_docs.py",
