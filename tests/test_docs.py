@@ -22,11 +22,8 @@ from stagerun.view import RunView
 from tests.conftest import Bench, Project
 from tests.journals import make, select
 from tests.loopback import MailServer, WebService
+from tests.pages import DOCS, PAGES, page_name
 
-
-ROOT = Path(__file__).parents[1]
-DOCS = ROOT / "docs"
-PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
 
 Rows = list[list[str]]
 
@@ -205,7 +202,7 @@ def _anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=page_name)
 def test_every_relative_link_leads_to_a_file_and_to_a_heading_in_it(page: Path) -> None:
     broken = []
     for link in _links(page):
@@ -220,7 +217,7 @@ def test_every_relative_link_leads_to_a_file_and_to_a_heading_in_it(page: Path) 
 def test_no_page_is_without_a_link_to_it() -> None:
     linked = {(page.parent / link.partition("#")[0]).resolve() for page in PAGES for link in _links(page)}
 
-    assert [page.name for page in PAGES[1:] if page.resolve() not in linked] == []
+    assert [page_name(page) for page in PAGES[1:] if page.resolve() not in linked] == []
 
 
 def _console(page: Path) -> dict[str, str]:
@@ -276,7 +273,12 @@ def test_the_operations_on_the_page_can_be_made_and_run(bench: Bench, name: str)
     assert operations
 
 
-EXAMPLES = {f"{page.name}-{name}": block for page in PAGES for name, block in _blocks(page).items()}
+EXAMPLES = {
+    f"{page.name}-{operation}": block
+    for page in PAGES
+    if page.parent.name != "how-to"  # these need what their pages set up
+    for operation, block in _blocks(page).items()
+}
 RESUMABLE = [
     name for name, block in EXAMPLES.items() if "key=" in block or "p.step(" in block or "p.checkpoint(" in block
 ]

@@ -16,7 +16,8 @@ from tests.conftest import REPOSITORY, plain_environ
 
 
 PHONE: Final[Any] = {"width": 390, "height": 844}
-PAGES: Final = sorted(file.name for file in (REPOSITORY / "docs").glob("*.md"))
+DOCS: Final = REPOSITORY / "docs"
+PAGES: Final = sorted(str(file.relative_to(DOCS)) for file in [*DOCS.glob("*.md"), *DOCS.glob("how-to/*.md")])
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +41,7 @@ def test_every_page_stands_in_the_navigation_once_and_on_the_first_page() -> Non
     first = (REPOSITORY / "docs" / "index.md").read_text("utf-8")
 
     assert sorted(_named(settings["project"]["nav"])) == PAGES
-    assert sorted(["index.md", *re.findall(r"\]\((\w+\.md)\)", first)]) == PAGES
+    assert sorted(["index.md", *re.findall(r"\]\(([\w/-]+\.md)\)", first)]) == PAGES
 
 
 @needs_chromium

@@ -3,7 +3,8 @@
 import re
 
 from tests.conftest import Project
-from tests.test_docs import DOCS, _blocks, _console, _settled
+from tests.pages import DOCS
+from tests.test_docs import _blocks, _console, _settled
 
 
 PAGE = DOCS / "places.md"

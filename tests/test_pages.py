@@ -1,0 +1,53 @@
+"""What the pages of the documentation tell to do, done: each page in a project of its own, block by block."""
+
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.conftest import Project
+from tests.pages import PAGES, Reader, blocks, page_name
+
+
+# Pages whose blocks other tests execute, because they need more than a folder.
+ELSEWHERE: Final = {
+    "authoring.md": "test_docs.py",
+    "ci.md": "test_ci.py",
+    "commands.md": "test_docs.py",
+    "journal.md": "test_docs.py",
+    "json.md": "test_docs.py",
+    "notify.md": "test_docs.py",
+    "output.md": "test_docs.py",
+    "performance.md": "test_docs.py",
+    "places.md": "places/test_page.py",
+    "testing.md": "test_testing.py",
+    "tutorial.md": "test_tutorial.py",
+    "web.md": "test_web_serve.py",
+}
+# How many blocks of a page are not executed; each says why.
+NOT_RUN: Final = {
+    "how-to/from-airflow.md": 1,
+    "how-to/from-django-liveops.md": 2,
+    "how-to/from-doit.md": 1,
+    "how-to/from-invoke.md": 1,
+    "how-to/from-nox.md": 2,
+    "how-to/from-prefect.md": 1,
+    "how-to/imports.md": 1,
+    "how-to/training-loops.md": 1,
+}
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page_name(page) not in ELSEWHERE], ids=page_name)
+def test_whoever_does_what_a_page_says_sees_what_it_shows(project: Project, page: Path) -> None:
+    reader = Reader(project)
+
+    for block in blocks(page):
+        reader.read(block)
+
+    assert "\n".join(reader.seen) == "\n".join(reader.shown)
+
+
+def test_no_block_is_left_out_but_those_that_say_why() -> None:
+    left_out = {page_name(page): sum(block.not_run is not None for block in blocks(page)) for page in PAGES}
+
+    assert {page: count for page, count in left_out.items() if count} == NOT_RUN
