@@ -93,6 +93,8 @@ class Plain(Sink):
         match event:
             case events.Log() | events.ProgressMoved() | events.StatusChanged() | events.LineRedrawn():
                 self._take_pulse(event, view)
+            case events.RunStarted():
+                self._status = None  # it said what the run waited for
             case events.RunCreated():
                 self._register()
                 self._write(self._dialect.opening(sentences.opening(view, self._separator)))
