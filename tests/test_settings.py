@@ -279,6 +279,7 @@ def test_metrics_tell_of_the_last_run_and_the_last_success_of_each_operation(pro
 
     done = project.stagerun("export", "--format", "openmetrics")
     refused = project.stagerun("export", "1", "--format", "openmetrics")
+    unknown = project.stagerun("export", "--format", "openmetrics", "--operation", "shopp")
 
     samples = [line.rpartition(" ") for line in done.out.splitlines() if not line.startswith("#")]
     assert done.out.endswith("# EOF\n")
@@ -291,6 +292,11 @@ def test_metrics_tell_of_the_last_run_and_the_last_success_of_each_operation(pro
     assert values['run_state{operation="talk:Bad",state="succeeded"}'] == "0"
     assert values['run_id{operation="recipes/talk.py:Talk"}'] == "2"
     assert (refused.code, refused.err.splitlines()[0]) == (2, "stagerun: --format openmetrics has no REF")
+    assert (unknown.code, unknown.out, unknown.err.splitlines()[0]) == (
+        2,
+        "",
+        "stagerun: there is no operation 'shopp'",
+    )
 
 
 def test_the_help_fits_a_screen_and_names_every_command_once(project: Project) -> None:
