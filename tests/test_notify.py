@@ -273,7 +273,7 @@ ADDRESS = "is not an address that begins with http:// or https://, or with env:N
     ("setting", "message", "hint"),
     [
         (3, "notify can't be 3", WRITE),
-        ("./tell.sh", f"notify: './tell.sh' {ADDRESS}", 'a command is a list: ["./tell.sh"]'),
+        ("./tell.sh", f"notify: './tell.sh' {ADDRESS}", 'a command is a list, in [tool.stagerun]: ["./tell.sh"]'),
         ("ftp://example.org", f"notify: 'ftp://example.org' {ADDRESS}", None),
         (
             "https://me:pw@example.org",

@@ -1,6 +1,11 @@
 """The plain text is an interface: these are its golden outputs."""
 
-from stagerun import LiveOperation, Progress
+from pathlib import Path
+
+from stagerun import LiveOperation, Progress, events
+from stagerun.render.output import Output
+from stagerun.render.plain import Plain
+from stagerun.view import begin, fold
 from tests.conftest import Bench
 
 
@@ -328,3 +333,30 @@ def test_no_line_holds_a_control_byte_or_ends_in_a_blank(bench: Bench) -> None:
     bad = {character for character in bench.text if not character.isprintable() and character not in allowed}
     assert bad == {"\xa0"}
     assert [line for line in bench.text.split("\n") if line != line.rstrip(" ")] == []
+
+
+def test_what_a_run_waited_for_is_not_told_once_it_has_started(tmp_path: Path) -> None:
+    plan = events.RunCreated(target="demo:Import", recipe="demo", operation="Import", stages=("Load",), owner="alice")
+    waits = [events.StatusChanged("waiting for run 1 and 1 more"), events.StatusChanged("waiting for run 2")]
+    happened: list[events.Event] = [
+        *waits,
+        events.RunStarted(),
+        events.StageEntered(stage="Load", index=0),
+        events.Log("read 3 rows"),
+    ]
+    view = begin(events.Entry(3, 1, 0.0, plan))
+
+    with (tmp_path / "plain.txt").open("w") as stream:
+        display = Plain(Output(stream))
+        display.update(events.Entry(3, 1, 0.0, plan), view)
+        for seq, event in enumerate(happened, start=2):
+            entry = events.Entry(3, seq, 60.0, event)
+            view = fold(view, entry)
+            display.update(entry, view)
+        display.refresh(120.0)
+
+    assert (tmp_path / "plain.txt").read_text().splitlines()[1:] == [
+        "waiting for run 1 and 1 more",
+        "=== [1/1] Load ===",
+        "read 3 rows",
+    ]

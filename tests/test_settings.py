@@ -90,6 +90,7 @@ def test_a_file_of_variables_sets_options_parameters_and_what_a_recipe_reads(ech
         ("\n# a comment\n  # another\nA=1", {"A": "1"}),
         ("A=\nB=b # not of it\nC=c#of it\r\n", {"A": "", "B": "b", "C": "c#of it"}),
         ('A=\'$x \\n\' # c\nB="a \\"q\\"\\n\\\\"', {"A": "$x \\n", "B": 'a "q"\n\\'}),
+        ('A="a\\d \\$x \\`"', {"A": "a\\d $x `"}),
         ("KEY='-----BEGIN\nabc\n-----END'\nB = two words ", {"KEY": "-----BEGIN\nabc\n-----END", "B": "two words"}),
     ],
 )
@@ -115,6 +116,15 @@ def test_a_line_that_is_no_variable_is_named(tmp_path: Path, text: str) -> None:
 
     assert caught.value.message == f"env_file {file}, line 2: it is not NAME=value"
     assert env_file.load(tmp_path / "none", {}) == []
+
+
+def test_a_null_character_is_named_because_no_variable_can_hold_one(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("A=1\0\n")
+
+    with pytest.raises(UsageError) as caught:
+        env_file.load(tmp_path / ".env", {})
+
+    assert caught.value.message == f"env_file {tmp_path}/.env can't be read: it holds a null character"
 
 
 def test_init_writes_a_recipe_that_runs_and_overwrites_nothing(tmp_path: Path, project: Project) -> None:
@@ -144,9 +154,9 @@ def test_init_writes_a_recipe_that_runs_and_overwrites_nothing(tmp_path: Path, p
 
 
 @pytest.mark.parametrize(
-    ("given", "note"), [("@note.txt", "two\\nlines"), ("@@@bob", "@bob"), ("@@-", "-"), ("bob@x", "bob@x"), ("-", "")]
+    ("given", "note"), [("@note.txt", "two\\nlines"), ("@@@bob", "@bob"), ("@@-", "-"), ("bob@x", "bob@x")]
 )
-def test_a_text_comes_from_a_file_from_standard_input_or_as_it_is(echo: Project, given: str, note: str) -> None:
+def test_a_text_comes_from_a_file_or_as_it_is(echo: Project, given: str, note: str) -> None:
     (echo.root / "note.txt").write_text("two\nlines\n\n")
 
     done = echo.stagerun("run", "echo:Echo", "-q", "--note", given, "--names", given)
@@ -155,12 +165,29 @@ def test_a_text_comes_from_a_file_from_standard_input_or_as_it_is(echo: Project,
     assert (done.code, done.out, done.err) == (0, f"note={note}\nrows=1\nnames={names}\nregion=null\n", "")
 
 
-def test_a_variable_is_never_the_name_of_a_file_and_a_missing_file_is_named(echo: Project) -> None:
+def test_a_variable_is_never_the_name_of_a_file_and_a_dash_is_standard_input(echo: Project) -> None:
     by_variable = echo.stagerun("run", "echo:Echo", "-q", environ={"STAGERUN_NOTE": "@note.txt"})
-    missing = echo.stagerun("run", "echo:Echo", "--note", "@none.txt")
+    piped = echo.stagerun("run", "echo:Echo", "-q", "--note", "-")
 
     assert by_variable.out.startswith("note=@note.txt\n")
-    assert (missing.code, missing.err.partition(": [")[0]) == (2, "stagerun: 'note' can't be read from none.txt")
+    assert piped.out.startswith("note=\n")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["--note", "@none.txt"], "'note' can't be read from none.txt: No such file or directory"),
+        (["--note", "@bytes"], "'note' can't be read from bytes: it is not utf-8 text"),
+        (["--note", "@"], "'note': @ names no file\n  for a text that begins with @: @@"),
+        (["--note", "-", "--names", "-"], "'names' can't be read from standard input: that was read for 'note'"),
+    ],
+)
+def test_a_text_that_can_not_be_read_is_named(echo: Project, given: list[str], message: str) -> None:
+    (echo.root / "bytes").write_bytes(b"\xff")
+
+    done = echo.stagerun("run", "echo:Echo", *given)
+
+    assert (done.code, done.out, done.err) == (2, "", f"stagerun: {message}\n")
 
 
 def _ends_with(terminal: Terminal, text: str) -> bool:
@@ -252,6 +279,7 @@ def test_metrics_tell_of_the_last_run_and_the_last_success_of_each_operation(pro
 
     done = project.stagerun("export", "--format", "openmetrics")
     refused = project.stagerun("export", "1", "--format", "openmetrics")
+    unknown = project.stagerun("export", "--format", "openmetrics", "--operation", "shopp")
 
     samples = [line.rpartition(" ") for line in done.out.splitlines() if not line.startswith("#")]
     assert done.out.endswith("# EOF\n")
@@ -264,6 +292,11 @@ def test_metrics_tell_of_the_last_run_and_the_last_success_of_each_operation(pro
     assert values['run_state{operation="talk:Bad",state="succeeded"}'] == "0"
     assert values['run_id{operation="recipes/talk.py:Talk"}'] == "2"
     assert (refused.code, refused.err.splitlines()[0]) == (2, "stagerun: --format openmetrics has no REF")
+    assert (unknown.code, unknown.out, unknown.err.splitlines()[0]) == (
+        2,
+        "",
+        "stagerun: there is no operation 'shopp'",
+    )
 
 
 def test_the_help_fits_a_screen_and_names_every_command_once(project: Project) -> None:

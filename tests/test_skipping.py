@@ -2,8 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 import pytest
 
@@ -124,6 +124,73 @@ def test_a_cancel_that_came_before_is_not_lost(bench: Bench) -> None:
     assert (view.state, stages(view)) == (RunState.CANCELLED, [("Load", StageState.CANCELLED, None)])
 
 
+@contextmanager
+def skipping(p: Progress) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        skip(p)
+
+
+def in_a_finally(p: Progress) -> None:
+    try:
+        raise_(ValueError("boom"))
+    finally:
+        skip(p)
+
+
+def in_a_finally_of_an_except(p: Progress) -> None:
+    try:
+        raise_(KeyError("first"))
+    except KeyError:
+        in_a_finally(p)
+
+
+def in_a_with(p: Progress) -> None:
+    with skipping(p):
+        raise_(ValueError("boom"))
+
+
+@pytest.mark.parametrize("body", [in_a_finally, in_a_finally_of_an_except, in_a_with])
+def test_an_error_that_no_except_has_caught_is_not_lost(bench: Bench, body: Callable[[Progress], None]) -> None:
+    def run(p: Progress) -> None:
+        with p.stage("Load"):
+            body(p)
+
+    view = bench.run(operation(run, "Load"))
+
+    assert (view.state, stages(view)) == (RunState.FAILED, [("Load", StageState.FAILED, None)])
+    assert view.error is not None
+    assert (view.error.type, view.error.message) == ("ValueError", "boom")
+
+
+def test_an_error_that_an_except_has_caught_is_a_reason_to_skip(bench: Bench) -> None:
+    def body(p: Progress) -> None:
+        with p.stage("Load"):
+            try:
+                raise_(ValueError("boom"))
+            except ValueError:
+                try:
+                    p.log("there is none")
+                finally:
+                    skip(p)
+
+    assert stages(bench.run(operation(body, "Load"))) == [("Load", StageState.DONE, "no new orders")]
+
+
+def test_a_stage_that_is_entered_on_the_way_of_an_error_can_be_skipped(bench: Bench) -> None:
+    def body(p: Progress) -> None:
+        try:
+            raise_(ValueError("boom"))
+        finally:
+            with p.stage("Load"):
+                skip(p)
+
+    view = bench.run(operation(body, "Load"))
+
+    assert (view.state, stages(view)) == (RunState.FAILED, [("Load", StageState.DONE, "no new orders")])
+
+
 @pytest.mark.parametrize(
     ("body", "message"),
     [
@@ -214,16 +281,20 @@ def test_a_loop_with_a_key_stays_where_it_was(bench: Bench) -> None:
     assert (stored.position, stored.total) == (2, 5)
 
 
-def test_an_async_run_skips_in_its_own_task_and_in_a_step_and_in_no_other_task(bench: Bench) -> None:
+def test_an_async_run_skips_in_its_own_task_in_a_step_and_in_a_task_group_and_in_no_other_task(bench: Bench) -> None:
     met: list[str] = []
 
     class Sync(LiveOperation):
-        stages = ["Load", "Index", "Save"]
+        stages = ["Load", "Index", "Group", "Save"]
 
         async def run(self, p: AsyncProgress) -> None:
             with p.stage("Load"):
                 await asyncio.sleep(0)
                 skip(p)
+            with p.stage("Group"):
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(asyncio.sleep(60))
+                    skip(p)
             await p.step("Index", self.index, p)
             with p.stage("Save"):
                 task = asyncio.create_task(self.elsewhere(p))
@@ -246,6 +317,7 @@ def test_an_async_run_skips_in_its_own_task_and_in_a_step_and_in_no_other_task(b
         [
             ("Load", StageState.DONE, "no new orders"),
             ("Index", StageState.DONE, "no new orders"),
+            ("Group", StageState.DONE, "no new orders"),
             ("Save", StageState.DONE, None),
         ],
     )

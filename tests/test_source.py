@@ -1,6 +1,7 @@
 """What the source of a recipe says of its operations, read without importing it, is what an import says."""
 
 import importlib.util
+import os
 import sys
 from pathlib import Path
 from typing import Final
@@ -123,3 +124,9 @@ def test_a_recipe_is_read_with_its_title_its_coroutines_and_what_breaks_it(tmp_p
 
     assert (good.title, [each.target for each in good.operations]) == ("What we sell.", ["shop:Op"])
     assert bad == Recipe(name="shop", file=tmp_path / "shop.py", broken="invalid syntax", line=1)
+
+
+def test_a_pipe_is_no_recipe_and_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.py")
+
+    assert finding.read(tmp_path / "pipe.py", "pipe").broken == "it is a pipe"

@@ -169,6 +169,25 @@ def test_a_name_succeeds_once_and_what_failed_under_it_is_resumed(shop: Project)
     ]
 
 
+def test_a_name_has_not_succeeded_if_the_next_link_of_its_chain_was_pruned(shop: Project) -> None:
+    shop.stagerun("run", "shop:First", "--once", "nightly")
+    pruned = shop.stagerun("prune", "--state", "failed", "--delete")
+
+    again = shop.stagerun("run", "shop:First", "--once", "nightly")
+
+    assert (pruned.out, again.code, again.out) == ("deleted 1 run\n", 3, "")
+    assert again.err == (
+        "stagerun: run 1 has the name 'nightly', and run 2, which it chained to, was pruned\n"
+        "  nobody knows how that ended: choose another name\n"
+    )
+
+
+def test_an_empty_name_is_refused_because_every_run_would_begin(shop: Project) -> None:
+    done = shop.stagerun("run", "shop:Free", "--once", " ")
+
+    assert (done.code, done.out, done.err.partition("\n")[0]) == (2, "", "stagerun: --once needs a name")
+
+
 def test_of_many_runs_of_one_name_at_once_one_begins(shop: Project) -> None:
     with ExitStack() as stack:
         started = [stack.enter_context(running(shop, "run", "shop:Free", "--once", "x", "--gate-name", "open"))]

@@ -203,6 +203,8 @@ def _in_folder(folder: Path) -> Iterator[Recipe]:
 def read(file: Path, name: str, *, only: str | None = None) -> Recipe:
     """Return what the source of a recipe says; `only` is the one operation of it that counts, if that is so."""
     try:
+        if file.is_fifo():  # reading it would wait for a writer
+            raise OSError("it is a pipe")  # noqa: TRY301 - told like any file that can't be read
         tree = ast.parse(file.read_bytes(), str(file))
     except (SyntaxError, ValueError, OSError) as error:
         line = error.lineno if isinstance(error, SyntaxError) else None

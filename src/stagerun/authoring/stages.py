@@ -1,5 +1,6 @@
 """Stages as a recipe uses them: which blocks are open, and how a block is entered and left."""
 
+import sys
 import weakref
 from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
@@ -63,13 +64,20 @@ class Unentered:
 
 
 class _Visit:
-    """An open block; `skipped` is the exception by which the recipe leaves it, or None."""
+    """An open block.
+
+    Attributes:
+        around: the error that was being handled when it was entered, or None.
+        skipped: the exception by which the recipe leaves it, or None.
+
+    """
 
     def __init__(self, stage: Stage, limit: AbstractContextManager[None], entered: float, loops_around: int) -> None:
         self.stage = stage
         self.limit = limit
         self.entered = entered
         self.loops_around = loops_around
+        self.around = sys.exception()
         self.skipped: StageSkipped | None = None
 
 
@@ -211,14 +219,21 @@ class Blocks:
         """Leave the innermost block as done, because there is nothing to do in it."""
         if not self._visits:
             raise RecipeError("p.skip was called outside any stage", "call it inside `with p.stage(...)`")
-        self._visits[-1].skipped = skipped = StageSkipped(reason)
+        visit = self._visits[-1]
+        error = sys.exception()
+        if error is not None and error is not visit.around and not isinstance(error, StageSkipped):
+            from stagerun.authoring import unwinding
+
+            if unwinding.passes_through(error):
+                raise error  # a finally: the error must get through
+        visit.skipped = skipped = StageSkipped(reason)
         raise skipped
 
     def leave(self, stage: Stage, error: BaseException | None) -> bool:
         """Record that a block was left: by `error`, or at its end if that is None; return True if it ends here."""
         visit = next((each for each in self._visits if each.stage is stage), None)
-        if visit is not None and visit.skipped is not None and error is visit.skipped:
-            self._leave(visit, StageState.DONE, skipped=str(error))
+        if visit is not None and visit.skipped is not None and _is(error, visit.skipped):
+            self._leave(visit, StageState.DONE, skipped=str(visit.skipped))
             return True
         if error is not None and error is not self.broken:
             self.broken, self.broken_stage = error, stage.name
@@ -289,3 +304,8 @@ def state_after(error: BaseException | None) -> StageState:
             return StageState.CANCELLED
         case _:
             return StageState.FAILED
+
+
+def _is(error: BaseException | None, skipped: StageSkipped) -> bool:
+    """Return True if a block is left by `skipped`, be it through an `asyncio.TaskGroup`."""
+    return error is skipped or (isinstance(error, BaseExceptionGroup) and error.exceptions == (skipped,))

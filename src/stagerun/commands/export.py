@@ -9,7 +9,7 @@ from stagerun import events
 from stagerun.commands.help import help_option
 from stagerun.commands.options import ENVIRONMENT, journal_option, operation_option, option
 from stagerun.commands.printing import print_document, print_json, print_lines
-from stagerun.commands.records import open_records, tell_damage
+from stagerun.commands.records import check_operation, open_records, tell_damage
 from stagerun.commands.surroundings import Surroundings, pass_surroundings
 from stagerun.commands.types import Ref
 from stagerun.errors import UsageError
@@ -45,6 +45,8 @@ def command(here: Surroundings, *, ref: str | None, kind: str, operation: str | 
     if kind == "openmetrics":
         if ref is not None:
             raise UsageError("--format openmetrics has no REF", "it tells of the last runs of all operations")
+        if operation is not None:
+            check_operation(here, records, operation)
         _print_metrics(records, operation, now)
         return tell_damage(here, records.damaged)
     views = list(records.chain(records.find(ref or "last", operation)))

@@ -19,6 +19,7 @@ from stagerun.errors import UsageError
 from stagerun.text.secrets import Secret
 
 
+_STDIN: Final = "stagerun.stdin"  # for which parameter standard input was read
 _METAVARS: Final = {"str": "TEXT", "int": "INTEGER", "secret": "PATH"}
 
 
@@ -68,15 +69,23 @@ class _Parameter(click.Option):
             return questions.ask(here, declared)
         typed = ctx.get_parameter_source(declared.name) is ParameterSource.COMMANDLINE
         if typed and declared.type is str and not declared.choices:
-            value = tuple(map(self._text, value)) if declared.many else self._text(value)
+            value = tuple(self._text(ctx, each) for each in value) if declared.many else self._text(ctx, value)
         return super().process_value(ctx, value)
 
-    def _text(self, value: str) -> str:
+    def _text(self, ctx: click.Context, value: str) -> str:
+        name = self._declared.name
         if value.startswith("@@"):
             return value[2:]
+        if value == "@":
+            raise UsageError(f"{name!r}: @ names no file", "for a text that begins with @: @@")
         if value.startswith("@"):
-            return read_value(self._declared.name, value[1:])
-        return read_value(self._declared.name, None) if value == "-" else value
+            return read_value(name, value[1:])
+        if value != "-":
+            return value
+        if (before := ctx.meta.get(_STDIN)) is not None:
+            raise UsageError(f"{name!r} can't be read from standard input: that was read for {before!r}")
+        ctx.meta[_STDIN] = name
+        return read_value(name, None)
 
 
 def _secret_options(parameter: Parameter) -> list[click.Option]:
@@ -118,7 +127,8 @@ def read_value(name: str, file: str | None) -> str:
             return Path(file).read_text().rstrip("\r\n")
         return sys.stdin.read().rstrip("\r\n") if sys.stdin is not None else ""
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{name!r} can't be read from {file or 'standard input'}: {error}") from None
+        why = f"it is not {error.encoding} text" if isinstance(error, UnicodeDecodeError) else error.strerror or error
+        raise UsageError(f"{name!r} can't be read from {file or 'standard input'}: {why}") from None
 
 
 def secret_value(

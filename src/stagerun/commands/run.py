@@ -94,6 +94,8 @@ def command(
     package.module:Operation; the name may be left out if the recipe has one operation. The operation's parameters
     are options: see them with 'stagerun run TARGET --help'.
     """
+    if once is not None and not once.strip():
+        raise UsageError("--once needs a name", "without one nothing keeps a second run from succeeding")
     found: finding.Found = ctx.meta[_LOADED]
     operation = made(here, found, owner, _given(found.operation, given))
     if dry_run:

@@ -55,7 +55,7 @@ _RUNNING: Final = f"SELECT id, pid, host FROM runs WHERE {rules.OPEN_OF_OPERATIO
 _FIRST_OF_NAME: Final = (
     f"SELECT id, target, ({rules.SAME_OPERATION}) AS same FROM runs WHERE once = ? ORDER BY id LIMIT 1"  # noqa: S608 - a constant
 )
-_NEWEST_OF_NAME: Final = "SELECT id, state FROM runs WHERE once = ? ORDER BY id DESC LIMIT 1"
+_NEWEST_OF_NAME: Final = "SELECT id, state, chained_to FROM runs WHERE once = ? ORDER BY id DESC LIMIT 1"
 _INSERT_TAG: Final = "INSERT INTO tags (tag, run_id) VALUES (?, ?) ON CONFLICT DO NOTHING"
 
 
@@ -252,7 +252,12 @@ class Journal:
             if not row["same"]:
                 raise UsageError(f"the name {name!r} belongs to run {row['id']} of {row['target']}", "choose another")
         for row in self._store.rows(_NEWEST_OF_NAME, (key,)):
-            run, state = row["id"], row["state"]
+            run, state, pruned = row["id"], row["state"], row["chained_to"]  # that would be newer
+            if state == RunState.SUCCEEDED and pruned is not None:
+                raise HeldError(
+                    f"run {run} has the name {name!r}, and run {pruned}, which it chained to, was pruned",
+                    "nobody knows how that ended: choose another name",
+                )
             if state == RunState.SUCCEEDED:
                 raise DoneBefore(f"nothing to run: run {run} has succeeded under the name {name!r}")
             if state not in TERMINAL:

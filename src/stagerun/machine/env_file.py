@@ -1,7 +1,7 @@
 r"""The file of variables that `env_file` in the settings names: `NAME=value` lines, as shells and containers read them.
 
-A value stands bare, in single quotes as it is, or in double quotes with \n, \t, \" and \\. It may span lines in
-quotes. Nothing is substituted.
+A value stands bare, in single quotes as it is, or in double quotes with \n, \t, \" and \\; any other backslash stays.
+It may span lines in quotes. Nothing is substituted.
 """
 
 import re
@@ -19,7 +19,7 @@ _VARIABLE: Final = re.compile(
     (?:[ \t]+\#[^\n]*|[ \t]*)(?:\n|\Z)""",
     re.VERBOSE | re.DOTALL,
 )
-_ESCAPES: Final = {"n": "\n", "t": "\t", "r": "\r"}
+_ESCAPES: Final = {"n": "\n", "t": "\t", "r": "\r", '"': '"', "\\": "\\", "$": "$", "`": "`"}
 
 
 def load(file: Path, environ: MutableMapping[str, str]) -> list[str]:
@@ -30,6 +30,8 @@ def load(file: Path, environ: MutableMapping[str, str]) -> list[str]:
         return []  # it is seldom checked in, and CI sets the variables itself
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"env_file {file} can't be read: {error}") from None
+    if "\0" in text:
+        raise UsageError(f"env_file {file} can't be read: it holds a null character")
     new = {name: value for name, value in _variables(text, file).items() if name not in environ}
     environ.update(new)
     return sorted(new)
@@ -56,5 +58,5 @@ def _variables(text: str, file: Path) -> dict[str, str]:
 
 def _value(line: "re.Match[str]") -> str:
     if line["quoted"] is not None:
-        return re.sub(r"\\(.)", lambda escape: _ESCAPES.get(escape[1], escape[1]), line["quoted"], flags=re.DOTALL)
+        return re.sub(r"\\(.)", lambda escape: _ESCAPES.get(escape[1], escape[0]), line["quoted"], flags=re.DOTALL)
     return line["literal"] if line["literal"] is not None else line["bare"]

@@ -96,7 +96,11 @@ def _from_table(table: Mapping[str, Any], where: str) -> Notice:
 
 def _url(url: object, where: str) -> str:
     if not isinstance(url, str) or not _ADDRESS.fullmatch(url):
-        hint = 'a command is a list: ["./tell.sh"]' if isinstance(url, str) and "://" not in url else None
+        hint = (
+            'a command is a list, in [tool.stagerun]: ["./tell.sh"]'
+            if isinstance(url, str) and "://" not in url
+            else None
+        )
         what = "not an address that begins with http:// or https://, or with env:NAME"
         if isinstance(url, str) and "@" in url.partition("://")[2].partition("/")[0]:
             raise UsageError(f"{where}: a url can't hold a password", "use headers, with the value in env:NAME")

@@ -96,6 +96,8 @@ class Plain(Sink):
                 self._say(sentences.logged(event, keep_colour=self._colour))
             case events.ProgressMoved() | events.StatusChanged() | events.LineRedrawn():
                 self._take_pulse(event, view)
+            case events.RunStarted():
+                self._status = None  # it said what the run waited for
             case events.RunCreated():
                 self._register()
                 self._write(self._dialect.opening(sentences.opening(view, self._separator)))
