@@ -48,6 +48,11 @@ _FOREIGN = (
 )
 
 
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Return two workers for each processor: most tests wait for processes and for time to pass."""
+    return 2 * len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2 * (os.cpu_count() or 1)
+
+
 def apart(entries: Iterable[events.Entry]) -> list[events.Entry]:
     """Return the entries with one for each log line: the journal keeps those that came at once together."""
     parted: list[events.Entry] = []

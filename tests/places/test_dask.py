@@ -71,6 +71,7 @@ def test_a_worker_that_is_killed_without_its_nanny_is_a_crash_and_its_far_proces
         until(lambda: is_gone(worker))
 
 
+@pytest.mark.soak
 def test_a_worker_with_a_nanny_that_is_killed_does_the_work_only_once(project: Project) -> None:
     project.recipe("orders", COUNTS)
     with _programs("--nanny") as (address, _):
