@@ -1,7 +1,8 @@
 """A page of the documentation, and a reader who does what it says, block by block, in a project of its own.
 
 A block whose line before ends with a file's name in backticks and a colon is that file. A recipe without one is called
-after its first operation. A comment before a block, `not run: why`, says that it can't be executed here.
+after its first operation. A comment before a block, `not run: why`, says that it can't be executed here. What a page
+takes for granted stands in comments, too: `file: NAME` with the lines of a file, and `$ COMMAND`.
 
 `python -m tests.pages docs/how-to/asyncio.md` writes into a page what its commands print now.
 """
@@ -30,7 +31,8 @@ PAGES: Final = [REPOSITORY / "README.md", *sorted(DOCS.glob("*.md")), *sorted((D
 HOME: Final = "/home/alice/shop"  # where the project is, on every page
 
 _FENCE: Final = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_FILE: Final = re.compile(r"`([\w./@-]+)`:$")
+_GRANTED: Final = re.compile(r"^<!-- (?:file: (\S+)\n(.*?)|\$ (.*?) )-->$", re.MULTILINE | re.DOTALL)
+_FILE: Final = re.compile(r"`([\w.][\w./@-]*\.\w+|Makefile|crontab)`:$")
 _MARK: Final = re.compile(r"^<!-- not run: (.+) -->$")
 _FIRST_OPERATION: Final = re.compile(r"^class (\w+)\(LiveOperation\)", re.MULTILINE)
 _SHELL: Final = re.compile(r"[|&;<>$`*()]")
@@ -56,7 +58,15 @@ class Block:
 def blocks(page: Path) -> list[Block]:
     """Return the blocks of a page."""
     text = page.read_text("utf-8")
-    return [_block(match, text[: match.start()].rsplit("\n", 5)) for match in _FENCE.finditer(text)]
+    found = [_block(match, text[: match.start()].rsplit("\n", 5)) for match in _FENCE.finditer(text)]
+    found += [_granted(match) for match in _GRANTED.finditer(text)]
+    return sorted(found, key=lambda block: block.start)
+
+
+def _granted(match: re.Match[str]) -> Block:
+    """Return what a page takes for granted: a file, or a command."""
+    file, text, command = match.groups()
+    return Block(language="" if file else "granted", text=text or command, file=file, not_run=None, start=match.start())
 
 
 def _block(fence: re.Match[str], before: list[str]) -> Block:
@@ -105,6 +115,9 @@ class Reader:
             return block.text
         if block.language == "console":
             return self._session(block.text)
+        if block.language == "granted":
+            self.printed += self._told(block.text)
+            return block.text
         if block.file:
             self._write(block.file, block.text)
         elif block.language == "python":
@@ -159,7 +172,7 @@ class Reader:
             self.code, text = done.code, done.err + done.out
         else:
             self.code, text = self._in_a_shell(f"(exit {self.code}); {command}")
-        return text.replace(str(self.project.root), HOME)
+        return text.replace(str(self.project.root), HOME).replace(sys.prefix, f"{HOME}/.venv")
 
     def _in_a_shell(self, command: str) -> tuple[int, str]:
         path = f"{STAGERUN.parent}:{self.project.environ['PATH']}"
@@ -228,6 +241,8 @@ def _update(page: Path) -> None:
         reader = Reader(new_project(Path(folder)))
         text, went = page.read_text("utf-8"), [(block, reader.read(block)) for block in blocks(page)]
     for block, now in reversed(went):
+        if block.language != "console":
+            continue
         text = text[: block.start] + now + text[block.start + len(block.text) :]
     page.write_text(text, encoding="utf-8")
 

@@ -349,23 +349,6 @@ def test_every_key_of_a_plan_is_documented_and_no_other_is(project: Project) -> 
     assert _first_column(page, 1) == list(plan["skipped"][0])
 
 
-ORDERS = "id,item,price\n" + "".join(f"{number},tea,4.5\n" for number in range(1, 5001))
-BROKEN = "id,item,price\n1,tea,4.5\n2,coffee,6\n3,cake,\n"
-RECIPES = {
-    "Import": "orders",
-    "Retry": "retry",
-    "Blocks": "blocks",
-    "Deploy": "deploy",
-    "Count": "count",
-    "Audit": "audit",
-    "Talk": "talk",
-    "Harvest": "harvest",
-    "Export": "nightly",
-    "Mirror": "mirror",
-    "Mirrored": "mirrored",
-}
-
-
 def _settled(text: str, root: Path) -> str:
     """`text` without what differs from run to run: ids, durations, where the project is."""
     text = text.replace(str(root), "/home/alice/shop")
@@ -373,50 +356,6 @@ def _settled(text: str, root: Path) -> str:
     text = re.sub(r"\b\d+\.\d+s\b|just now|\d+ s ago", "T", text)
     # Python 3.11 and 3.13 mark the place in a line differently.
     return re.sub(r"^ +[~^]+$\n", "", text, flags=re.MULTILINE)
-
-
-@pytest.mark.parametrize(
-    "command",
-    [
-        "stagerun run orders:Import --source orders.csv",
-        "stagerun run orders:Import --source broken.csv",
-        "stagerun run retry",
-        "stagerun run blocks",
-        "stagerun show deploy",
-        "stagerun run deploy --version 1.2 --notify ann --notify bob --watch 90s",
-        "stagerun run deploy --version 1.2 --token abc",
-        "stagerun run deploy --version 1.2 --mode quick",
-        "stagerun run count",
-        "stagerun run audit",
-        "stagerun run talk",
-        "stagerun run nightly:Export",
-        "stagerun run mirror",
-        "stagerun run mirrored",
-    ],
-)
-def test_a_command_on_the_page_prints_what_stands_under_it(project: Project, command: str) -> None:
-    for name, recipe in RECIPES.items():
-        (project.root / "recipes" / f"{recipe}.py").write_text(_blocks()[name])
-    (project.root / "orders.csv").write_text(ORDERS)
-    (project.root / "broken.csv").write_text(BROKEN)
-
-    done = project.stagerun(*command.split()[1:])
-
-    shown = _console(DOCS / "authoring.md")[command]
-    assert _settled(done.err + done.out, project.root) == _settled(shown, project.root)
-
-
-def test_the_run_on_the_page_that_fails_is_resumed_as_the_page_says(project: Project) -> None:
-    (project.root / "recipes" / "harvest.py").write_text(_blocks()["Harvest"])
-    shown = _console(DOCS / "authoring.md")
-
-    failed = project.stagerun("run", "harvest")
-    (project.root / "online").touch()
-    resumed = project.stagerun("resume")
-
-    assert (failed.err, resumed.err) == ("", "")
-    assert _settled(failed.out, project.root) == _settled(shown["stagerun run harvest"], project.root)
-    assert _settled(resumed.out, project.root) == _settled(shown["stagerun resume"], project.root)
 
 
 def _code(heading: str, language: str) -> str:
