@@ -2,7 +2,7 @@
 
 A block whose line before ends with a file's name in backticks and a colon is that file. A recipe without one is called
 after its first operation. A comment before a block, `not run: why`, says that it can't be executed here. What a page
-takes for granted stands in comments, too: `file: NAME` with the lines of a file, and `$ COMMAND`.
+takes for granted stands in comments, too: `file: NAME` with the lines of a file, `file: NAME of PAGE`, and `$ COMMAND`.
 
 `python -m tests.pages docs/how-to/asyncio.md` writes into a page what its commands print now.
 """
@@ -31,7 +31,7 @@ PAGES: Final = [REPOSITORY / "README.md", *sorted(DOCS.glob("*.md")), *sorted((D
 HOME: Final = "/home/alice/shop"  # where the project is, on every page
 
 _FENCE: Final = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_GRANTED: Final = re.compile(r"^<!-- (?:file: (\S+)\n(.*?)|\$ (.*?) )-->$", re.MULTILINE | re.DOTALL)
+_GRANTED: Final = re.compile(r"^<!-- (?:file: (\S+)(?: of (\S+) |\n(.*?))|\$ (.*?) )-->$", re.MULTILINE | re.DOTALL)
 _FILE: Final = re.compile(r"`([\w.][\w./@-]*\.\w+|Makefile|crontab)`:$")
 _MARK: Final = re.compile(r"^<!-- not run: (.+) -->$")
 _FIRST_OPERATION: Final = re.compile(r"^class (\w+)\(LiveOperation\)", re.MULTILINE)
@@ -65,7 +65,9 @@ def blocks(page: Path) -> list[Block]:
 
 def _granted(match: re.Match[str]) -> Block:
     """Return what a page takes for granted: a file, or a command."""
-    file, text, command = match.groups()
+    file, page, text, command = match.groups()
+    if page:
+        text = next(block.text for block in blocks(DOCS / page) if block.file == file)
     return Block(language="" if file else "granted", text=text or command, file=file, not_run=None, start=match.start())
 
 
