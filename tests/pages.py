@@ -8,7 +8,6 @@ takes for granted stands in comments, too: `file: NAME` with the lines of a file
 """
 
 import configparser
-import json
 import re
 import shlex
 import shutil
@@ -23,6 +22,7 @@ from typing import Any, Final
 
 from msgspec import yaml
 
+from stagerun.machine.settings import SETTINGS
 from tests.conftest import REPOSITORY, STAGERUN, Project, new_project, timeless
 
 
@@ -89,8 +89,10 @@ def _block(fence: re.Match[str], before: list[str]) -> Block:
 
 def settled(text: str) -> str:
     """Return `text` without what differs from machine to machine: durations, moments, processes, blanks."""
-    text = re.sub(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?Z?", "MOMENT", timeless(text))
+    text = re.sub(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?(?:Z| [+-]\d{4})?", "MOMENT", timeless(text))
     text = re.sub(r"process \d+ on \S+", "process N on HOST", text)
+    text = re.sub(r"about \d\S* left", "about N left", text)
+    text = re.sub(r'\b(time|hostname)="[^"]*"', r'\1=""', text)  # of JUnit
     # Python 3.11 and 3.13 mark the place in a line differently.
     text = re.sub(r"^ +[~^]+$\n", "", text, flags=re.MULTILINE)
     return re.sub(r" +", " ", text)
@@ -124,8 +126,9 @@ class Reader:
             self._write(block.file, block.text)
         elif block.language == "python":
             exec(compile(block.text, "a page", "exec"), {"__name__": "page"})
-        elif block.language == "json":
-            json.loads(block.text)
+        elif block.language == "toml":
+            tables = tomllib.loads(block.text)
+            assert {*tables.get("tool", {}).get("stagerun", {})} <= {*SETTINGS}
         else:
             self._is_part_of_what_was_printed(block.text)
         return block.text

@@ -77,28 +77,6 @@ def test_every_command_is_listed_and_has_a_section() -> None:
     assert [heading for heading in _sections("commands.md") if heading in _commands()] == list(_commands())
 
 
-def test_the_help_on_the_page_is_the_help_of_the_command(project: Project) -> None:
-    shown = _console(DOCS / "commands.md")
-
-    (project.root / "recipes" / "orders.py").write_text(_blocks()["Import"])
-
-    for command in ("stagerun --help", "stagerun run orders:Import --help"):
-        assert project.stagerun(*command.split()[1:]).out == shown[command]
-
-
-def test_a_new_project_on_the_page_is_set_up_as_it_shows(project: Project) -> None:
-    shown = _console(DOCS / "commands.md")
-    (project.root / "pyproject.toml").write_text('[tool.stagerun]\nenv_file = ".env"\n')
-    (project.root / ".env").write_text("STAGERUN_PROGRESS=quiet\n")
-
-    begun = project.stagerun("init")
-    config = project.stagerun("config", environ={"STAGERUN_OWNER": "bob"}).out.replace(
-        str(project.root), "/home/alice/shop"
-    )
-
-    assert (begun.out, config) == (shown["stagerun init"], shown["stagerun config"])
-
-
 def test_every_setting_is_documented_with_its_type_and_no_other_is() -> None:
     words = {str: "string", bool: "boolean", dict: "tables", str | list | dict: "string, array or table"}
 
