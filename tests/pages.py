@@ -93,6 +93,8 @@ def settled(text: str) -> str:
     text = re.sub(r"process \d+ on \S+", "process N on HOST", text)
     text = re.sub(r"about \d\S* left", "about N left", text)
     text = re.sub(r'\b(time|hostname)="[^"]*"', r'\1=""', text)  # of JUnit
+    text = re.sub(r":\d+:stagerun_\d+", ":TIME:ID", text)  # of GitLab
+    text = re.sub(r" \(ms\)' value='\d+'", " (ms)' value='N'", text)  # of TeamCity
     # Python 3.11 and 3.13 mark the place in a line differently.
     text = re.sub(r"^ +[~^]+$\n", "", text, flags=re.MULTILINE)
     return re.sub(r" +", " ", text)
