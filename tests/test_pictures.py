@@ -2,6 +2,7 @@
 
 import json
 import re
+from functools import reduce
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,7 +11,9 @@ import pytest
 from stagerun import LiveOperation, Progress, events
 from stagerun.journal.families import family
 from stagerun.reports import stats, timeline
+from stagerun.states import RunState
 from stagerun.text.paint import Paint
+from stagerun.view import begin, fold
 from tests.conftest import START, Bench, Project
 
 
@@ -119,6 +122,28 @@ def test_an_active_stage_lasts_until_now(bench: Bench) -> None:
             "  ○ After",
             "                 0.0s               5.0s",
         ]
+    ]
+
+
+def test_a_block_that_a_crash_left_open_ends_with_the_run() -> None:
+    plan = events.RunCreated(target="etl:Etl", recipe="etl", operation="Etl", stages=("Load",), owner="alice")
+    happened: list[tuple[float, events.Event]] = [
+        (0.0, events.RunStarted()),
+        (1.0, events.StageEntered(stage="Load", index=0)),
+        (2.0, events.StageEntered(stage="warm up", index=None)),
+        (4.0, events.RunFinished(state=RunState.CRASHED, seconds=4.0, exit_code=1)),
+    ]
+    entries = [events.Entry(1, seq, time, event) for seq, (time, event) in enumerate(happened, start=2)]
+    view = reduce(fold, entries, begin(events.Entry(1, 1, 0.0, plan)))
+    drawn = timeline.lines(
+        [timeline.track(view, entries, now=9000.0)], now=9000.0, width=40, paint=Paint(colour=False, unicode=True)
+    )
+
+    assert list(drawn) == [
+        "run 1  etl:Etl  crashed  4.0s",
+        "  ✗ Load     3.0s       ━━━━━━━━━━━━━━━━",
+        "    warm up  2.0s            ━━━━━━━━━━━",
+        "                   0.0s             4.0s",
     ]
 
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 from msgspec import Struct
 
 from stagerun import events
-from stagerun.states import StageState
+from stagerun.states import TERMINAL, StageState
 from stagerun.text import wording
 from stagerun.text.paint import Paint
 from stagerun.text.untrusted import neutralise
@@ -66,6 +66,9 @@ def track(view: RunView, entries: Iterable[events.Entry], now: float) -> Track:
     begun = view.started_on or view.created_on
     seconds = view.elapsed(now)
     ended = begun + seconds
+    if view.state in TERMINAL:
+        for mine in visits.values():
+            mine[:] = [_closed(visit, ended) for visit in mine]
     rows = [
         Row(name=stage.name, state=stage.state, from_run=stage.from_run, visits=tuple(visits[stage.name, True]))
         for stage in view.stages
@@ -77,6 +80,13 @@ def track(view: RunView, entries: Iterable[events.Entry], now: float) -> Track:
     ]
     last = max((visit.left or ended for row in rows for visit in row.visits), default=ended)
     return Track(view=view, begun=begun, seconds=max(seconds, last - begun), rows=tuple(rows))
+
+
+def _closed(visit: Visit, ended: float) -> Visit:
+    """Return a visit of a run that is over: a crash leaves it without an end."""
+    if visit.left is not None:
+        return visit
+    return Visit(entered=visit.entered, left=max(visit.entered, ended), state=StageState.FAILED)
 
 
 class _Scale(Struct, frozen=True, kw_only=True):
