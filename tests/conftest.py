@@ -44,7 +44,7 @@ hypothesis.settings.load_profile("untimed")
 # What a machine sets that would change what the command prints, or have every interpreter compile all modules anew.
 _FOREIGN = (
     *("CI", "GITHUB_", "GITLAB_", "TF_BUILD", "BUILDKITE", "TEAMCITY_", "STAGERUN_"),
-    *("NO_COLOR", "FORCE_COLOR", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE"),
+    *("NO_COLOR", "FORCE_COLOR", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "MAKE", "MFLAGS"),
 )
 
 

@@ -180,7 +180,9 @@ def leave():
 TEXT = "::error::forged\r##[error]forged \x1b[2J\n\n    \b\n    " + "\n    ".join(hostile.LINES)
 
 
-@pytest.mark.parametrize("system", SYSTEMS)
+@pytest.mark.parametrize(
+    "system", [pytest.param(each, marks=() if each in ("none", "github") else pytest.mark.soak) for each in SYSTEMS]
+)
 @pytest.mark.parametrize(
     "arguments",
     [

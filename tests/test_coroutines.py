@@ -1,6 +1,7 @@
 """`async def run`: steps, loops and maps in an event loop, and how a run in one is stopped."""
 
 import asyncio
+import gc
 import signal
 import sys
 import threading
@@ -786,6 +787,7 @@ def test_an_exit_in_a_task_ends_the_run_with_its_code(bench: Bench) -> None:
             cleaned.append(str(task.done()))
 
     view = _run(bench, body)
+    gc.collect()  # asyncio would report the task in the log of another test
 
     assert (view.state, view.exit_code, cleaned) == (RunState.FAILED, 7, ["True"])
 

@@ -45,6 +45,7 @@ def test_every_page_stands_in_the_navigation_once_and_on_the_first_page() -> Non
 
 
 @needs_chromium
+@pytest.mark.soak
 def test_no_page_of_the_site_is_wider_than_a_phone_or_asks_another_host_for_anything(site: Path) -> None:
     files = sorted(site.rglob("index.html"))
     wide, complaints, asked = dict[str, int](), list[str](), set[str]()
