@@ -27,7 +27,7 @@ WRITERS = {
     "cli.py": {"error.show", "stream.flush"},
     "commands/help.py": {"click.echo"},
     "commands/parameters.py": {"click.prompt"},
-    "authoring/capture.py": {"stderr.write", "original.write", "original.flush"},
+    "authoring/capture.py": {"stderr.write", "original.write", "original.flush", "stdout.write"},
     "commands/questions.py": {"click.prompt", "click.confirm", "click.echo"},  # each part is neutralised there
     "engine/forks.py": {"stream.flush", "stderr.write"},
     "commands/report.py": {"click.echo", "stream.write"},  # HTML to a pipe or a file: each value is neutralised there

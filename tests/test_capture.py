@@ -516,3 +516,12 @@ print(lines)
     done = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True)
 
     assert (done.stdout, done.stderr) == ("from the child\n[('from the parent', 'info', 'stdout')]\n", "")
+
+
+def test_a_question_is_a_line_before_the_answer_is_read_where_nobody_sits_at_a_terminal(project: Project) -> None:
+    project.recipe("orders", "class Import(LiveOperation):\n    def run(self, p):\n        print(input('name? '))\n")
+    command, environ = [sys.executable, "-m", "stagerun", "run", "orders"], project.environ
+
+    done = subprocess.run(command, cwd=project.root, env=environ, input="bob\n", text=True, check=True, stdout=-1)
+
+    assert done.stdout.splitlines()[1:3] == ["name?", "bob"]

@@ -5,11 +5,13 @@ import functools
 import os
 import signal
 import subprocess
+import sys
 import termios
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pexpect
 import pytest
 
 from tests.conftest import STAGERUN, Project
@@ -69,6 +71,21 @@ def test_keys_leave_no_trace_and_echo_is_back_in_the_end(open_terminal: Open, pr
         assert terminal.wait() == 0
         assert seen(terminal) == [*REGION[:2], "the rest", *END]
         assert echoes(terminal)
+
+
+def test_a_recipe_that_asks_gets_the_terminal_for_the_answer(project: Project) -> None:
+    body = "print('your ', end=''); p.log('hello ' + input('name? '))"
+    project.recipe("demo", f"class Ask(LiveOperation):\n    def run(self, p):\n        {body}\n")
+
+    with pexpect.spawn(
+        sys.executable, ["-m", "stagerun", "run", "demo"], cwd=project.root, env=project.environ, encoding="utf-8"
+    ) as terminal:
+        terminal.expect_exact("your name? ")
+        terminal.sendline("bob")
+        terminal.expect_exact("bob\r\n")  # the echo
+        terminal.expect_exact("hello bob\r\n")
+        terminal.expect_exact("run 1 succeeded")
+        terminal.expect(pexpect.EOF)
 
 
 @pytest.mark.parametrize(

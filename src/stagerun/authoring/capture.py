@@ -1,10 +1,11 @@
 """Capturing what a recipe prints, logs and warns during a run, and turning it into log lines."""
 
+import builtins
 import os
 import sys
 import warnings
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from importlib.util import find_spec
 from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, TextIO
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, TextIO
 from stagerun.events import Level
 from stagerun.text.masking import Masker
 from stagerun.text.streams import LineStream
+from stagerun.text.untrusted import neutralise
 
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 Write = Callable[[str, Level, str | None], None]  # text, level, stream
 Redraw = Callable[[str, str], None]  # text, stream
+Lend = Callable[[], AbstractContextManager[None]]
 
 
 class CapturedStream(LineStream):
@@ -55,7 +58,7 @@ class Capture:
     """Within this context print, logging and warnings go to `write`, and the lines that are drawn anew to `redraw`.
 
     Without a `masker`, which knows where a text can be cut, no line is. Where logging is not configured it lets INFO
-    through, and `level` if that is lower.
+    through, and `level` if that is lower. `input` reads from the terminal while `lend` keeps the display off it.
     """
 
     def __init__(
@@ -64,17 +67,20 @@ class Capture:
         masker: Masker | None,
         level: Level | None = None,
         redraw: Redraw = lambda text, stream: None,
+        lend: Lend = nullcontext,
     ) -> None:
         self._write = write
         self._redraw = redraw
         self._masker = masker
         self._level = level
+        self._lend = lend
         self._undo = ExitStack()
 
     def __enter__(self) -> None:
         self._take_warnings()
         self._take_logging()
         self._take_streams()
+        self._take_input()
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
@@ -93,6 +99,22 @@ class Capture:
             captured = CapturedStream(self._write, self._redraw, name, original, self._masker)
             setattr(sys, name, captured)
             self._undo.callback(_give_back, name, original, captured)
+
+    def _take_input(self) -> None:
+        original, mask = builtins.input, self._masker.mask if self._masker else str
+
+        def ask(prompt: object = "", /) -> str:
+            begun = sys.stdout.unfinished() if isinstance(sys.stdout, CapturedStream) else ""
+            text = "\n".join(map(neutralise, mask(f"{begun}{prompt}").split("\n")))
+            if sys.stdin is None or not sys.stdin.isatty():
+                if text:
+                    sys.stdout.write(f"{text}\n")
+                return original()
+            with self._lend():
+                return original(text)
+
+        builtins.input = ask
+        self._undo.callback(setattr, builtins, "input", original)
 
     def _take_warnings(self) -> None:
         original = warnings.showwarning

@@ -250,7 +250,13 @@ class Runner:
         self._session = session
         error: BaseException | None = None
         try:
-            captured = Capture(session.lines.write, self._masker, self._log_level, session.lines.redraw)
+            captured = Capture(
+                session.lines.write,
+                self._masker,
+                self._log_level,
+                session.lines.redraw,
+                self._outlet.terminal_lent,
+            )
             session.blocks.settle = captured.settle
             with captured, self._interrupts.limit(operation.timeout, "the run"):
                 try:
