@@ -32,7 +32,7 @@ HOME: Final = "/home/alice/shop"  # where the project is, on every page
 
 _FENCE: Final = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _GRANTED: Final = re.compile(r"^<!-- (?:file: (\S+)(?: of (\S+) |\n(.*?))|\$ (.*?) )-->$", re.MULTILINE | re.DOTALL)
-_FILE: Final = re.compile(r"`([\w.][\w./@-]*\.\w+|Makefile|crontab)`:$")
+_FILE: Final = re.compile(r"`([\w./@-]*\.\w+|Makefile|crontab)`:$")
 _MARK: Final = re.compile(r"^<!-- not run: (.+) -->$")
 _FIRST_OPERATION: Final = re.compile(r"^class (\w+)\(LiveOperation\)", re.MULTILINE)
 _SHELL: Final = re.compile(r"[|&;<>$`*()]")
@@ -120,6 +120,8 @@ class Reader:
     def read(self, block: Block) -> str:
         """Do what a block says; return it with what was seen instead of what it shows."""
         if block.not_run:
+            if block.language == "python":
+                compile(block.text, "a page", "exec")
             return block.text
         if block.language == "console":
             return self._session(block.text)

@@ -1,9 +1,10 @@
 """What the documentation names is what the product has, and its examples work."""
 
+import inspect
 import itertools
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 from msgspec.structs import fields
 
 import stagerun
-from stagerun import LiveOperation, Progress, events, testing
+from stagerun import LiveOperation, Progress, events, exit_codes, testing
 from stagerun.cli import cli
 from stagerun.machine.settings import SETTINGS
 from stagerun.sinks import Sink
@@ -166,6 +167,49 @@ def test_every_column_of_the_journal_is_documented_with_its_type_and_no_other_is
     documented = [(row[0], row[1]) for row in _tables(_sections("journal.md")[table])[0]]
 
     assert documented == columns
+
+
+def test_every_table_of_the_journal_is_documented_and_no_other_is(tmp_path: Path) -> None:
+    make(tmp_path / "journal.db")
+    tables = select(tmp_path / "journal.db", "SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")
+
+    documented = [heading for heading, text in _sections("journal.md").items() if "| column |" in text]
+
+    assert sorted(documented) == [name for (name,) in tables if not str(name).startswith(("_", "sqlite_"))]
+
+
+def test_every_exit_code_is_documented_and_no_other_is() -> None:
+    own = [value for name, value in vars(exit_codes).items() if name.isupper() and type(value) is int]
+    codes = {*own, *exit_codes.OF_SIGNAL.values()} - {exit_codes.SIGNALLED, exit_codes.LARGEST_OF_A_RECIPE}
+
+    documented = _first_column(_sections("commands.md")["Exit codes"])
+
+    ranges = [code for code in documented if not code.isdecimal()]
+    assert sorted(int(code) for code in documented if code.isdecimal()) == sorted(codes)
+    assert ranges == [f"1 to {exit_codes.LARGEST_OF_A_RECIPE}"]
+
+
+def _signature(call: Callable[..., object]) -> str:
+    """Return the parameters of a method as the page shows them."""
+    _own, *given = inspect.signature(call).parameters.values()
+    bare = [each.replace(annotation=each.empty) for each in given]
+    return str(inspect.Signature(bare)).replace(", /", "").replace("'", '"')
+
+
+def test_every_call_of_progress_is_documented_with_its_parameters_and_no_other_is() -> None:
+    calls = {name: call for name, call in vars(Progress).items() if not name.startswith("_") and callable(call)}
+
+    documented = _first_column(_sections("authoring.md")["Progress, call by call"])
+
+    assert sorted(documented) == sorted(f"p.{name}{_signature(call)}" for name, call in calls.items())
+
+
+def test_every_key_of_the_settings_is_documented_and_no_other_is(project: Project) -> None:
+    told = _json(project, "config")
+
+    page = _sections("json.md")["config"]
+    assert re.findall(r"`(\w+)`, (?:the project's root|an array)", page) == list(told)
+    assert _first_column(page) == list(told["settings"][0])
 
 
 def _links(page: Path) -> Iterator[str]:
