@@ -1,6 +1,7 @@
 """`stagerun report`: one HTML file that says all, and in which nothing acts."""
 
 import base64
+import os
 import re
 import stat
 from hashlib import sha256
@@ -134,6 +135,21 @@ def test_the_file_is_written_whole_for_its_owner_alone(recorded: Project) -> Non
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert [path.name for path in recorded.root.iterdir() if "run.html" in path.name] == ["run.html"]
     assert file.read_text().endswith("</html>")
+
+
+def test_a_link_or_a_pipe_is_written_through_and_stays(recorded: Project) -> None:
+    (recorded.root / "link.html").symlink_to("run.html")
+    os.mkfifo(recorded.root / "pipe")
+    pipe = os.open(recorded.root / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+
+    linked = recorded.stagerun("report", "1", "-o", "link.html")
+    piped = recorded.stagerun("report", "1", "-o", "pipe")
+
+    assert (linked.code, piped.code) == (0, 0)
+    assert (recorded.root / "link.html").readlink().name == "run.html"
+    assert stat.S_IMODE((recorded.root / "run.html").stat().st_mode) == 0o600
+    assert os.read(pipe, 15) == b"<!doctype html>"
+    os.close(pipe)
 
 
 def test_a_file_that_cannot_be_written_is_said(recorded: Project) -> None:

@@ -452,6 +452,21 @@ def test_a_form_is_filled_as_in_an_earlier_run(shop: Project, browser: TestClien
     assert "As last time (run 1)" in browser.get("/operations/shop:Import").text
 
 
+def test_a_form_that_is_refused_keeps_the_lines_of_its_fields(shop: Project, browser: TestClient) -> None:
+    lines = {"tags": "x\r\ny", "note": "one\r\ntwo"}
+    refused = browser.post("/operations/shop:Import", data={**lines, "limit": "many"}).text
+    areas = dict(re.findall(r'<textarea[^>]*name="(\w+)"[^>]*>\n(.*?)</textarea>', refused, re.DOTALL))
+    assert areas == {"tags": "x\ny", "note": "one\ntwo"}
+
+    begun = browser.post("/operations/shop:Import", data=lines)
+
+    assert begun.headers["location"] == "/runs/1"
+    params = look(shop, 1).plan.params
+    assert (params["tags"], params["note"]) == (["x", "y"], "one\ntwo")
+    again = browser.get("/operations/shop:Import?like=1").text
+    assert re.search(r'<textarea[^>]*name="note"[^>]*>\none\ntwo</textarea>', again)
+
+
 def test_a_recipe_that_is_broken_or_missing_is_explained(shop: Project, browser: TestClient) -> None:
     shop.recipe(
         "bad", "import nothing_of_that_name\n\nclass Bad(LiveOperation):\n    stages = []\n    def run(self, p): ...\n"

@@ -46,7 +46,14 @@ def command(here: Surroundings, *, ref: str, output: str, operation: str | None)
 
 def _write(file: Path, data: bytes) -> None:
     """Write the whole file or nothing; it may hold what only its owner may read."""
+    if file.is_symlink() or (file.exists() and not file.is_file()):
+        _fill(file, data)  # a link, a device, a pipe: a rename would put a file in its place
+        return
     draft = file.with_name(f".{file.name}.{os.getpid()}")
-    with open(draft, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as stream:
-        stream.write(data)
+    _fill(draft, data)
     draft.replace(file)
+
+
+def _fill(file: Path, data: bytes) -> None:
+    with open(file, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as stream:
+        stream.write(data)

@@ -34,7 +34,7 @@ class Field(Struct, kw_only=True):
     Attributes:
         name: the parameter.
         kind: its type, for people.
-        widget: "text", "lines", "tick", "choice", "date" or "secret".
+        widget: "text", "area", "lines", "tick", "choice", "date" or "secret".
         value: what stands in it.
         help: what the recipe says about it.
         required: True if it can't be left empty.
@@ -125,9 +125,10 @@ def typed(parameters: Iterable[Mapping[str, Any]], form: Mapping[str, str]) -> l
     """Return the fields of a form as they were sent."""
     found = list[Field]()
     for each in parameters:
-        field = _field(each, None)
         name = each["name"]
-        field.value = ("yes" if name in form else "no") if field.widget == "tick" else form.get(name, "")
+        text = form.get(name, "").replace("\r\n", "\n")  # a browser ends each line of an area so
+        field = _field(each, text)
+        field.value = ("yes" if name in form else "no") if field.widget == "tick" else text
         found.append(field)
     return found
 
@@ -202,7 +203,7 @@ def _options(field: Field) -> list[str]:
         case "tick":
             return [f"--{option}" if field.value == "yes" else f"--no-{option}"]
         case "lines":
-            return [f"--{option}={_literal(field, line.strip())}" for line in field.value.splitlines() if line.strip()]
+            return [f"--{option}={_literal(field, line.strip())}" for line in field.value.split("\n") if line.strip()]
         case _ if field.kind == "bool":
             return {"yes": [f"--{option}"], "no": [f"--no-{option}"]}.get(field.value, [])
         case _:
@@ -229,6 +230,8 @@ def _field(parameter: Mapping[str, Any], value: Any) -> Field:
         widget, choices = "choice", choices or ["yes", "no"]
     elif kind == "date":
         widget = "date"
+    elif "\n" in _shown(value):
+        widget = "area"  # A field of one line drops the ends of lines.
     return Field(
         name=parameter["name"],
         kind=kind,
