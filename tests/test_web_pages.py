@@ -365,6 +365,29 @@ def test_a_form_starts_a_run_with_what_was_typed(shop: Project, browser: TestCli
     assert "s3cret" not in (shop.root / "arguments").read_text()
 
 
+def test_an_emptied_field_is_an_empty_text_or_refused_and_never_the_default(shop: Project, browser: TestClient) -> None:
+    shop.recipe(
+        "mail",
+        "class Send(LiveOperation):\n"
+        "    subject: str = 'news'\n"
+        "    copies: int = 5\n"
+        "    to: list[str] = ('all',)\n"
+        "    def run(self, p): return self.params()\n",
+    )
+
+    refused = browser.post("/operations/mail:Send", data={"subject": "", "copies": "", "to": ""})
+    begun = browser.post("/operations/mail:Send", data={"subject": "", "copies": "1"})
+
+    assert refused.status_code == 422
+    assert re.findall(r'id="wrong-(\w+)">([^<]*)<', refused.text) == [
+        ("copies", "a value is needed"),
+        ("to", "a value is needed"),
+    ]
+    assert begun.status_code == 303
+    until(lambda: look(shop, 1).state is RunState.SUCCEEDED)
+    assert look(shop, 1).result_context == {"subject": "", "copies": 1, "to": ["all"]}
+
+
 def test_a_value_that_does_not_fit_is_explained_beside_its_field_and_all_values_stay(browser: TestClient) -> None:
     answer = browser.post("/operations/shop:Import", data={"limit": "many", "note": "kept", "token": "s3cret-token"})
 

@@ -41,6 +41,7 @@ class Field(Struct, kw_only=True):
         choices: what can be chosen.
         keyboard: the keyboard of a phone.
         example: shown while it is empty.
+        default: what it is if nobody says anything.
         error: what is wrong with the value, or "".
 
     """
@@ -54,6 +55,7 @@ class Field(Struct, kw_only=True):
     choices: Sequence[str]
     keyboard: str
     example: str
+    default: str
     error: str = ""
 
 
@@ -122,11 +124,11 @@ def fields(parameters: Iterable[Mapping[str, Any]], values: Mapping[str, Any]) -
 
 
 def typed(parameters: Iterable[Mapping[str, Any]], form: Mapping[str, str]) -> list[Field]:
-    """Return the fields of a form as they were sent."""
+    """Return the fields of a form as they were sent; one that was not sent is its default."""
     found = list[Field]()
     for each in parameters:
         name = each["name"]
-        text = form.get(name, "").replace("\r\n", "\n")  # a browser ends each line of an area so
+        text = form.get(name, _shown(each["default"])).replace("\r\n", "\n")  # a browser ends each line of an area so
         field = _field(each, text)
         field.value = ("yes" if name in form else "no") if field.widget == "tick" else text
         found.append(field)
@@ -134,10 +136,15 @@ def typed(parameters: Iterable[Mapping[str, Any]], form: Mapping[str, str]) -> l
 
 
 def missing(filled: Iterable[Field]) -> bool:
-    """Mark the fields that must not be empty but are; return True if there are any."""
+    """Mark the fields that must not be empty but are; return True if there are any.
+
+    Only a text can be empty. Anything else that was emptied would silently be the default again.
+    """
     found = False
     for field in filled:
-        if field.required and not field.value.strip() and field.widget != "tick":
+        if field.value.strip() or field.widget == "tick":
+            continue
+        if field.required or (field.default and field.kind != "str" and field.widget != "secret"):
             field.error, found = "a value is needed", True
     return found
 
@@ -207,7 +214,7 @@ def _options(field: Field) -> list[str]:
         case _ if field.kind == "bool":
             return {"yes": [f"--{option}"], "no": [f"--no-{option}"]}.get(field.value, [])
         case _:
-            return [f"--{option}={_literal(field, field.value)}"] if field.value else []
+            return [f"--{option}={_literal(field, field.value)}"] if field.value or field.default else []
 
 
 def _literal(field: Field, text: str) -> str:
@@ -242,6 +249,7 @@ def _field(parameter: Mapping[str, Any], value: Any) -> Field:
         choices=choices,
         keyboard=_KEYBOARDS.get(kind, "text"),
         example=_EXAMPLES.get(kind, ""),
+        default=_shown(default),
     )
 
 
