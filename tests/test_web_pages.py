@@ -365,6 +365,16 @@ def test_a_form_starts_a_run_with_what_was_typed(shop: Project, browser: TestCli
     assert "s3cret" not in (shop.root / "arguments").read_text()
 
 
+def test_a_refused_form_gives_every_character_back_as_it_was_typed(browser: TestClient) -> None:
+    typed = "a\tb \u202ec\u200b\x7f <\"'&"
+
+    answer = browser.post("/operations/shop:Import", data={"limit": "many", "note": typed, "token": "s3cret-token"})
+
+    assert answer.status_code == 422
+    values = re.findall(r'value="([^"]*)"[^>]*name="note"', answer.text)
+    assert [html.unescape(value) for value in values] == [typed]
+
+
 def test_an_emptied_field_is_an_empty_text_or_refused_and_never_the_default(shop: Project, browser: TestClient) -> None:
     shop.recipe(
         "mail",
