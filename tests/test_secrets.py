@@ -230,8 +230,20 @@ def _terminal(project: Project, *arguments: str, environ: dict[str, str] | None 
 # --- a recipe that tries to let its secret out
 
 
-@pytest.mark.parametrize("mode", ["plain", "json", "quiet"])
-@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize(
+    ("end", "mode"),
+    [
+        *((end, "plain") for end in ENDS),
+        ("raising", "json"),
+        ("long", "quiet"),
+        *(
+            pytest.param(end, mode, marks=pytest.mark.soak)
+            for end in ENDS
+            for mode in ("json", "quiet")
+            if (end, mode) not in {("raising", "json"), ("long", "quiet")}
+        ),
+    ],
+)
 def test_a_secret_from_the_environment_is_seen_nowhere_however_the_run_ends(
     project: Project, end: str, mode: str
 ) -> None:
