@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import psutil
@@ -255,3 +256,39 @@ def test_a_run_that_is_stopped_before_it_has_begun_is_cancelled(near: Distant, w
         done = end_of(process)
 
     assert (done.code, near.newest().state) == (-signal.SIGTERM, RunState.CANCELLED)
+
+
+def test_a_run_that_waits_for_its_turn_holds_no_place_and_its_limit_begins_after_the_wait(near: Distant) -> None:
+    near.project.recipe(
+        "orders",
+        f"""{GATE}
+class Train(LiveOperation):
+    def run(self, p: Progress):
+        gate("open")
+        time.sleep(0.5)
+        p.log("done")
+""",
+    )
+    with ExitStack() as stack:
+
+        def begun(*arguments: str) -> Command:
+            before = len(processes)
+            command = stack.enter_context(near.start("run", "orders", *arguments, on="local:"))
+            until(lambda: near.project.journal.exists() and len(rows(near.project, "SELECT id FROM runs")) > before)
+            return command
+
+        processes = list[Command]()
+        for arguments in ((), ("--wait", "--timeout", "4"), ("--wait",)):
+            processes.append(begun(*arguments))
+        until(lambda: look(near.project, 3).status is not None)
+        assert [look(near.project, run).worker for run in (2, 3)] == [None, None]
+        near.project.stagerun("cancel", "3")
+        time.sleep(4)  # longer than the limit
+        (near.project.root / "open").touch()
+
+        ends = [end_of(each).code for each in processes]
+
+    assert ends == [0, 0, -signal.SIGTERM]
+    states = [look(near.project, run).state for run in (1, 2, 3)]
+    assert states == [RunState.SUCCEEDED, RunState.SUCCEEDED, RunState.CANCELLED]
+    assert look(near.project, 3).worker is None

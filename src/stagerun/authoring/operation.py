@@ -35,8 +35,6 @@ _FIELDS: Final = (
     "result_context",
     "state",
 )
-# Attributes of a class that are not parameters, even if the author annotates them.
-_SETTINGS: Final = frozenset({"stages", "timeout", "exclusive"})
 _EXCLUSIVE: Final = (False, True, "wait")
 # Options of the commands that take an operation's parameters as options, too.
 _OPTIONS: Final = frozenset(
@@ -125,7 +123,7 @@ class LiveOperation:
         super().__init_subclass__(**kwargs)
         _check_stages(cls.__name__, cls.stages)
         _check_names(cls)
-        cls._declared = params.declare(cls, _RESERVED, _SETTINGS)
+        cls._declared = params.declare(cls, _RESERVED, params.SETTINGS)
         cls.parameters = {
             name: each for base in reversed(cls.__mro__) for name, each in base.__dict__.get("_declared", {}).items()
         }

@@ -34,6 +34,8 @@ class _Missing(enum.Enum):
     MISSING = "missing"
 
 
+# Attributes of an operation that are not parameters, even if the author annotates them.
+SETTINGS: Final = frozenset({"stages", "timeout", "exclusive"})
 MISSING: Final = _Missing.MISSING
 _SCALARS: Final = frozenset(
     {str, int, float, bool, Path, dt.datetime, dt.date, dt.timedelta, decimal.Decimal, uuid.UUID}

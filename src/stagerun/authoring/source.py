@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from stagerun.authoring import params
 from stagerun.authoring.finding import Listed
-from stagerun.authoring.params import MISSING, Parameter
+from stagerun.authoring.params import MISSING, SETTINGS, Parameter
 from stagerun.errors import RecipeError
 from stagerun.text.secrets import Secret
 
@@ -26,7 +26,6 @@ _NODES: Final = (ast.Attribute, ast.BinOp, ast.BitOr, ast.Constant, ast.List, as
 _MORE_NODES: Final = (ast.Tuple, ast.UnaryOp, ast.USub, ast.keyword)
 # What a default or a bound may call: it makes a value and does nothing else.
 _CALLED: Final = frozenset({"Meta", "Path", "timedelta", "date", "datetime", "Decimal", "UUID", "Secret"})
-_SETTINGS: Final = frozenset({"stages", "timeout", "exclusive"})
 
 _Scope = dict[str, Any]
 
@@ -47,7 +46,7 @@ def _declared(node: ast.ClassDef, classes: Mapping[str, ast.ClassDef], scope: _S
     for each in node.body:
         if isinstance(each, ast.AnnAssign) and isinstance(each.target, ast.Name):
             name = each.target.id
-            if not name.startswith("_") and name not in _SETTINGS and "ClassVar" not in ast.unparse(each.annotation):
+            if not name.startswith("_") and name not in SETTINGS and "ClassVar" not in ast.unparse(each.annotation):
                 found[name] = _parameter(name, each, scope)
     return found
 

@@ -34,6 +34,7 @@ from stagerun.text.secrets import Secret
 
 
 if TYPE_CHECKING:
+    from stagerun.journal.store import Store
     from stagerun.notify.teller import Teller
     from stagerun.remote.places.place import Place
     from stagerun.remote.supervisor import Supervisor
@@ -129,16 +130,7 @@ def execute(
     display = choose_display(here, output, settings.display, masker)
     _write_id(settings.run_id_file, None)
     tellers = _tellers(here)
-    path = here.journal
-    durable = here.project.durable
-    store = opening.open_journal(path, write=True, durable=durable, hurried=interrupts.look)
-    if not store.concurrent:
-        say(
-            here, f"warning: journal {path} is on a network file system", "only one process at a time can use it safely"
-        )
-    if (taken := opening.taken_by_root(path)) is not None:
-        say(here, f"warning: {taken[0]}, who can't open it", taken[1])
-    clock = Clock()
+    store, clock = _opened(here, interrupts), Clock()
     emitter = Emitter(Journal(store), [display, *tellers], clock, interrupts, masker)
     runner = _runner(
         here,
@@ -181,6 +173,19 @@ def execute(
             say(here, line)
     assert view.exit_code is not None
     return exit_codes.OwnCode(view.exit_code)
+
+
+def _opened(here: Surroundings, interrupts: Interrupts) -> "Store":
+    """Open the journal for writing, and warn of what may go wrong with it."""
+    path = here.journal
+    store = opening.open_journal(path, write=True, durable=here.project.durable, hurried=interrupts.look)
+    if not store.concurrent:
+        say(
+            here, f"warning: journal {path} is on a network file system", "only one process at a time can use it safely"
+        )
+    if (taken := opening.taken_by_root(path)) is not None:
+        say(here, f"warning: {taken[0]}, who can't open it", taken[1])
+    return store
 
 
 def _place(here: Surroundings, name: str, operation: LiveOperation) -> "Place | None":

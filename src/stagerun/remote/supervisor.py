@@ -124,7 +124,6 @@ class Supervisor:
         with self._interrupts:
             view = self._creator.create(found, operation, resumption)
             created(view.id)
-            begun = time.monotonic()
 
             def work() -> Work:
                 view = self._view
@@ -147,6 +146,7 @@ class Supervisor:
             ticker = Ticker(self._emitter, self._interrupts, self._clock, lambda: None)
             with ticker.ticking():
                 self._creator.wait_for_turn(operation)  # here, where it holds no place
+                begun = time.monotonic()
                 with self._interrupts.limit(timeout, "the run"):
                     self._supervise({each.variable for each in operation.parameters.values() if each.secret})
         self._emitter.close()
@@ -176,6 +176,9 @@ class Supervisor:
     # The course of a run.
 
     def _supervise(self, hidden: set[str]) -> None:
+        if self._interrupts.stopping:  # while it waited for its turn
+            self._end_before_work()
+            return
         self._interrupts.receiver = self
         try:
             self._opened_on = time.monotonic()
