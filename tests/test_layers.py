@@ -57,7 +57,6 @@ LIBRARIES: Final = {
     "jinja2": {"reports.html.rendering"},
     "rich": {"render.frame", "render.live"},
     "tenacity": {"authoring.retries", "notify.webhook"},
-    "opentelemetry": {"notify.traces"},
     "pytest": {"testing.plugin"},
     "psutil": {"machine.identity", "programs.process_tree"},
 }
@@ -70,7 +69,10 @@ def _name(file: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts) or "stagerun"
 
 
-TREES: Final = {_name(file): ast.parse(file.read_text("utf-8")) for file in SOURCE.rglob("*.py")}
+# Parsed when a test asks: every worker imports this file, and few run one of its tests.
+@functools.cache
+def _trees() -> dict[str, ast.Module]:
+    return {_name(file): ast.parse(file.read_text("utf-8")) for file in SOURCE.rglob("*.py")}
 
 
 def _statements(node: ast.AST, *, at_once: bool) -> Iterator[ast.AST]:
@@ -87,7 +89,7 @@ def _statements(node: ast.AST, *, at_once: bool) -> Iterator[ast.AST]:
 def _imported(name: str, *, at_once: bool = False) -> set[str]:
     """Return every dotted name that module `name` imports, wherever in the file, or only `at_once`."""
     names = set[str]()
-    for node in _statements(TREES[name], at_once=at_once):
+    for node in _statements(_trees()[name], at_once=at_once):
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -105,7 +107,7 @@ def _own(name: str, *, at_once: bool = False) -> set[str]:
         if not dotted.startswith("stagerun"):
             continue
         # `from stagerun.view import RunView` names a module and a thing in it, `from stagerun import view` a module.
-        found.add(inner if inner in TREES else inner.rpartition(".")[0] or "stagerun")
+        found.add(inner if inner in _trees() else inner.rpartition(".")[0] or "stagerun")
     return found - {name}
 
 
@@ -121,22 +123,23 @@ def _loaded(name: str) -> set[str]:
     return reached
 
 
+def _imports() -> dict[str, set[str]]:
+    return {name: _own(name) for name in _trees()}
+
+
 def _wing(name: str) -> str:
     return name.partition(".")[0]
 
 
-IMPORTS: Final = {name: _own(name) for name in TREES}
-
-
 def test_every_wing_stands_in_the_table_once_and_the_table_holds_no_other() -> None:
-    assert sorted(LINE) == sorted({_wing(name) for name in TREES})
+    assert sorted(LINE) == sorted({_wing(name) for name in _trees()})
     assert sum(len(wings.split()) for wings in WINGS) == len(LINE)
 
 
 def test_a_wing_imports_only_from_the_lines_above_it() -> None:
     broken = {
         f"{name} imports {other}"
-        for name, others in IMPORTS.items()
+        for name, others in _imports().items()
         for other in others
         if _wing(other) != _wing(name) and LINE[_wing(other)] >= LINE[_wing(name)]
     }
@@ -145,13 +148,13 @@ def test_a_wing_imports_only_from_the_lines_above_it() -> None:
 
 
 def test_no_imports_go_round_in_a_circle() -> None:
-    assert set(TopologicalSorter(IMPORTS).static_order()) == set(TREES)
+    assert set(TopologicalSorter(_imports()).static_order()) == set(_trees())
 
 
 def test_importing_a_wing_loads_none_that_it_has_to_stay_apart_from_also_through_others() -> None:
     broken = {
         f"{name} loads {other}"
-        for name in TREES
+        for name in _trees()
         for other in _loaded(name)
         if _wing(other) in APART.get(_wing(name), set())
     }
@@ -161,7 +164,7 @@ def test_importing_a_wing_loads_none_that_it_has_to_stay_apart_from_also_through
 
 def test_each_library_is_imported_only_where_the_table_says() -> None:
     used = {
-        library: {name for name in TREES if any(each.partition(".")[0] == library for each in _imported(name))}
+        library: {name for name in _trees() if any(each.partition(".")[0] == library for each in _imported(name))}
         for library in LIBRARIES
     }
 
@@ -169,13 +172,13 @@ def test_each_library_is_imported_only_where_the_table_says() -> None:
 
 
 def test_only_the_commands_and_the_border_know_the_command_line_parser() -> None:
-    assert {_wing(name) for name in TREES if "click" in _imported(name)} == {"cli", "commands"}
+    assert {_wing(name) for name in _trees() if "click" in _imported(name)} == {"cli", "commands"}
 
 
 def test_nothing_prints_except_the_commands_and_they_use_click_echo() -> None:
     calls = [
         (name, ast.unparse(node.func))
-        for name, tree in TREES.items()
+        for name, tree in _trees().items()
         for node in ast.walk(tree)
         if isinstance(node, ast.Call)
     ]
