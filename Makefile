@@ -8,7 +8,9 @@ BENCH := .venv-bench/bin
 demo: .venv/demo
 	sh recipes/demo.sh
 
-test: lint types tests
+# The types are checked by one process, which leaves room for tests beside it.
+test: lint
+	$(MAKE) -j2 types tests
 
 lint: .venv/dev
 	$(BIN)/ruff check .

@@ -497,7 +497,7 @@ def _try(elsewhere: Project, folder: Path, data: st.DataObject) -> None:
 CHECKS: Final = (HealthCheck.function_scoped_fixture, HealthCheck.too_slow)
 
 
-@settings(max_examples=50, suppress_health_check=CHECKS)
+@settings(max_examples=25, suppress_health_check=CHECKS)
 @given(data=st.data())
 def test_whatever_a_journal_holds_no_command_falls_over_it_and_nothing_in_it_acts(
     elsewhere: Project, tmp_path: Path, data: st.DataObject
