@@ -62,3 +62,18 @@ def test_no_page_of_the_site_is_wider_than_a_phone_or_asks_another_host_for_anyt
 
     assert len(files) == len([*(REPOSITORY / "docs").rglob("*.md")])
     assert (wide, complaints, asked) == ({}, [], {"file"})
+
+
+@needs_chromium
+def test_the_copy_button_of_a_block_copies_its_commands_without_prompts_and_output(site: Path) -> None:
+    with chromium() as browser:
+        page = browser.new_page()
+        page.goto((site / "tutorial" / "index.html").as_uri())
+        buttons = page.locator(".language-console button[data-clipboard-target]")
+        buttons.first.wait_for(state="attached")
+        for place in range(buttons.count()):
+            buttons.nth(place).dispatch_event("click")
+        copied = buttons.evaluate_all("all => all.map(each => each.dataset.clipboardText)")
+
+    shown = re.findall(r"^```console\n(.*?)^```", (DOCS / "tutorial.md").read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    assert copied == ["\n".join(re.findall(r"^\$ (.*)", text, re.MULTILINE)) for text in shown]
