@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+import tomllib
 from pathlib import Path
 from typing import Annotated
 
@@ -56,6 +57,8 @@ class Release(LiveOperation):
             raise ValueError(f"to upload version {__version__}, say so: --upload {__version__}")
         elif newest.split()[0] != __version__:
             raise ValueError(f"CHANGELOG.md does not begin with a section of version {__version__}")
+        elif "urls" not in tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]:
+            raise ValueError("pyproject.toml has no [project.urls]: on the index links of README.md would lead nowhere")
 
 
 def build(p: Progress, folder: Path) -> list[str]:

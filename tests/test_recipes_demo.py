@@ -183,6 +183,12 @@ def _release(kit: Bench, **given: Any) -> LiveOperation:
     return found.make(owner="alice", folder=Path("release"), **given)
 
 
+def _give_it_a_root(kit: Bench, release: LiveOperation, monkeypatch: pytest.MonkeyPatch, *, pyproject: str) -> None:
+    monkeypatch.setattr(sys.modules[type(release).__module__], "ROOT", kit.folder)
+    (kit.folder / "CHANGELOG.md").write_text(f"# Changes\n\n## {__version__} · 2026-12-01\n")
+    (kit.folder / "pyproject.toml").write_text(pyproject)
+
+
 def _programs(kit: Bench) -> list[str]:
     """Return the programs that were run, without their folders and options."""
     calls = [re.sub(r"^\S+python\S* -m ", "", call).split() for call in kit.programs.calls]
@@ -214,6 +220,19 @@ def test_an_upload_that_nobody_has_confirmed_is_refused_before_anything_is_built
     assert kit.programs.calls == []
 
 
+def test_an_upload_of_a_project_that_names_no_address_is_refused(kit: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    release = _release(kit, token=Secret("pypi-geheim"), upload=__version__)
+    _give_it_a_root(kit, release, monkeypatch, pyproject="[project]\n")
+
+    run = kit.run(release)
+
+    assert run.error is not None
+    assert run.error.message == (
+        "pyproject.toml has no [project.urls]: on the index links of README.md would lead nowhere"
+    )
+    assert kit.programs.calls == []
+
+
 def test_a_release_whose_wheel_counts_otherwise_than_the_source_fails(kit: Bench) -> None:
     kit.programs.stub(re.compile(r".*/env/bin/python -m stagerun run .*"), stdout="files=4\n")
 
@@ -237,8 +256,7 @@ def test_a_release_that_was_killed_while_it_uploaded_is_not_built_again(
     kit: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     release = _release(kit, token=Secret("pypi-geheim"), upload=__version__)
-    monkeypatch.setattr(sys.modules[type(release).__module__], "ROOT", kit.folder)
-    (kit.folder / "CHANGELOG.md").write_text(f"# Changes\n\n## {__version__} · 2026-12-01\n")
+    _give_it_a_root(kit, release, monkeypatch, pyproject='[project.urls]\nSource = "https://example.com"\n')
     kit.crash_at("Upload")
 
     crashed = kit.run(release)
