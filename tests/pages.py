@@ -1,105 +1,87 @@
-"""A page of the documentation, and a reader who does what it says, block by block, in a project of its own.
-
-A block whose line before ends with a file's name in backticks and a colon is that file. A recipe without one is called
-after its first operation. A comment before a block, `not run: why`, says that it can't be executed here. What a page
-takes for granted stands in comments, too: `file: NAME` with the lines of a file, `file: NAME of PAGE`, and `$ COMMAND`.
+"""A reader who does what a page of the documentation says, block by block, in a project of its own.
 
 `python -m tests.pages docs/how-to/asyncio.md` writes into a page what its commands print now.
 """
 
-import configparser
+import functools
+import json
+import os
+import pwd
 import re
 import shlex
-import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+import textwrap
 import tomllib
+from collections import deque
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from importlib import metadata
 from pathlib import Path
-from typing import Any, Final
-
-from msgspec import yaml
+from typing import Final
 
 from stagerun.machine.settings import SETTINGS
-from tests.conftest import REPOSITORY, STAGERUN, Project, new_project, timeless
+from tests.blocks import Block, blocks
+from tests.conftest import STAGERUN, Project, plain_environ, timeless
+from tests.loopback import WebService
+from tests.page_files import commands_in
+from tests.places import clusters
+from tests.processes import until
+from tests.terminal import Terminal
 
 
-DOCS: Final = REPOSITORY / "docs"
-PAGES: Final = [REPOSITORY / "README.md", *sorted(DOCS.glob("*.md")), *sorted((DOCS / "how-to").glob("*.md"))]
 HOME: Final = "/home/alice/shop"  # where the project is, on every page
+SERVER: Final = "127.0.0.1:8421"  # where `stagerun serve` listens, on every page
+NOBODY: Final = 65534  # a user who is not root
 
-_FENCE: Final = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_GRANTED: Final = re.compile(r"^<!-- (?:file: (\S+)(?: of (\S+) |\n(.*?))|\$ (.*?) )-->$", re.MULTILINE | re.DOTALL)
-_FILE: Final = re.compile(r"`([\w./@-]*\.\w+|Makefile|crontab)`:$")
-_MARK: Final = re.compile(r"^<!-- not run: (.+) -->$")
-_FIRST_OPERATION: Final = re.compile(r"^class (\w+)\(LiveOperation\)", re.MULTILINE)
-_SHELL: Final = re.compile(r"[|&;<>$`*()]")
-_RUNS_IN_CI: Final = ("run", "script", "bash", "command")
+_STAGERUN: Final = re.compile(
+    r"((?:\w+=\S* )*)(?:exec )?(?:\S*/)?stagerun ([^|&;<>$`*()]*)(?:([|>]) ?(.+))?", re.DOTALL
+)
+_BACKGROUND: Final = re.compile(r"stagerun (.*) &(?: until (.*))?")
+_KILL: Final = re.compile(r"kill -(\w+) %")
+_EXPORT: Final = re.compile(r"export (\w+)=(\S*)")
+_MEANWHILE: Final = re.compile(r'once it says "(.*)": \$ (.*)')
+_EXTRA: Final = re.compile(r"pip install 'stagerun\[(\w+)\]'")
 
-
-def page_name(page: Path) -> str:
-    """Return `how-to/cron.md` for a page of the documentation."""
-    return str(page.relative_to(DOCS) if page.is_relative_to(DOCS) else page.name)
-
-
-@dataclass(frozen=True)
-class Block:
-    """What stands between two fences."""
-
-    language: str
-    text: str
-    file: str | None
-    not_run: str | None
-    start: int  # where its text begins in the page
-
-
-def blocks(page: Path) -> list[Block]:
-    """Return the blocks of a page."""
-    text = page.read_text("utf-8")
-    found = [_block(match, text[: match.start()].rsplit("\n", 5)) for match in _FENCE.finditer(text)]
-    found += [_granted(match) for match in _GRANTED.finditer(text)]
-    return sorted(found, key=lambda block: block.start)
-
-
-def _granted(match: re.Match[str]) -> Block:
-    """Return what a page takes for granted: a file, or a command."""
-    file, page, text, command = match.groups()
-    if page:
-        text = next(block.text for block in blocks(DOCS / page) if block.file == file)
-    return Block(language="" if file else "granted", text=text or command, file=file, not_run=None, start=match.start())
-
-
-def _block(fence: re.Match[str], before: list[str]) -> Block:
-    """Return the block of a fence; `before` ends with the lines before it."""
-    language, text = fence.groups()
-    lines = [line for line in before if line]
-    marked = _MARK.search(lines[-1]) if lines else None
-    named = _FILE.search(lines[-2 if marked else -1]) if lines else None
-    operation = _FIRST_OPERATION.search(text) if language == "python" else None
-    return Block(
-        language=language,
-        text=text,
-        file=named[1] if named else f"recipes/{operation[1].lower()}.py" if operation else None,
-        not_run=marked[1] if marked else None,
-        start=fence.start(2),
-    )
+# What differs from machine to machine, and from run to run.
+_DIFFERENT: Final = [
+    (r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?(?:Z| [+-]\d{4})?", "MOMENT"),
+    (r"process \d+ on \S+", "process N on HOST"),
+    (r"on \S+, answered", "on HOST, answered"),
+    (r"by process \d+ \(", "by process N ("),
+    (r"(?<=\(alice, )[^)]+", "N"),  # how long a run ahead has been there
+    (r"\b\d\S*( \d\S*)? left", "N left"),
+    (r"\b\d[\d,.]*/(?:s|min)\b", "N/s"),
+    (r"[━╸─]+", "━"),
+    (r"[▁▂▃▄▅▆▇█]+", "▁"),
+    (r"\d+% (?=slower|faster)", "N% "),
+    (r"token=[\w-]+", "token=…"),
+    (r'\b(time|hostname)="[^"]*"', r'\1=""'),  # of JUnit
+    (r":\d+:stagerun_\d+", ":TIME:ID"),  # of GitLab
+    (r" \(ms\)' value='\d+'", " (ms)' value='N'"),  # of TeamCity
+    (r"\d+\.\d{3,}|\b\d\S*e-\d+", "0.0"),  # of JSON
+    (r'"(pid|host)": "?\w+"?', r'"\1": ""'),
+    # Of doctor: versions, and what is said of that of SQLite.
+    (r"(Python|stagerun) \d+\.\d+\.\d+", r"\1 V"),
+    (r"\d+\.\d+\.\d+ on Python V, \w+", "V on Python V, SYSTEM"),
+    (r"^(?:ok|note) +SQLite .*", "ok SQLite V"),
+    (r'"\w+",(\s+"what": "SQLite",\s+"text":) ".*"', r'"ok",\1 "V"'),
+    (r"journal\.db, [\d,]+ bytes", "journal.db, N bytes"),
+    # Python 3.11 and 3.13 mark the place in a line differently.
+    (r"^ +[~^]+$\n", ""),
+    (r" +", " "),
+]
 
 
 def settled(text: str) -> str:
     """Return `text` without what differs from machine to machine: durations, moments, processes, blanks."""
-    text = re.sub(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?(?:Z| [+-]\d{4})?", "MOMENT", timeless(text))
-    text = re.sub(r"process \d+ on \S+", "process N on HOST", text)
-    text = re.sub(r"about \d\S* left", "about N left", text)
-    text = re.sub(r'\b(time|hostname)="[^"]*"', r'\1=""', text)  # of JUnit
-    text = re.sub(r":\d+:stagerun_\d+", ":TIME:ID", text)  # of GitLab
-    text = re.sub(r" \(ms\)' value='\d+'", " (ms)' value='N'", text)  # of TeamCity
-    text = re.sub(r"\d+\.\d{3,}|\b\d\S*e-\d+", "0.0", text)  # of JSON
-    text = re.sub(r'"(pid|host)": "?\w+"?', r'"\1": ""', text)
-    # Python 3.11 and 3.13 mark the place in a line differently.
-    text = re.sub(r"^ +[~^]+$\n", "", text, flags=re.MULTILINE)
-    return re.sub(r" +", " ", text)
+    text = timeless(text)
+    for pattern, instead in _DIFFERENT:
+        text = re.sub(pattern, instead, text, flags=re.MULTILINE)
+    return text
 
 
 @dataclass
@@ -107,154 +89,289 @@ class Reader:
     """Somebody who does what a page says. `seen` has what the page shows, and what the reader saw instead."""
 
     project: Project
-    code: int = 0
     shown: list[str] = field(default_factory=list)
     seen: list[str] = field(default_factory=list)
-    printed: str = ""
+    _code: int = 0
+    _printed: str = ""
+    _typed: str = ""
+    _jobs: list[Terminal] = field(default_factory=list)
+    _services: list[WebService] = field(default_factory=list)
+    _around: deque[Block] = field(default_factory=deque)
+    _open: ExitStack = field(default_factory=ExitStack)
 
     def __post_init__(self) -> None:
         """Give the project an environment of its own, as the pages have it."""
         (self.project.root / ".venv" / "bin").mkdir(parents=True)
         (self.project.root / ".venv" / "bin" / "stagerun").symlink_to(STAGERUN)
+        # What the pages call something -> what it is here.
+        self._names = {HOME: str(self.project.root)}
 
     def read(self, block: Block) -> str:
         """Do what a block says; return it with what was seen instead of what it shows."""
-        if block.not_run:
-            if block.language == "python":
+        if not block.is_run:
+            if block.kind == "python":
                 compile(block.text, "a page", "exec")
-            return block.text
-        if block.language == "console":
-            return self._session(block.text)
-        if block.language == "granted":
-            self.printed += self._told(block.text)
-            return block.text
-        if block.file:
-            self._write(block.file, block.text)
-        elif block.language == "python":
-            exec(compile(block.text, "a page", "exec"), {"__name__": "page"})
-        elif block.language == "toml":
-            tables = tomllib.loads(block.text)
-            assert {*tables.get("tool", {}).get("stagerun", {})} <= {*SETTINGS}
+        elif block.kind == "console":
+            return self._session(block)
+        elif block.kind == "do":
+            self._do(block.text)
+        elif block.kind == "here":
+            self._provide(str(block.file), block.text)
+        elif block.kind == "around":
+            self._around.append(block)
+        elif block.file:
+            self._write(block.file, block.text, is_shown=block.is_shown)
         else:
-            self._is_part_of_what_was_printed(block.text)
+            self._read_part(block)
         return block.text
 
-    def _write(self, name: str, text: str) -> None:
-        """Write a file, and check what no command on the page would."""
-        file = self.project.root / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text.replace(HOME, str(self.project.root)), encoding="utf-8")
-        if name == "crontab":
-            self._crontab(file.read_text("utf-8"))
-        elif file.suffix in {".service", ".timer"}:
-            self._unit(file)
-        elif file.suffix in {".yml", ".yaml"}:
-            for command in _commands_of(yaml.decode(text)):
-                self._as_a_job(command)
-        elif file.suffix == ".toml":
-            tomllib.loads(text)
+    def _read_part(self, block: Block) -> None:
+        """Do what a block says that is no session and no file."""
+        if self._around:
+            around = self._around.popleft()
+            place = re.search(r"^( *)# the block\n", around.text, re.MULTILINE)
+            assert place is not None
+            self._write(str(around.file), around.text.replace(place[0], textwrap.indent(block.text, place[1])))
+        elif block.kind == "python":
+            exec(compile(block.text, "a page", "exec"), {"__name__": "page"})
+        elif block.kind == "toml":
+            tables = tomllib.loads(block.text)
+            assert {*tables.get("tool", {}).get("stagerun", {})} <= {*SETTINGS}
+        elif block.kind == "sh":
+            told = self._told(block.text)
+            assert self._code == 0, told
+        else:
+            assert not block.kind, f"nobody knows what to do with a block of {block.kind}"
+            self._is_what_was_printed(block.text)
 
-    def _session(self, text: str) -> str:
+    def close(self) -> None:
+        """End what was started. Whatever the page provides for has been used."""
+        self._open.close()
+        assert not self._around
+        assert all(service.received for service in self._services)
+
+    def _write(self, name: str, text: str, *, is_shown: bool = True) -> None:
+        """Write a file, and check what no command on the page would."""
+        file = self.project.root / name.lstrip("/")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(self._here(text), encoding="utf-8")
+        for command in commands_in(file):
+            self._as_a_job(command)
+
+    def _provide(self, name: str, kind: str) -> None:
+        """Provide a folder, a web service or a host that the page names."""
+        if kind == "folder":
+            self._names[name] = str(self.project.root / "folders" / name.lstrip("/"))
+            Path(self._names[name]).mkdir(parents=True)
+        elif kind == "service":
+            self._services.append(self._open.enter_context(WebService()))
+            self._names[name] = self._services[-1].url
+        else:
+            assert kind == "host", f"nobody knows what {kind} is"
+            self.project.environ.update(self._open.enter_context(clusters.ssh_anywhere()))
+
+    def _session(self, block: Block) -> str:
         """Type each command; return the session as it went."""
-        lines, went = text.splitlines(), list[str]()
+        if block.how == "as another user" and os.getuid() != 0:
+            return block.text
+        lines, went = block.text.splitlines(), list[str]()
         while lines:
             typed = [lines.pop(0)]
             while typed[-1].endswith("\\"):
                 typed.append(lines.pop(0))
             command = "\n".join(typed).removeprefix("$ ")
-            told = self._told(command).splitlines()
+            told = self._typed_as(block.how, command, "" if went else command, lines).splitlines()
             shown = list[str]()
             # What a recipe runs is shown like a command, too.
             while lines and (not lines[0].startswith("$ ") or lines[0] in told):
                 shown.append(lines.pop(0))
             self.shown.append(settled("\n".join([*typed, *shown])))
             self.seen.append(settled("\n".join([*typed, *told])))
-            self.printed += "\n".join(told) + "\n"
+            self._printed += "\n".join(told) + "\n"
             went += [*typed, *(shown if self.shown[-1] == self.seen[-1] else told)]
         return "\n".join(went) + "\n"
 
+    def _typed_as(self, how: str, command: str, first: str, below: list[str]) -> str:
+        """Return what a command prints, typed as the page says; `below` are the lines of the session after it."""
+        on_terminal = "on a terminal" in how
+        if how == "as another user":
+            return self._as_another_user(command)
+        if first and (meanwhile := _MEANWHILE.fullmatch(how)):
+            job = self._start(command)
+            job.wait_for(meanwhile[1])
+            self._do(meanwhile[2])
+            self._code = job.wait()
+        elif "goes on" in how and not any(line.startswith("$ ") for line in below):
+            job = self._start(command, on_terminal=on_terminal)
+            expected = settled("\n".join(below))
+            with suppress(AssertionError):  # what was seen instead is compared
+                job.wait_until(lambda: settled(self._there("\n".join(job.lines))) == expected)
+        elif on_terminal:
+            job = self._start(command, on_terminal=True)
+            self._code = job.wait()
+        else:
+            return self._told(command)
+        return self._there("\n".join(job.lines))
+
+    def _do(self, command: str) -> None:
+        """Do what a page takes for granted."""
+        if background := _BACKGROUND.fullmatch(command):
+            self._start(f"stagerun {background[1]}")
+            if background[2]:
+                until(lambda: background[2] in self.project.stagerun("status").out)
+        elif kill := _KILL.fullmatch(command):
+            self._jobs[-1].signal(int(kill[1]) if kill[1].isdecimal() else signal.Signals[f"SIG{kill[1]}"])
+            if kill[1] == "9":
+                self._jobs[-1].wait()
+        else:
+            self._printed += self._told(command)
+
+    def _start(self, command: str, *, on_terminal: bool = False) -> Terminal:
+        """Start a command that is looked at while it runs; without `on_terminal` it prints what it prints to a file."""
+        found = _STAGERUN.fullmatch(self._here(command))
+        assert found is not None
+        self._typed += f"{command}\n"
+        environ = dict(each.split("=", 1) for each in found[1].split())
+        if "serve" in found[2]:
+            environ["STAGERUN_PORT"] = "0"
+        elif not on_terminal:
+            environ["STAGERUN_PROGRESS"] = "plain"
+        job = self.project.terminal(*shlex.split(found[2]), environ=environ, columns=80 if on_terminal else 250)
+        self._jobs.append(self._open.enter_context(job))
+        if "serve" in found[2]:
+            job.wait_for("Ctrl-C ends it")
+            address = re.search(r"127\.0\.0\.1:\d+", "\n".join(job.lines))
+            assert address is not None
+            self._names[SERVER] = address[0]
+        return job
+
     def _told(self, command: str) -> str:
         """Return what a command prints."""
-        command = command.replace(HOME, str(self.project.root))
-        given, _, simple = re.fullmatch(r"((\w+=\S+ )*)(.*)", command, re.DOTALL).groups()  # type: ignore[union-attr]
-        if simple.startswith("stagerun ") and not _SHELL.search(command):
-            environ = dict(each.split("=", 1) for each in given.split())
-            done = self.project.stagerun(*shlex.split(simple)[1:], environ=environ)
-            self.code, text = done.code, done.err + done.out
-        else:
-            self.code, text = self._in_a_shell(f"(exit {self.code}); {command}")
-        return text.replace(str(self.project.root), HOME).replace(sys.prefix, f"{HOME}/.venv")
+        self._typed += f"{command}\n"
+        if variable := _EXPORT.fullmatch(command):
+            self.project.environ[variable[1]] = self._here(variable[2])
+            return ""
+        if extra := _EXTRA.fullmatch(command):
+            assert extra[1] in metadata.metadata("stagerun").get_all("Provides-Extra", [])
+            return ""
+        command = self._here(command)
+        found = _STAGERUN.fullmatch(command)
+        if found is None:
+            return self._there(self._in_a_shell(f"(exit {self._code}); {command}"))
+        given, arguments, sign, rest = found.groups()
+        environ = dict(each.split("=", 1) for each in given.split())
+        if sign == ">":
+            with (self.project.root / rest).open("w") as file:
+                return self._there(self._run(shlex.split(arguments), environ, file.fileno()))
+        if sign is None:
+            return self._there(self._run(shlex.split(arguments), environ))
+        shell = self._shell(rest, stdin=subprocess.PIPE)
+        assert shell.stdin is not None
+        assert shell.stdout is not None
+        with shell, shell.stdin as pipe:
+            err = self._run(shlex.split(arguments), environ, pipe.fileno())
+            pipe.close()
+            out = shell.stdout.read()
+        self._code = shell.returncode
+        return self._there(err + out)
 
-    def _in_a_shell(self, command: str) -> tuple[int, str]:
+    def _run(self, arguments: list[str], environ: dict[str, str], stdout: int | None = None) -> str:
+        """Run the command as a fork; return what it prints, but for what goes to `stdout`."""
+        with self.project.start(*arguments, environ=environ, stdout=stdout) as process:
+            out, err = process.read(60)
+        self._code = process.wait()
+        return (err + out).decode()
+
+    def _in_a_shell(self, command: str) -> str:
+        shell = self._shell(command, stdin=subprocess.DEVNULL)
+        text, _ = shell.communicate()
+        self._code = shell.returncode
+        return text
+
+    def _shell(self, command: str, stdin: int) -> "subprocess.Popen[str]":
         path = f"{STAGERUN.parent}:{self.project.environ['PATH']}"
-        ended = subprocess.run(
+        return subprocess.Popen(
             ["bash", "-c", command],
             cwd=self.project.root,
             env=self.project.environ | {"PATH": path, "LC_ALL": "C.UTF-8"},
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            check=False,
         )
-        return ended.returncode, ended.stdout
+
+    def _as_another_user(self, command: str) -> str:
+        """Return what somebody who is not root is told."""
+        done = self.project.stagerun(*shlex.split(command)[1:], user=NOBODY)
+        self._code = done.code
+        return self._there(done.err + done.out).replace(pwd.getpwuid(NOBODY).pw_name, "alice")
 
     def _as_a_job(self, command: str) -> None:
         """Run a command as cron, systemd or a CI system would: it is one that the command line knows, at least."""
-        code, text = self._in_a_shell(command)
-        assert code != 2, f"{command}\n{text}"
-        assert code != 127, f"{command}\n{text}"
-        self.printed += text
+        text = self._told(command)
+        assert self._code not in {2, 127}, f"{command}\n{text}"
+        self._printed += text
 
-    def _crontab(self, text: str) -> None:
-        for line in text.splitlines():
-            if not line or line.startswith("#") or re.match(r"\w+=", line):
-                continue
-            *when, command = line.split(None, 5)
-            assert len(when) == 5, line
-            assert all(re.fullmatch(r"[\d*/,-]+", each) for each in when), line
-            self._as_a_job(command.replace(r"\%", "%"))
+    def _is_what_was_printed(self, text: str) -> None:
+        """Find the lines of a block together, in what was printed, will be printed, or came to a service."""
+        expected = "\n" + settled(text)
 
-    def _unit(self, file: Path) -> None:
-        """Have systemd check a unit, where it is installed, and start what it starts."""
-        unit = configparser.ConfigParser(strict=False, interpolation=None, delimiters=("=",))
-        unit.optionxform = str  # type: ignore[assignment, method-assign]
-        unit.read_string(file.read_text("utf-8"))
-        if analyze := shutil.which("systemd-analyze"):
-            checked = subprocess.run([analyze, "verify", "--man=no", file], capture_output=True, text=True, check=False)
-            about = [line for line in checked.stderr.splitlines() if file.name in line]
-            assert not about, "\n".join(about)
-        if unit.has_option("Service", "ExecStart"):
-            assert unit["Service"]["WorkingDirectory"] == str(self.project.root)
-            self._as_a_job(unit["Service"]["ExecStart"])
+        def is_in(lines: str) -> bool:
+            return expected in "\n" + settled(self._there(lines)) + "\n"
 
-    def _is_part_of_what_was_printed(self, text: str) -> None:
-        missing = [line for line in settled(text).splitlines() if line not in settled(self.printed)]
-        assert not missing, f"no command on the page printed {missing}"
+        if is_in(self._printed) or any(is_in(_body(each.body)) for one in self._services for each in one.received):
+            return
+        for job in self._jobs:
+            with suppress(AssertionError):
+                job.wait_until(functools.partial(lambda job: is_in("\n".join(job.lines)), job))
+                return
+        raise AssertionError(f"nothing on the page printed\n{text}\nbut\n{self._printed}")
+
+    def _here(self, text: str) -> str:
+        """Return the text of a page with the names that things have here."""
+        for name, here in self._names.items():
+            text = text.replace(name, here)
+        return text
+
+    def _there(self, text: str) -> str:
+        """Return what was printed here as a page has it: with its names, and with what is not visible in writing."""
+        for name, here in self._names.items():
+            text = text.replace(here, name)
+        return (
+            text.replace(sys.prefix, f"{HOME}/.venv").replace("\x1b", r"\e").replace("\r\n", "\n").replace("\r", r"\r")
+        )
 
 
-def _commands_of(document: Any) -> Iterator[str]:
-    """Yield what a CI system would run."""
-    if isinstance(document, list):
-        for each in document:
-            yield from _commands_of(each)
-    elif isinstance(document, dict):
-        for key, value in document.items():
-            lines = [value] if isinstance(value, str) else value if isinstance(value, list) else []
-            if key in _RUNS_IN_CI:
-                yield from (each for each in lines if isinstance(each, str) and "stagerun " in each)
-            yield from _commands_of(value)
+def _body(body: bytes) -> str:
+    """Return what a service was told: the text of a chat, or all of it."""
+    with suppress(ValueError):
+        return str(json.loads(body)["text"])
+    return body.decode(errors="replace")
+
+
+@contextmanager
+def reader() -> Iterator[Reader]:
+    """Yield a reader with an empty project, in a folder that other users can enter."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        Path(folder).chmod(0o755)
+        (Path(folder) / "shop" / "recipes").mkdir(parents=True)
+        somebody = Reader(Project(Path(folder) / "shop", plain_environ()))
+        try:
+            yield somebody
+        finally:
+            somebody.close()
 
 
 def _update(page: Path) -> None:
     """Write into a page what its commands print now."""
-    with tempfile.TemporaryDirectory() as folder:
-        reader = Reader(new_project(Path(folder)))
-        text, went = page.read_text("utf-8"), [(block, reader.read(block)) for block in blocks(page)]
+    with reader() as somebody:
+        text, went = page.read_text("utf-8"), [(block, somebody.read(block)) for block in blocks(page)]
     for block, now in reversed(went):
-        if block.language != "console":
-            continue
-        text = text[: block.start] + now + text[block.start + len(block.text) :]
+        if block.kind == "console":
+            length = len(textwrap.indent(block.text, block.indent, lambda _: True))
+            text = (
+                text[: block.start] + textwrap.indent(now, block.indent, lambda _: True) + text[block.start + length :]
+            )
     page.write_text(text, encoding="utf-8")
 
 

@@ -78,6 +78,9 @@ class Terminal:
     def send(self, keys: bytes) -> None:
         os.write(self._master, keys)
 
+    def signal(self, number: int) -> None:
+        os.kill(self._process.pid, number)
+
     def resize(self, columns: int, rows: int = 24) -> None:
         """Give the window another size, once all that was written for the old one is on the screen."""
         while select.select([self._master], [], [], 0)[0] and self._read(0):

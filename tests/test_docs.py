@@ -20,10 +20,10 @@ from stagerun.machine.settings import SETTINGS
 from stagerun.sinks import Sink
 from stagerun.states import RunState
 from stagerun.view import RunView
+from tests.blocks import DOCS, PAGES, page_name
 from tests.conftest import Bench, Project
 from tests.journals import make, select
 from tests.loopback import MailServer, WebService
-from tests.pages import DOCS, PAGES, page_name
 
 
 Rows = list[list[str]]

@@ -1,13 +1,15 @@
 """What the pages of the documentation tell to do, done: each page in a project of its own, block by block."""
 
+import re
 import shutil
 from pathlib import Path
 from typing import Final
 
 import pytest
 
-from tests.conftest import REPOSITORY, Project
-from tests.pages import PAGES, Reader, blocks, page_name
+from tests.blocks import PAGES, blocks, page_name
+from tests.conftest import REPOSITORY
+from tests.pages import reader
 
 
 # Pages whose blocks other tests execute, because they need more than a folder.
@@ -40,22 +42,28 @@ NOT_RUN: Final = {
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page_name(page) not in ELSEWHERE], ids=page_name)
-def test_whoever_does_what_a_page_says_sees_what_it_shows(project: Project, page: Path) -> None:
+def test_whoever_does_what_a_page_says_sees_what_it_shows(page: Path) -> None:
     program = NEEDED.get(page_name(page))
     if program and not shutil.which(program):
         pytest.skip(f"there is no {program}")
-    reader = Reader(project)
+    with reader() as somebody:
+        for block in blocks(page):
+            somebody.read(block)
 
-    for block in blocks(page):
-        reader.read(block)
-
-    assert "\n".join(reader.seen) == "\n".join(reader.shown)
+    assert "\n".join(somebody.seen) == "\n".join(somebody.shown)
 
 
 def test_no_block_is_left_out_but_those_that_say_why() -> None:
-    left_out = {page_name(page): sum(block.not_run is not None for block in blocks(page)) for page in PAGES}
+    left_out = {page_name(page): sum(not block.is_run for block in blocks(page)) for page in PAGES}
 
     assert {page: count for page, count in left_out.items() if count} == NOT_RUN
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_name)
+def test_every_fence_of_a_page_begins_or_ends_a_block_that_is_read(page: Path) -> None:
+    fences = re.findall(r"^[^\w`]*```", page.read_text("utf-8"), re.MULTILINE)
+
+    assert len(fences) == 2 * sum(block.is_shown for block in blocks(page))
 
 
 def test_a_page_that_is_executed_elsewhere_is_read_by_that_test() -> None:

@@ -119,6 +119,20 @@ def _running(folder: Path, *command: str, environ: dict[str, str] | None = None)
 @contextmanager
 def ssh() -> Iterator[Where]:
     """An sshd of our own, and an ssh that knows it."""
+    with _sshd() as (port, environ):
+        yield Where(f"ssh://127.0.0.1:{port}", environ)
+
+
+@contextmanager
+def ssh_anywhere() -> Iterator[dict[str, str]]:
+    """Yield an environment in which every host is an sshd of our own, and everybody there is this user."""
+    with _sshd(f"-o HostName=127.0.0.1 -o Port=PORT -o User={getpass.getuser()}") as (_, environ):
+        yield environ
+
+
+@contextmanager
+def _sshd(more: str = "") -> Iterator[tuple[int, dict[str, str]]]:
+    """Start an sshd; yield its port, and an environment whose ssh knows it and has `more` options."""
     with _folder() as folder:
         for name in ("host", "key"):
             subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)], check=True)
@@ -127,13 +141,14 @@ def ssh() -> Iterator[Where]:
         if os.getuid() == 0:
             Path("/run/sshd").mkdir(exist_ok=True)
         (folder / "bin").mkdir()
-        options = f"-i {folder}/key -o UserKnownHostsFile={folder}/known -o StrictHostKeyChecking=accept-new"
+        options = f"-i {folder}/key -o UserKnownHostsFile={folder}/known -o StrictHostKeyChecking=accept-new "
         script = folder / "bin" / "ssh"
+        options += more.replace("PORT", str(port))
         script.write_text(f'#!/bin/sh\nexec {_path("ssh")} -F none {options} -o BatchMode=yes "$@"\n')
         script.chmod(0o755)
         with _running(folder, "sshd", "-D", "-e", "-f", str(folder / "sshd")):
             until(lambda: _listens(port))
-            yield Where(f"ssh://127.0.0.1:{port}", {"PATH": f"{folder}/bin:{os.environ['PATH']}"})
+            yield port, {"PATH": f"{folder}/bin:{os.environ['PATH']}"}
 
 
 @contextmanager

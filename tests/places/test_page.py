@@ -2,8 +2,8 @@
 
 import re
 
+from tests.blocks import DOCS
 from tests.conftest import Project
-from tests.pages import DOCS
 from tests.test_docs import _blocks, _console, _settled
 
 
