@@ -325,7 +325,10 @@ class Reader:
             with suppress(AssertionError):
                 job.wait_until(functools.partial(lambda job: is_in("\n".join(job.lines)), job))
                 return
-        raise AssertionError(f"nothing on the page printed\n{text}\nbut\n{self._printed}")
+        self.shown.append(settled(text))
+        self.seen.append(
+            "\n".join(settled(self._there("\n".join(job.lines))) for job in self._jobs) or "nothing of that"
+        )
 
     def _here(self, text: str) -> str:
         """Return the text of a page with the names that things have here."""
