@@ -56,6 +56,7 @@ _DIFFERENT: Final = [
     (r"\b\d\S*( \d\S*)? left", "N left"),
     (r"\b\d[\d,.]*/(?:s|min)\b", "N/s"),
     (r"[━╸─]+", "━"),
+    (r"\b\d+ms\b", "0.0s"),
     (r"[▁▂▃▄▅▆▇█]+", "▁"),
     (r"\d+% (?=slower|faster)", "N% "),
     (r"token=[\w-]+", "token=…"),

@@ -18,7 +18,7 @@ ELSEWHERE: Final = {
     "tutorial.md": "test_tutorial.py",
 }
 # Programs without which a page can't be followed.
-NEEDED: Final = {"journal.md": "sqlite3", "how-to/from-make.md": "make", "how-to/releases.md": "git"}
+NEEDED: Final = {"commands.md": "sqlite3", "journal.md": "sqlite3", "how-to/from-make.md": "make", "how-to/releases.md": "git"}
 # How many blocks of a page are not executed; each says why.
 NOT_RUN: Final = {
     "authoring.md": 4,
