@@ -15,7 +15,8 @@ What a page takes for granted stands in comments, too:
 - `around: NAME` with the lines of a file in which the next block that is part of one stands instead of `# the block`
 - `$ COMMAND`; with lines below it a session that is compared, like one that is shown
 - `$ COMMAND &`, in the background; `$ COMMAND & until TEXT`, read on once it has said that; `$ kill -9 %` ends it
-- `here: NAME is a folder`, `a service` or `a host`: something that the page names, and the tests have to provide
+- `here: NAME is a KIND`, what the tests have to provide: a folder, a service that is told something, a host for ssh, a
+  partition of Slurm, a scheduler of Dask
 """
 
 import re

@@ -13,6 +13,7 @@ from msgspec import yaml
 
 
 _RUNS_IN_CI: Final = ("run", "script", "bash", "command")
+_TEMPORARY: Final = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")  # folders of nginx
 
 
 def commands_in(file: Path) -> list[str]:
@@ -82,6 +83,7 @@ def _nginx(file: Path) -> None:
     assert text.count("{") == text.count("}") > 0
     if nginx := shutil.which("nginx"):
         whole = file.with_name("nginx.conf")
-        whole.write_text(f"pid {file.parent}/nginx.pid;\nevents {{}}\nhttp {{\n{text}}}\n")
+        own = "".join(f"{name}_temp_path {file.parent}/{name};\n" for name in _TEMPORARY)
+        whole.write_text(f"pid {file.parent}/pid;\nevents {{}}\nhttp {{\naccess_log off;\n{own}{text}}}\n")
         checked = subprocess.run([nginx, "-t", "-q", "-c", whole], capture_output=True, text=True, check=False)
         assert not checked.returncode, checked.stderr

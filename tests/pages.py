@@ -17,19 +17,23 @@ import textwrap
 import tomllib
 from collections import deque
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, chdir, contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Final
 
+import sqlite_utils.cli
+from click.testing import CliRunner
+
 from stagerun.machine.settings import SETTINGS
 from tests.blocks import Block, blocks
-from tests.conftest import STAGERUN, Project, plain_environ, timeless
+from tests.conftest import STAGERUN, Project, plain_environ
 from tests.loopback import WebService
 from tests.page_files import commands_in
 from tests.places import clusters
 from tests.processes import until
+from tests.settling import settled
 from tests.terminal import Terminal
 
 
@@ -37,52 +41,20 @@ HOME: Final = "/home/alice/shop"  # where the project is, on every page
 SERVER: Final = "127.0.0.1:8421"  # where `stagerun serve` listens, on every page
 NOBODY: Final = 65534  # a user who is not root
 
+# What a place is in the tests -> the programs that it takes.
+_PLACES: Final = {
+    "host": ("ssh", "sshd", "ssh-keygen"),
+    "partition": ("srun", "slurmctld", "slurmd", "munged"),
+    "scheduler": (),
+}
 _STAGERUN: Final = re.compile(
-    r"((?:\w+=\S* )*)(?:exec )?(?:\S*/)?stagerun ([^|&;<>$`*()]*)(?:([|>]) ?(.+))?", re.DOTALL
+    r"((?:\w+=\S* )*)(?:exec )?(?:\S*/)?stagerun ([^|&;<>$`*()]*)(?:> ?(\S+)|\| (.+))?", re.DOTALL
 )
 _BACKGROUND: Final = re.compile(r"stagerun (.*) &(?: until (.*))?")
 _KILL: Final = re.compile(r"kill -(\w+) %")
 _EXPORT: Final = re.compile(r"export (\w+)=(\S*)")
 _MEANWHILE: Final = re.compile(r'once it says "(.*)": \$ (.*)')
 _EXTRA: Final = re.compile(r"pip install 'stagerun\[(\w+)\]'")
-
-# What differs from machine to machine, and from run to run.
-_DIFFERENT: Final = [
-    (r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?(?:Z| [+-]\d{4})?", "MOMENT"),
-    (r"process \d+ on \S+", "process N on HOST"),
-    (r"on \S+, answered", "on HOST, answered"),
-    (r"by process \d+ \(", "by process N ("),
-    (r"(?<=\(alice, )[^)]+", "N"),  # how long a run ahead has been there
-    (r"\b\d\S*( \d\S*)? left", "N left"),
-    (r"\b\d[\d,.]*/(?:s|min)\b", "N/s"),
-    (r"[━╸─]+", "━"),
-    (r"\b\d+ms\b", "0.0s"),
-    (r"[▁▂▃▄▅▆▇█]+", "▁"),
-    (r"\d+% (?=slower|faster)", "N% "),
-    (r"token=[\w-]+", "token=…"),
-    (r'\b(time|hostname)="[^"]*"', r'\1=""'),  # of JUnit
-    (r":\d+:stagerun_\d+", ":TIME:ID"),  # of GitLab
-    (r" \(ms\)' value='\d+'", " (ms)' value='N'"),  # of TeamCity
-    (r"\d+\.\d{3,}|\b\d\S*e-\d+", "0.0"),  # of JSON
-    (r'"(pid|host)": "?\w+"?', r'"\1": ""'),
-    # Of doctor: versions, and what is said of that of SQLite.
-    (r"(Python|stagerun) \d+\.\d+\.\d+", r"\1 V"),
-    (r"\d+\.\d+\.\d+ on Python V, \w+", "V on Python V, SYSTEM"),
-    (r"^(?:ok|note) +SQLite .*", "ok SQLite V"),
-    (r'"\w+",(\s+"what": "SQLite",\s+"text":) ".*"', r'"ok",\1 "V"'),
-    (r"journal\.db, [\d,]+ bytes", "journal.db, N bytes"),
-    # Python 3.11 and 3.13 mark the place in a line differently.
-    (r"^ +[~^]+$\n", ""),
-    (r" +", " "),
-]
-
-
-def settled(text: str) -> str:
-    """Return `text` without what differs from machine to machine: durations, moments, processes, blanks."""
-    text = timeless(text)
-    for pattern, instead in _DIFFERENT:
-        text = re.sub(pattern, instead, text, flags=re.MULTILINE)
-    return text
 
 
 @dataclass
@@ -97,6 +69,7 @@ class Reader:
     _typed: str = ""
     _jobs: list[Terminal] = field(default_factory=list)
     _services: list[WebService] = field(default_factory=list)
+    _absent: set[str] = field(default_factory=set)
     _around: deque[Block] = field(default_factory=deque)
     _open: ExitStack = field(default_factory=ExitStack)
 
@@ -160,20 +133,25 @@ class Reader:
             self._as_a_job(command)
 
     def _provide(self, name: str, kind: str) -> None:
-        """Provide a folder, a web service or a host that the page names."""
+        """Provide what the page names. A block that names what this machine can't provide is passed over."""
         if kind == "folder":
             self._names[name] = str(self.project.root / "folders" / name.lstrip("/"))
             Path(self._names[name]).mkdir(parents=True)
         elif kind == "service":
             self._services.append(self._open.enter_context(WebService()))
             self._names[name] = self._services[-1].url
-        else:
-            assert kind == "host", f"nobody knows what {kind} is"
+        elif clusters.missing(*_PLACES[kind]):
+            self._absent.add(name)
+        elif kind == "host":
             self.project.environ.update(self._open.enter_context(clusters.ssh_anywhere()))
+        elif kind == "partition":
+            self.project.environ.update(self._open.enter_context(clusters.slurm()).environ)
+        else:
+            self._names[name] = self._open.enter_context(clusters.dask(small=True)).name.removeprefix("dask://")
 
     def _session(self, block: Block) -> str:
         """Type each command; return the session as it went."""
-        if block.how == "as another user" and os.getuid() != 0:
+        if (block.how == "as another user" and os.getuid() != 0) or any(name in block.text for name in self._absent):
             return block.text
         lines, went = block.text.splitlines(), list[str]()
         while lines:
@@ -243,7 +221,7 @@ class Reader:
             job.wait_for("Ctrl-C ends it")
             address = re.search(r"127\.0\.0\.1:\d+", "\n".join(job.lines))
             assert address is not None
-            self._names[SERVER] = address[0]
+            self._names |= {SERVER: address[0], "-L 8421:": f"-L {clusters.free_port()}:"}
         return job
 
     def _told(self, command: str) -> str:
@@ -255,26 +233,36 @@ class Reader:
         if extra := _EXTRA.fullmatch(command):
             assert extra[1] in metadata.metadata("stagerun").get_all("Provides-Extra", [])
             return ""
-        command = self._here(command)
+        command = self._here(command).removeprefix(f"cd {self.project.root} && ")
         found = _STAGERUN.fullmatch(command)
+        if found is None and command.startswith("sqlite-utils "):
+            return self._sqlite_utils(shlex.split(command)[1:])
         if found is None:
             return self._there(self._in_a_shell(f"(exit {self._code}); {command}"))
-        given, arguments, sign, rest = found.groups()
-        environ = dict(each.split("=", 1) for each in given.split())
-        if sign == ">":
-            with (self.project.root / rest).open("w") as file:
-                return self._there(self._run(shlex.split(arguments), environ, file.fileno()))
-        if sign is None:
-            return self._there(self._run(shlex.split(arguments), environ))
-        shell = self._shell(rest, stdin=subprocess.PIPE)
-        assert shell.stdin is not None
-        assert shell.stdout is not None
-        with shell, shell.stdin as pipe:
-            err = self._run(shlex.split(arguments), environ, pipe.fileno())
-            pipe.close()
-            out = shell.stdout.read()
-        self._code = shell.returncode
+        given, typed, file, shell = found.groups()
+        arguments, environ = shlex.split(typed), dict(each.split("=", 1) for each in given.split())
+        if file:
+            with (self.project.root / file).open("w") as opened:
+                return self._there(self._run(arguments, environ, opened.fileno()))
+        if not shell:
+            return self._there(self._run(arguments, environ))
+        if shell == "python -m json.tool":
+            return self._there(json.dumps(json.loads(self._run(arguments, environ)), indent=4))
+        with self._shell(shell, stdin=subprocess.PIPE) as reading:
+            assert reading.stdin is not None
+            assert reading.stdout is not None
+            with reading.stdin as pipe:
+                err = self._run(arguments, environ, pipe.fileno())
+            out = reading.stdout.read()
+        self._code = reading.returncode
         return self._there(err + out)
+
+    def _sqlite_utils(self, arguments: list[str]) -> str:
+        """Run sqlite-utils in this process: its start would take longer than all of a page."""
+        with chdir(self.project.root):
+            ended = CliRunner().invoke(sqlite_utils.cli.cli, arguments)
+        self._code = ended.exit_code
+        return ended.output
 
     def _run(self, arguments: list[str], environ: dict[str, str], stdout: int | None = None) -> str:
         """Run the command as a fork; return what it prints, but for what goes to `stdout`."""
@@ -302,8 +290,10 @@ class Reader:
         )
 
     def _as_another_user(self, command: str) -> str:
-        """Return what somebody who is not root is told."""
+        """Return what somebody who is not root is told in a folder of theirs."""
+        os.chown(self.project.root, NOBODY, NOBODY)
         done = self.project.stagerun(*shlex.split(command)[1:], user=NOBODY)
+        os.chown(self.project.root, 0, 0)
         self._code = done.code
         return self._there(done.err + done.out).replace(pwd.getpwuid(NOBODY).pw_name, "alice")
 
@@ -338,7 +328,7 @@ class Reader:
         return text
 
     def _there(self, text: str) -> str:
-        """Return what was printed here as a page has it: with its names, and with what is not visible in writing."""
+        """Return what was printed here as a page has it: with its names, and with escapes for what can't be seen."""
         for name, here in self._names.items():
             text = text.replace(here, name)
         return (

@@ -242,15 +242,6 @@ def test_no_page_is_without_a_link_to_it() -> None:
     assert [page_name(page) for page in PAGES[1:] if page.resolve() not in linked] == []
 
 
-def _console(page: Path) -> dict[str, str]:
-    """Command -> what the page says that it prints."""
-    shown: dict[str, str] = {}
-    for block in re.findall(r"^```console\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL):
-        for command, output in re.findall(r"^\$ (.+)\n((?:(?!\$ ).*\n)*)", block, re.MULTILINE):
-            shown.setdefault(command, output)
-    return shown
-
-
 def _blocks(page: Path = DOCS / "authoring.md") -> dict[str, str]:
     """First operation in it -> a Python block of the page."""
     text = page.read_text(encoding="utf-8")
@@ -369,15 +360,6 @@ def test_every_key_of_a_plan_is_documented_and_no_other_is(project: Project) -> 
     page = _sections("json.md")["resume"]
     assert _first_column(page) == list(plan)
     assert _first_column(page, 1) == list(plan["skipped"][0])
-
-
-def _settled(text: str, root: Path) -> str:
-    """`text` without what differs from run to run: ids, durations, where the project is."""
-    text = text.replace(str(root), "/home/alice/shop")
-    text = re.sub(r"\b(run|resume) \d+", r"\1 N", text)
-    text = re.sub(r"\b\d+\.\d+s\b|just now|\d+ s ago", "T", text)
-    # Python 3.11 and 3.13 mark the place in a line differently.
-    return re.sub(r"^ +[~^]+$\n", "", text, flags=re.MULTILINE)
 
 
 def _code(heading: str, language: str) -> str:

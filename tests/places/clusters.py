@@ -48,6 +48,7 @@ SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU
 NodeName={host} NodeAddr=127.0.0.1 CPUs=8 State=UNKNOWN
 PartitionName=some Nodes=ALL Default=YES OverSubscribe=FORCE
+PartitionName=gpu Nodes=ALL OverSubscribe=FORCE
 """
 
 
@@ -126,7 +127,7 @@ def ssh() -> Iterator[Where]:
 @contextmanager
 def ssh_anywhere() -> Iterator[dict[str, str]]:
     """Yield an environment in which every host is an sshd of our own, and everybody there is this user."""
-    with _sshd(f"-o HostName=127.0.0.1 -o Port=PORT -o User={getpass.getuser()}") as (_, environ):
+    with _sshd(f"-o HostName=127.0.0.1 -o Port=PORT -o User={getpass.getuser()} -o LogLevel=ERROR") as (_, environ):
         yield environ
 
 
@@ -177,9 +178,9 @@ def slurm() -> Iterator[Where]:
 
 
 @contextmanager
-def dask() -> Iterator[Where]:
-    """A Dask cluster of two workers, in a process of its own."""
-    code = "from tests.places.clusters import local_cluster; local_cluster()"
+def dask(*, small: bool = False) -> Iterator[Where]:
+    """A Dask cluster of two workers, or of one that shares a process with the scheduler."""
+    code = f"from tests.places.clusters import local_cluster; local_cluster(small={small})"
     environ = {name: value for name, value in os.environ.items() if name != "PYTHONWARNINGS"}
     process = subprocess.Popen(
         [sys.executable, "-c", code],
@@ -205,11 +206,12 @@ def dask() -> Iterator[Where]:
         process.stdout.close()
 
 
-def local_cluster() -> None:
-    """Be that process: say the scheduler's address, and end with standard input."""
+def local_cluster(*, small: bool) -> None:
+    """Be that cluster: say the scheduler's address, and end with standard input."""
     from distributed import LocalCluster
 
-    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+    size = {"n_workers": 1, "processes": False, "protocol": "tcp://"} if small else {"n_workers": 2}
+    with LocalCluster(**size, threads_per_worker=1, dashboard_address=None) as cluster:
         print(cluster.scheduler_address, flush=True)
         sys.stdin.read()
 
