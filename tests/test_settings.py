@@ -73,6 +73,26 @@ def test_config_tells_each_value_and_where_it_comes_from(project: Project) -> No
     assert project.stagerun("config", "ownr").err == "stagerun: there is no setting 'ownr'\n  did you mean 'owner'?\n"
 
 
+@pytest.mark.parametrize(
+    ("table", "text"),
+    [
+        ('notify = "https://example.org"', "https://example.org"),
+        ('notify = ["./tell.sh", "ops"]', "./tell.sh, ops"),
+        ('notify = {url = "env:HOOK", send = "text"}', "env:HOOK"),
+        ('notify = [{url = "env:HOOK"}, {command = ["./tell.sh", "ops"]}]', "env:HOOK, ./tell.sh, ops"),
+        ('places = {lab = {command = ["ssh", "lab"]}, big = {dask = "tcp://big:8786"}}', "lab, big"),
+    ],
+)
+def test_config_tells_on_one_line_who_is_told_and_which_places_there_are(
+    project: Project, table: str, text: str
+) -> None:
+    (project.root / "pyproject.toml").write_text(f"[tool.stagerun]\n{table}\n")
+
+    done = project.stagerun("config", table.partition(" ")[0])
+
+    assert (done.code, done.out, done.err) == (0, f"{text}\n", "")
+
+
 def test_a_file_of_variables_sets_options_parameters_and_what_a_recipe_reads(echo: Project) -> None:
     (echo.root / "pyproject.toml").write_text('[tool.stagerun]\nenv_file = "vars/.env"\n')
     (echo.root / "vars").mkdir()

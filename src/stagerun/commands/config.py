@@ -1,7 +1,6 @@
 """`stagerun config [NAME]`: each setting with its value, and where that comes from."""
 
 import os
-from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -50,10 +49,17 @@ def command(here: Surroundings, *, name: str | None, as_json: bool) -> None:
         print_lines(here, (f"{each:{first}}  {value:{second}}  {origin}" for each, value, origin in rows))
 
 
-def _text(value: str | bool | Mapping[str, Any]) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return value if isinstance(value, str) else ", ".join(value)
+def _text(value: Any) -> str:
+    """Return a value on one line: of places their names, of notices whom they tell."""
+    match value:
+        case bool():
+            return str(value).lower()
+        case str(told) | {"url": str(told)}:
+            return told
+        case {"command": list(words)}:
+            return ", ".join(words)
+        case _:
+            return ", ".join(map(_text, value))
 
 
 def _origin(here: Surroundings, origin: str) -> str:
