@@ -32,6 +32,8 @@ def commands_in(file: Path) -> list[str]:
             _nginx(file)
         case ".toml":
             tomllib.loads(text)
+        case ".sh":
+            subprocess.run(["sh", "-n", file], check=True)
         case ".py":
             compile(text, file, "exec")
         case _:

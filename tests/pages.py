@@ -14,7 +14,6 @@ import subprocess
 import sys
 import tempfile
 import textwrap
-import tomllib
 from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack, chdir, contextmanager, suppress
@@ -26,7 +25,6 @@ from typing import Final
 import sqlite_utils.cli
 from click.testing import CliRunner
 
-from stagerun.machine.settings import SETTINGS
 from tests.blocks import Block, blocks
 from tests.conftest import STAGERUN, Project, plain_environ
 from tests.loopback import WebService
@@ -50,6 +48,7 @@ _PLACES: Final = {
 _STAGERUN: Final = re.compile(
     r"((?:\w+=\S* )*)(?:exec )?(?:\S*/)?stagerun ([^|&;<>$`*()]*)(?:> ?(\S+)|\| (.+))?", re.DOTALL
 )
+_OPERATION: Final = re.compile(r"^class (\w+)\(LiveOperation\)", re.MULTILINE)
 _BACKGROUND: Final = re.compile(r"stagerun (.*) &(?: until (.*))?")
 _KILL: Final = re.compile(r"kill -(\w+) %")
 _EXPORT: Final = re.compile(r"export (\w+)=(\S*)")
@@ -69,6 +68,7 @@ class Reader:
     _typed: str = ""
     _jobs: list[Terminal] = field(default_factory=list)
     _services: list[WebService] = field(default_factory=list)
+    _recipes: list[tuple[str, str]] = field(default_factory=list)
     _absent: set[str] = field(default_factory=set)
     _around: deque[Block] = field(default_factory=deque)
     _open: ExitStack = field(default_factory=ExitStack)
@@ -94,7 +94,8 @@ class Reader:
         elif block.kind == "around":
             self._around.append(block)
         elif block.file:
-            self._write(block.file, block.text, is_shown=block.is_shown)
+            self._recipes += [(block.file, name) for name in _OPERATION.findall(block.text)]
+            self._write(block.file, block.text)
         else:
             self._read_part(block)
         return block.text
@@ -109,8 +110,11 @@ class Reader:
         elif block.kind == "python":
             exec(compile(block.text, "a page", "exec"), {"__name__": "page"})
         elif block.kind == "toml":
-            tables = tomllib.loads(block.text)
-            assert {*tables.get("tool", {}).get("stagerun", {})} <= {*SETTINGS}
+            folder = self.project.root / "settings"
+            folder.mkdir(exist_ok=True)
+            (folder / "pyproject.toml").write_text(block.text)
+            done = Project(folder, self.project.environ).stagerun("config")
+            assert done.code == 0, done.err
         elif block.kind == "sh":
             told = self._told(block.text)
             assert self._code == 0, told
@@ -119,12 +123,16 @@ class Reader:
             self._is_what_was_printed(block.text)
 
     def close(self) -> None:
-        """End what was started. Whatever the page provides for has been used."""
+        """End what was started. Whatever the page has shown or provided for has been used."""
         self._open.close()
+        for recipe, name in self._recipes:
+            if Path(recipe).stem not in self._typed:
+                told = self._told(f"stagerun show {recipe}:{name}")
+                assert self._code == 0, told
         assert not self._around
         assert all(service.received for service in self._services)
 
-    def _write(self, name: str, text: str, *, is_shown: bool = True) -> None:
+    def _write(self, name: str, text: str) -> None:
         """Write a file, and check what no command on the page would."""
         file = self.project.root / name.lstrip("/")
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -299,6 +307,7 @@ class Reader:
 
     def _as_a_job(self, command: str) -> None:
         """Run a command as cron, systemd or a CI system would: it is one that the command line knows, at least."""
+        assert not command.startswith("cd ") or command.startswith(f"cd {self.project.root} && "), command
         text = self._told(command)
         assert self._code not in {2, 127}, f"{command}\n{text}"
         self._printed += text
@@ -350,10 +359,9 @@ def reader() -> Iterator[Reader]:
         Path(folder).chmod(0o755)
         (Path(folder) / "shop" / "recipes").mkdir(parents=True)
         somebody = Reader(Project(Path(folder) / "shop", plain_environ()))
-        try:
+        with somebody._open:
             yield somebody
-        finally:
-            somebody.close()
+        somebody.close()
 
 
 def _update(page: Path) -> None:
