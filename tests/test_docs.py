@@ -21,10 +21,13 @@ from stagerun.sinks import Sink
 from stagerun.states import RunState
 from stagerun.view import RunView
 from tests.blocks import DOCS, PAGES, page_name
-from tests.conftest import Bench, Project
+from tests.conftest import REPOSITORY, Bench, Project
 from tests.journals import make, select
 from tests.loopback import MailServer, WebService
 
+
+# What links to the pages, and is none of them.
+BESIDE_THEM = [*sorted({*REPOSITORY.glob("*.md")} - {*PAGES}), REPOSITORY / "benchmarks" / "RESULTS.md"]
 
 Rows = list[list[str]]
 
@@ -224,7 +227,7 @@ def _anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=page_name)
+@pytest.mark.parametrize("page", [*PAGES, *BESIDE_THEM], ids=page_name)
 def test_every_relative_link_leads_to_a_file_and_to_a_heading_in_it(page: Path) -> None:
     broken = []
     for link in _links(page):

@@ -29,9 +29,7 @@ NEEDED: Final = {
 NOT_RUN: Final = {
     "how-to/from-airflow.md": 1,
     "how-to/from-django-liveops.md": 2,
-    "how-to/from-doit.md": 1,
-    "how-to/from-invoke.md": 1,
-    "how-to/from-nox.md": 2,
+    "how-to/from-nox.md": 1,
     "how-to/from-prefect.md": 1,
 }
 
