@@ -31,6 +31,7 @@ class Publish(LiveOperation):
 def orders(project: Project) -> Project:
     project.recipe("orders", ORDERS)
     project.recipe("billing", ORDERS)
+    project.recipe("_draft", "class Draft(LiveOperation):\n    def Run(self, p): ...\n")
     return project
 
 
@@ -56,11 +57,13 @@ def _refused(done: Done, code: int = 2) -> tuple[str, str]:
         ("show orders:Imprt", "recipe orders has no operation 'Imprt'", "did you mean 'Import'?"),
         ("run orders:Zzz", "recipe orders has no operation 'Zzz'", "there are: Import, Publish"),
         ("run orders", "recipe orders has 2 operations", "name one: orders:Import, orders:Publish"),
+        ("run _draft", "recipe _draft has no operation", "Draft has no run(self, p)"),
         ("run orders:Progress", "recipe orders has no operation 'Progress'", "there are: Import, Publish"),
         ("run orders:LiveOperation", "recipe orders has no operation 'LiveOperation'", "there are: Import, Publish"),
         ("histroy", "there is no command 'histroy'", "did you mean 'history'?"),
         ("orders:Import", "there is no command 'orders:Import'", "to run it: stagerun run orders:Import"),
-        ("run", "missing argument 'TARGET'", "see 'stagerun run --help'"),
+        ("run", "missing argument 'TARGET'", "name an operation; see 'stagerun list'"),
+        ("cancel", "missing argument 'REF'", "name a run by its id, or as last, last~1, last~2"),
         ("run orders:Import extra", "got unexpected extra argument (extra)", "see 'stagerun run --help'"),
         (
             "history --state runing",

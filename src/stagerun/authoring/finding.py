@@ -295,7 +295,9 @@ def _choose(module: ModuleType, recipe: str, name: str | None) -> type[LiveOpera
     if len(own) != 1:
         names = ", ".join(f"{recipe}:{each}" for each in own)
         if not own:
-            raise UsageError(f"recipe {recipe} has no operation", "write a class that derives from LiveOperation")
+            idle = [each for each, value in operations.items() if value.__module__ == module.__name__]
+            hint = f"{idle[0]} has no run(self, p)" if idle else "write a class that derives from LiveOperation"
+            raise UsageError(f"recipe {recipe} has no operation", hint)
         raise UsageError(f"recipe {recipe} has {len(own)} operations", f"name one: {names}")
     return next(iter(own.values()))
 
