@@ -154,6 +154,7 @@ class Loops:
 
     Attributes:
         resumable: the iterators that count what is taken from them as finished.
+        losing: the places of loops of which a warning has said what a resumed run would lack.
 
     """
 
@@ -167,6 +168,7 @@ class Loops:
     ) -> None:
         self.interrupts = interrupts
         self.monotonic = monotonic
+        self.losing = set[str]()
         self.resumable = WeakSet[Iterator[Any] | AsyncIterator[Any]]()
         self._emit = emit
         self._lock = lock
