@@ -137,10 +137,11 @@ def test_init_writes_a_recipe_that_runs_and_overwrites_nothing(tmp_path: Path, p
         empty.stagerun("init"),
         empty.stagerun("init", "shop"),
         empty.stagerun("init", "a-b"),
+        empty.stagerun("init", "json"),
     ]
     ran = empty.stagerun("run", "orders")
 
-    assert [each.code for each in done] == [0, 2, 0, 2]
+    assert [each.code for each in done] == [0, 2, 0, 2, 2]
     assert done[0].out == (
         "wrote recipes/orders.py\nwrote orders.csv\nadded .stagerun/ to .gitignore\n"
         "next:\n  stagerun run orders\n  stagerun status\n  stagerun show orders\n"
