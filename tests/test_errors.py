@@ -1,12 +1,13 @@
 """What a person is told who asks for something that is not there, or whose recipe does not load."""
 
 import re
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import Done, Project
+from tests.conftest import STAGERUN, Done, Project
 
 
 ORDERS = """
@@ -255,6 +256,19 @@ def test_a_module_that_is_not_there_was_looked_for_on_the_path_of_python_too(pro
 
     looked = f"looked in {elsewhere}, {project.root}, {file.parent}, and in the packages of {sys.executable}"
     assert (done.code, done.err.splitlines()[1:]) == (3, [f"  {looked}"])
+
+
+def test_the_folder_of_a_linked_command_is_no_place_where_a_module_was_looked_for(project: Project) -> None:
+    file = project.recipe("orders", "import pandas\n")
+    link = project.root / "stagerun"
+    link.symlink_to(STAGERUN)
+
+    done = subprocess.run(
+        [link, "run", "orders"], check=False, cwd=project.root, env=project.environ, capture_output=True
+    )
+
+    looked = f"looked in {project.root}, {file.parent}, and in the packages of {sys.executable}"
+    assert (done.returncode, done.stderr.decode().splitlines()[1:]) == (3, [f"  {looked}"])
 
 
 def test_a_module_that_is_not_there_for_what_a_recipe_imports_is_told_with_both_places(project: Project) -> None:
