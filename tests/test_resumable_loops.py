@@ -1028,6 +1028,27 @@ def _counts_beside_its_state(p: Progress) -> None:
     p.result(totals, seen=len(seen), rows=rows)
 
 
+def _changes_its_items(p: Progress) -> None:
+    rows = p.checkpoint("list", lambda: [{"price": 1}])
+    for row in p.track(rows, key="rows"):
+        row["price"] = 2
+    p.result(rows=rows)
+
+
+def _changes_items_that_are_only_counted(p: Progress) -> None:
+    rows = p.checkpoint("list", lambda: [{"price": 1}])
+    for row in p.track(rows, key="rows"):
+        row["price"] = 2
+    p.result(rows=len(rows))
+
+
+def _writes_a_file_anew(p: Progress) -> None:
+    with open("rows", "w") as file, Path("all").open("a") as added:  # noqa: PTH123 - as people write it
+        for row in p.track("abc", key="rows"):
+            file.write(row)
+            added.write(row)
+
+
 def _gathers_nothing_that_is_missed(p: Progress) -> None:
     rows, mine, hidden, before = [0], [], 0, 1
     before += 1
@@ -1061,20 +1082,24 @@ def _gathers_in_many_loops(p: Progress) -> None:
         (_adds_up, "rows", "total"),
         (_fills_a_dict_in_batches, "rows", "found"),
         (_counts_beside_its_state, "rows", "seen"),
+        (_changes_its_items, "rows", "rows"),
+        (_writes_a_file_anew, "rows", "file"),
+        (_changes_items_that_are_only_counted, "rows", None),
         (_gathers_nothing_that_is_missed, "rows", None),
         (_gathers_without_a_key, "rows", None),
         (_gathers_in_many_loops, "rows-0", "rows"),
     ],
     ids=lambda each: getattr(each, "__name__", "").strip("_"),
 )
-def test_a_loop_that_gathers_outside_of_its_state_what_is_read_after_it_is_warned_about_once(
-    bench: Bench, work: Callable[[Progress], None], key: str, name: str | None
+def test_a_loop_that_gathers_outside_of_its_state_is_warned_about_once(
+    bench: Bench, work: Callable[[Progress], None], key: str, name: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(bench.folder)
     bench.run(_operation(work))
 
     told = (
-        f"loop {key!r} changes {name}, which is read after it (…): a resumed run lacks what skipped items put into "
-        f"{name}; put it into state=, or use p.map(key=)"
+        f"loop {key!r} changes {name} (…): a resumed run lacks what skipped items put into it; "
+        "keep it in state=, or use p.map(key=)"
     )
     assert _warnings(bench) == ([told] if name else [])
 

@@ -1,7 +1,8 @@
 """What a loop with a key gathers outside of its state: a resumed run skips items, so a part of that would be missing.
 
 It is found in the source of the recipe. Only what is sure to be gathered counts: it begins empty or as a plain value
-before the loop, changes inside, and is read after it.
+before the loop, changes inside, and is read after it. Or it is the list of the items, and they are changed in place, or
+a file that is written anew around the loop.
 """
 
 import ast
@@ -15,6 +16,7 @@ from typing import Final
 
 _FILLS: Final = frozenset({"add", "append", "appendleft", "extend", "insert", "setdefault", "update"})
 _EMPTY: Final = frozenset({"Counter", "OrderedDict", "bytearray", "defaultdict", "deque", "dict", "list", "set"})
+_MODES: Final = ("w", "wb", "wt", "w+")
 _PLAIN: Final = (ast.Constant, ast.Dict, ast.DictComp, ast.List, ast.ListComp, ast.Set, ast.SetComp)
 
 _LOOPS: Final = (ast.For, ast.AsyncFor)
@@ -29,6 +31,8 @@ def lost(code: CodeType, line: int) -> str | None:
             for loop in ast.walk(function):
                 if isinstance(loop, _LOOPS) and loop.lineno <= line <= (loop.iter.end_lineno or line):
                     gathered = _changed(loop) & _begun(function, loop) & _read_after(function, loop)
+                    gathered |= _changed_in_place(loop) & _read_after(function, loop, but="len")
+                    gathered |= _written_anew(function, loop)
                     return min(gathered - _in_state(function, loop), default=None)
     return None
 
@@ -56,6 +60,46 @@ def _changed(loop: _Loop) -> set[str]:
     return changed - {node.id for node in _names(loop.target)} - {name for name, _, _ in _assigned(loop)}
 
 
+def _changed_in_place(loop: _Loop) -> set[str]:
+    """Return the name of the list whose items the loop writes into (`row["price"] = 1`)."""
+    items = {node.id for node in _names(loop.target)}
+    match loop.iter:
+        case ast.Call(args=[ast.Name(name), *_]):
+            for node in chain.from_iterable(map(ast.walk, loop.body)):
+                match node:
+                    case ast.Subscript(value=ast.Name(item), ctx=ast.Store()) if item in items:
+                        return {name}
+                    case _:
+                        pass
+        case _:
+            pass
+    return set()
+
+
+def _written_anew(function: ast.AST, loop: _Loop) -> set[str]:
+    """Return the files that the loop uses and that a `with` around it opens with the mode "w"."""
+    used = {node.id for each in loop.body for node in _names(each)}
+    return {
+        file
+        for node in ast.walk(function)
+        if isinstance(node, ast.With) and any(each is loop for each in ast.walk(node))
+        for item in node.items
+        for file in _emptied(item) & used
+    }
+
+
+def _emptied(item: ast.withitem) -> set[str]:
+    match item:
+        case ast.withitem(
+            context_expr=ast.Call(func=ast.Name("open") | ast.Attribute(attr="open"), args=args, keywords=keywords),
+            optional_vars=ast.Name(name),
+        ):
+            modes = [*args, *(each.value for each in keywords if each.arg == "mode")]
+            return {name} if any(isinstance(each, ast.Constant) and each.value in _MODES for each in modes) else set()
+        case _:
+            return set()
+
+
 def _begun(function: ast.AST, loop: _Loop) -> set[str]:
     """Return the names that are plain values or empty collections before the loop."""
     return {
@@ -69,9 +113,16 @@ def _begun(function: ast.AST, loop: _Loop) -> set[str]:
     }
 
 
-def _read_after(function: ast.AST, loop: _Loop) -> set[str]:
+def _read_after(function: ast.AST, loop: _Loop, but: str = "") -> set[str]:
+    """Return the names that are read after the loop, apart from what is only given to the function `but`."""
     end = loop.end_lineno or loop.lineno
-    return {node.id for node in _names(function) if isinstance(node.ctx, ast.Load) and node.lineno > end}
+    apart = {
+        node.args[0]
+        for node in ast.walk(function)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == but and node.args
+    }
+    read = (node for node in _names(function) if isinstance(node.ctx, ast.Load) and node not in apart)
+    return {node.id for node in read if node.lineno > end}
 
 
 def _in_state(function: ast.AST, loop: _Loop) -> set[str]:

@@ -215,8 +215,8 @@ class ResumableLoop(Loop):
         if name is not None and where not in self._loops.losing:
             self._loops.losing.add(where)
             self._recorder.warn(
-                f"loop {self.key!r} changes {name}, which is read after it ({where}): a resumed run lacks what skipped "
-                f"items put into {name}; put it into state=, or use p.map(key=)"
+                f"loop {self.key!r} changes {name} ({where}): a resumed run lacks what skipped items put into it; "
+                "keep it in state=, or use p.map(key=)"
             )
 
     def _rest(self, items: Iterable[_T]) -> Iterator[_T]:
