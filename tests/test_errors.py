@@ -54,6 +54,7 @@ def _refused(done: Done, code: int = 2) -> tuple[str, str]:
         ("run zzz:Import", "there is no recipe 'zzz'", "there are: billing, orders"),
         ("run shop.zzz:Import", "there is no recipe 'shop.zzz'", "there are: billing, orders"),
         ("run zzz.py:Import", "there is no recipe file zzz.py", "see 'stagerun list'"),
+        ("run orders.py", "there is no recipe file orders.py", "did you mean 'orders'?"),
         ("run orders:Imprt", "recipe orders has no operation 'Imprt'", "did you mean 'Import'?"),
         ("show orders:Imprt", "recipe orders has no operation 'Imprt'", "did you mean 'Import'?"),
         ("run orders:Zzz", "recipe orders has no operation 'Zzz'", "there are: Import, Publish"),

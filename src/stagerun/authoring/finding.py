@@ -230,7 +230,13 @@ def _imported(recipe: str, project: Project) -> tuple[ModuleType, str | None]:
     if recipe.endswith(".py"):
         file = _file_at(recipe)
         if not file.is_file():
-            raise UsageError(f"there is no recipe file {recipe}", "see 'stagerun list'")
+            inside = project.recipes / recipe
+            hint = (
+                f"did you mean {recipe.removesuffix('.py').replace('/', '.')!r}?"
+                if inside.is_file()
+                else "see 'stagerun list'"
+            )
+            raise UsageError(f"there is no recipe file {recipe}", hint)
         return _of_file(file, project, recipe), None
     if not all(part.isidentifier() for part in recipe.split(".")):
         raise UsageError(
