@@ -62,17 +62,15 @@ def _changed(loop: _Loop) -> set[str]:
 
 def _changed_in_place(loop: _Loop) -> set[str]:
     """Return the name of the list whose items the loop writes into (`row["price"] = 1`)."""
-    items = {node.id for node in _names(loop.target)}
-    match loop.iter:
-        case ast.Call(args=[ast.Name(name), *_]):
-            for node in chain.from_iterable(map(ast.walk, loop.body)):
-                match node:
-                    case ast.Subscript(value=ast.Name(item), ctx=ast.Store()) if item in items:
-                        return {name}
-                    case _:
-                        pass
-        case _:
-            pass
+    call, items = loop.iter, {node.id for node in _names(loop.target)}
+    if not (isinstance(call, ast.Call) and call.args and isinstance(call.args[0], ast.Name)):
+        return set()
+    for node in chain.from_iterable(map(ast.walk, loop.body)):
+        match node:
+            case ast.Subscript(value=ast.Name(item), ctx=ast.Store()) if item in items:
+                return {call.args[0].id}
+            case _:
+                pass
     return set()
 
 
