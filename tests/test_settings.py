@@ -302,6 +302,9 @@ def test_metrics_tell_of_the_last_run_and_the_last_success_of_each_operation(pro
 
 def test_the_help_fits_a_screen_and_names_every_command_once(project: Project) -> None:
     lines = project.stagerun("--help").out.splitlines()
+    narrow = project.stagerun("--help", environ={"COLUMNS": "60"}).out.splitlines()
 
+    assert max(map(len, narrow)) < 60
+    assert " ".join(narrow).split() == " ".join(lines).split()
     assert (len(lines) <= 24, max(map(len, lines)) < 80) == (True, True)
     assert "completion  Print the script that completes commands in a shell." in "\n".join(lines)

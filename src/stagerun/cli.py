@@ -99,7 +99,11 @@ class _Commands(click.Group):
         formatter.write("Usage: stagerun COMMAND [OPTIONS] [ARGUMENTS]\n\n")
         for group, commands in _GROUPS.items():
             for title, (name, about) in zip((group, *[""] * len(commands)), commands.items(), strict=False):
-                formatter.write(f"{title:{side}}  {name:{width}}  {about}\n")
+                line = f"{title:{side}}  {name:{width}}  {about}"
+                if len(line) > formatter.width:  # to wrap text costs an import
+                    begin = len(line) - len(about)
+                    line = click.wrap_text(about, formatter.width, line[:begin], " " * begin)
+                formatter.write(f"{line}\n")
         formatter.write("More: stagerun COMMAND --help, stagerun --version\n")
 
 
