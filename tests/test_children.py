@@ -123,6 +123,13 @@ def test_a_list_runs_as_it_is_a_string_through_the_shell_and_both_are_announced(
     assert {(level, stream) for _, level, stream in journaled(bench)} == {("info", None), ("info", "stdout")}
 
 
+def test_of_several_commands_the_first_that_fails_ends_the_program(bench: Bench) -> None:
+    error = failure(bench, "echo dumping\n(exit 3)\necho uploading")
+
+    assert error.returncode == 3
+    assert from_stream(bench, "stdout") == ["dumping"]
+
+
 def test_control_characters_of_a_command_and_its_output_do_nothing_on_the_display(bench: Bench) -> None:
     sh(bench, ["printf", r"%s\n", "\x1b[2J\x07"])
 

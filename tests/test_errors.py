@@ -1,12 +1,13 @@
 """What a person is told who asks for something that is not there, or whose recipe does not load."""
 
 import re
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import Done, Project
+from tests.conftest import STAGERUN, Done, Project
 
 
 ORDERS = """
@@ -31,6 +32,7 @@ class Publish(LiveOperation):
 def orders(project: Project) -> Project:
     project.recipe("orders", ORDERS)
     project.recipe("billing", ORDERS)
+    project.recipe("_draft", "class Draft(LiveOperation):\n    def Run(self, p): ...\n")
     return project
 
 
@@ -52,15 +54,18 @@ def _refused(done: Done, code: int = 2) -> tuple[str, str]:
         ("run zzz:Import", "there is no recipe 'zzz'", "there are: billing, orders"),
         ("run shop.zzz:Import", "there is no recipe 'shop.zzz'", "there are: billing, orders"),
         ("run zzz.py:Import", "there is no recipe file zzz.py", "see 'stagerun list'"),
+        ("run orders.py", "there is no recipe file orders.py", "did you mean 'orders'?"),
         ("run orders:Imprt", "recipe orders has no operation 'Imprt'", "did you mean 'Import'?"),
         ("show orders:Imprt", "recipe orders has no operation 'Imprt'", "did you mean 'Import'?"),
         ("run orders:Zzz", "recipe orders has no operation 'Zzz'", "there are: Import, Publish"),
         ("run orders", "recipe orders has 2 operations", "name one: orders:Import, orders:Publish"),
+        ("run _draft", "recipe _draft has no operation", "Draft has no run(self, p)"),
         ("run orders:Progress", "recipe orders has no operation 'Progress'", "there are: Import, Publish"),
         ("run orders:LiveOperation", "recipe orders has no operation 'LiveOperation'", "there are: Import, Publish"),
         ("histroy", "there is no command 'histroy'", "did you mean 'history'?"),
         ("orders:Import", "there is no command 'orders:Import'", "to run it: stagerun run orders:Import"),
-        ("run", "missing argument 'TARGET'", "see 'stagerun run --help'"),
+        ("run", "missing argument 'TARGET'", "name an operation; see 'stagerun list'"),
+        ("cancel", "missing argument 'REF'", "name a run by its id, or as last, last~1, last~2"),
         ("run orders:Import extra", "got unexpected extra argument (extra)", "see 'stagerun run --help'"),
         (
             "history --state runing",
@@ -252,6 +257,19 @@ def test_a_module_that_is_not_there_was_looked_for_on_the_path_of_python_too(pro
 
     looked = f"looked in {elsewhere}, {project.root}, {file.parent}, and in the packages of {sys.executable}"
     assert (done.code, done.err.splitlines()[1:]) == (3, [f"  {looked}"])
+
+
+def test_the_folder_of_a_linked_command_is_no_place_where_a_module_was_looked_for(project: Project) -> None:
+    file = project.recipe("orders", "import pandas\n")
+    link = project.root / "stagerun"
+    link.symlink_to(STAGERUN)
+
+    done = subprocess.run(
+        [link, "run", "orders"], check=False, cwd=project.root, env=project.environ, capture_output=True
+    )
+
+    looked = f"looked in {project.root}, {file.parent}, and in the packages of {sys.executable}"
+    assert (done.returncode, done.stderr.decode().splitlines()[1:]) == (3, [f"  {looked}"])
 
 
 def test_a_module_that_is_not_there_for_what_a_recipe_imports_is_told_with_both_places(project: Project) -> None:

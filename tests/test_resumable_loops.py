@@ -993,6 +993,117 @@ def test_pairs_that_would_begin_anew_are_warned_about_and_refused_once_items_are
     assert (len(given), _positions(bench, 2)) == (3, [])
 
 
+def _fills_a_list(p: Progress) -> None:
+    good, bad = [], 0
+    for row in p.track(range(4), key="rows"):
+        if row % 2:
+            good.append(row)
+        bad += not row % 2
+    p.result(good=good)
+
+
+def _adds_up(p: Progress) -> None:
+    total: float = 0
+    for row in p.track(range(4), key="rows"):
+        total += row
+    p.result(total=total)
+
+
+def _fills_a_dict_in_batches(p: Progress) -> None:
+    found = dict[int, int]()
+    found = {}
+    for row, *_ in p.batches(range(4), 1, key="rows"):
+        found[row] = 1
+    p.log(f"{len(found)}")
+
+
+def _counts_beside_its_state(p: Progress) -> None:
+    rows: list[int] = []
+    totals: dict[str, Any] = {"rows": rows, "sum": 0}
+    seen = set()
+    for row in p.track(range(4), key="rows", state=totals):
+        totals["sum"] += row
+        rows.append(row)
+        seen.add(row)
+    p.result(totals, seen=len(seen), rows=rows)
+
+
+def _changes_its_items(p: Progress) -> None:
+    rows = p.checkpoint("list", lambda: [{"price": 1}])
+    for row in p.track(rows, key="rows"):
+        row["price"] = 2
+    p.result(rows=rows)
+
+
+def _changes_items_that_are_only_counted(p: Progress) -> None:
+    rows = p.checkpoint("list", lambda: [{"price": 1}])
+    for row in p.track(rows, key="rows"):
+        row["price"] = 2
+    p.result(rows=len(rows))
+
+
+def _writes_a_file_anew(p: Progress) -> None:
+    with open("rows", "w") as file, Path("all").open("a") as added:  # noqa: PTH123 - as people write it
+        for row in p.track("abc", key="rows"):
+            file.write(row)
+            added.write(row)
+
+
+def _gathers_nothing_that_is_missed(p: Progress) -> None:
+    rows, mine, hidden, before = [0], [], 0, 1
+    before += 1
+    for row in p.track(range(4), key="rows"):
+        mine = [row]
+        mine.append(before)
+        hidden += row
+        rows.count(hidden)
+    p.result(rows=rows, mine=len(mine), before=before)
+
+
+def _gathers_without_a_key(p: Progress) -> None:
+    rows: list[int] = []
+    for row in p.track(range(4)):
+        rows.insert(0, row)
+    p.result(rows=rows)
+
+
+def _gathers_in_many_loops(p: Progress) -> None:
+    rows: list[int] = []
+    for page in range(3):
+        for row in p.track(range(4), key=f"rows-{page}"):
+            rows.insert(0, row)
+    p.result(rows=rows)
+
+
+@pytest.mark.parametrize(
+    ("work", "key", "name"),
+    [
+        (_fills_a_list, "rows", "good"),
+        (_adds_up, "rows", "total"),
+        (_fills_a_dict_in_batches, "rows", "found"),
+        (_counts_beside_its_state, "rows", "seen"),
+        (_changes_its_items, "rows", "rows"),
+        (_writes_a_file_anew, "rows", "file"),
+        (_changes_items_that_are_only_counted, "rows", None),
+        (_gathers_nothing_that_is_missed, "rows", None),
+        (_gathers_without_a_key, "rows", None),
+        (_gathers_in_many_loops, "rows-0", "rows"),
+    ],
+    ids=lambda each: getattr(each, "__name__", "").strip("_"),
+)
+def test_a_loop_that_gathers_outside_of_its_state_is_warned_about_once(
+    bench: Bench, work: Callable[[Progress], None], key: str, name: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(bench.folder)
+    bench.run(_operation(work))
+
+    told = (
+        f"loop {key!r} changes {name} (…): a resumed run lacks what skipped items put into it; "
+        "keep it in state=, or use p.map(key=)"
+    )
+    assert _warnings(bench) == ([told] if name else [])
+
+
 @pytest.mark.parametrize("pairs", [lambda: enumerate("abcd"), lambda: zip("abcd", range(4), strict=True)])
 def test_pairs_inside_a_loop_go_on_with_it(bench: Bench, pairs: Callable[[], Iterator[object]]) -> None:
     given, ends = list[object](), iter([True, False])

@@ -777,13 +777,16 @@ def test_the_module_form_of_the_command_is_the_command(project: Project) -> None
     assert terminal == (b"text=nothing\r\n", 0)
 
 
-def test_an_unknown_option_is_refused_with_those_that_there_are_also_if_there_are_none(project: Project) -> None:
+def test_an_unknown_option_is_refused_with_those_that_there_are_or_the_one_it_means(project: Project) -> None:
     project.recipe("bare", "class Bare(LiveOperation):\n    def run(self, p): ...\n")
-    project.recipe("rich", "class Rich(LiveOperation):\n    rows: int = 1\n    def run(self, p): ...\n")
+    project.recipe("rich", "class Rich(LiveOperation):\n    rows: int = 1\n    fast = 5\n    def run(self, p): ...\n")
 
-    refused = [project.stagerun("run", recipe, "--zzz") for recipe in ("bare", "rich")]
+    refused = [
+        project.stagerun("run", *command) for command in (["bare", "--zzz"], ["rich", "--zzz"], ["rich", "--fast", "9"])
+    ]
 
     assert [(each.code, each.out, each.err) for each in refused] == [
         (2, "", "stagerun: bare has no parameter --zzz\n  its parameters: none\n"),
         (2, "", "stagerun: rich has no parameter --zzz\n  its parameters: --rows\n"),
+        (2, "", "stagerun: rich has no parameter --fast\n  fast has no type in the class; write fast: int = 5\n"),
     ]

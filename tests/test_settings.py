@@ -157,10 +157,11 @@ def test_init_writes_a_recipe_that_runs_and_overwrites_nothing(tmp_path: Path, p
         empty.stagerun("init"),
         empty.stagerun("init", "shop"),
         empty.stagerun("init", "a-b"),
+        empty.stagerun("init", "json"),
     ]
     ran = empty.stagerun("run", "orders")
 
-    assert [each.code for each in done] == [0, 2, 0, 2]
+    assert [each.code for each in done] == [0, 2, 0, 2, 2]
     assert done[0].out == (
         "wrote recipes/orders.py\nwrote orders.csv\nadded .stagerun/ to .gitignore\n"
         "next:\n  stagerun run orders\n  stagerun status\n  stagerun show orders\n"
@@ -321,6 +322,9 @@ def test_metrics_tell_of_the_last_run_and_the_last_success_of_each_operation(pro
 
 def test_the_help_fits_a_screen_and_names_every_command_once(project: Project) -> None:
     lines = project.stagerun("--help").out.splitlines()
+    narrow = project.stagerun("--help", environ={"COLUMNS": "60"}).out.splitlines()
 
+    assert max(map(len, narrow)) < 60
+    assert " ".join(narrow).split() == " ".join(lines).split()
     assert (len(lines) <= 24, max(map(len, lines)) < 80) == (True, True)
     assert "completion  Print the script that completes commands in a shell." in "\n".join(lines)

@@ -321,6 +321,11 @@ def _inside_a_stage(p: Progress) -> None:
         p.step("Build", list)
 
 
+def _inside_its_stage(p: Progress) -> None:
+    with p.stage("Load"):
+        p.step("Load", list)
+
+
 def _inside_a_step(p: Progress) -> None:
     p.step("Load", lambda: p.step("Build", list))
 
@@ -349,6 +354,14 @@ FLAT = "stages are flat: leave one first"
         ),
         (_name_of_a_checkpoint, "the key 'Load' is the name of a step in this run\n  choose another key"),
         (_inside_a_stage, f"stage 'Build' was entered inside stage 'Load'\n  {FLAT}"),
+        (
+            _inside_its_stage,
+            "p.step('Load') is inside its own stage\n  it enters the stage: leave out the with, or use p.checkpoint",
+        ),
+        (
+            lambda p: p.track([1], "row"),
+            "the total of a loop is a number, not 'row'\n  to name an item: unit='row'",
+        ),
         (_inside_a_step, f"stage 'Build' was entered inside stage 'Load'\n  {FLAT}"),
         (
             _twice_the_same_key,
@@ -387,7 +400,8 @@ FLAT = "stages are flat: leave one first"
         (lambda p: p.token(""), "the key of p.token must not be empty"),
     ],
     ids=[
-        *("step twice", "after its stage", "name of a checkpoint", "inside a stage", "inside a step", "key twice"),
+        *("step twice", "after its stage", "name of a checkpoint", "inside a stage"),
+        *("inside its stage", "a unit as total", "inside a step", "key twice"),
         *("value of step", "value of checkpoint", "no attempt", "no name", "secret checkpoint", "secret command"),
         *("secret map", "secret loop", "empty loop", "empty token"),
     ],

@@ -349,6 +349,8 @@ def test_a_resume_can_run_the_corrected_recipe(kit: Bench) -> None:
 
 
 def test_what_the_command_refuses_is_raised(kit: Bench) -> None:
+    with pytest.raises(UsageError, match=r"run needs an operation, not <class .*\n  make one: run\(Tell\(\.\.\.\)\)"):
+        kit.run(Tell)  # type: ignore[arg-type]
     kit.run(Tell())
 
     with pytest.raises(UsageError, match="nothing to resume: run 1 succeeded"):

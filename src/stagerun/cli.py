@@ -53,6 +53,10 @@ _GROUPS: Final = {
 }
 _COMMANDS: Final = {name: about for group in _GROUPS.values() for name, about in group.items()}
 _INTERNAL: Final = ("agent",)  # started by stagerun, not by people
+_MISSING: Final = {  # what to give for an argument
+    "ref": "name a run by its id, or as last, last~1, last~2",
+    "target": "name an operation; see 'stagerun list'",
+}
 
 
 class _Commands(click.Group):
@@ -95,7 +99,11 @@ class _Commands(click.Group):
         formatter.write("Usage: stagerun COMMAND [OPTIONS] [ARGUMENTS]\n\n")
         for group, commands in _GROUPS.items():
             for title, (name, about) in zip((group, *[""] * len(commands)), commands.items(), strict=False):
-                formatter.write(f"{title:{side}}  {name:{width}}  {about}\n")
+                line = f"{title:{side}}  {name:{width}}  {about}"
+                if len(line) > formatter.width:  # to wrap text costs an import
+                    begin = len(line) - len(about)
+                    line = click.wrap_text(about, formatter.width, line[:begin], " " * begin)
+                formatter.write(f"{line}\n")
         formatter.write("More: stagerun COMMAND --help, stagerun --version\n")
 
 
@@ -148,6 +156,12 @@ def _abandon_threads(code: int) -> None:
         os._exit(code)
 
 
+def _way_out(error: click.UsageError) -> str | None:
+    if isinstance(error, click.MissingParameter) and error.param is not None and error.param.name in _MISSING:
+        return _MISSING[error.param.name]
+    return f"see '{error.ctx.command_path} --help'" if error.ctx else None
+
+
 @contextmanager
 def _errors_as_sentences(here: Surroundings) -> Iterator[dict[str, int]]:
     """Print every expected error with its hint on stderr, and turn it into an exit code."""
@@ -167,8 +181,7 @@ def _errors_as_sentences(here: Surroundings) -> Iterator[dict[str, int]]:
         error.show()
         outcome["code"] = exit_codes.USAGE
     except click.UsageError as error:
-        where = f"see '{error.ctx.command_path} --help'" if error.ctx else None
-        say(_sentence(error.format_message()), where)
+        say(_sentence(error.format_message()), _way_out(error))
         outcome["code"] = exit_codes.USAGE
     except click.ClickException as error:
         say(error.format_message())

@@ -230,7 +230,13 @@ def _imported(recipe: str, project: Project) -> tuple[ModuleType, str | None]:
     if recipe.endswith(".py"):
         file = _file_at(recipe)
         if not file.is_file():
-            raise UsageError(f"there is no recipe file {recipe}", "see 'stagerun list'")
+            inside = project.recipes / recipe
+            hint = (
+                f"did you mean {recipe.removesuffix('.py').replace('/', '.')!r}?"
+                if inside.is_file()
+                else "see 'stagerun list'"
+            )
+            raise UsageError(f"there is no recipe file {recipe}", hint)
         return _of_file(file, project, recipe), None
     if not all(part.isidentifier() for part in recipe.split(".")):
         raise UsageError(
@@ -295,7 +301,9 @@ def _choose(module: ModuleType, recipe: str, name: str | None) -> type[LiveOpera
     if len(own) != 1:
         names = ", ".join(f"{recipe}:{each}" for each in own)
         if not own:
-            raise UsageError(f"recipe {recipe} has no operation", "write a class that derives from LiveOperation")
+            idle = [each for each, value in operations.items() if value.__module__ == module.__name__]
+            hint = f"{idle[0]} has no run(self, p)" if idle else "write a class that derives from LiveOperation"
+            raise UsageError(f"recipe {recipe} has no operation", hint)
         raise UsageError(f"recipe {recipe} has {len(own)} operations", f"name one: {names}")
     return next(iter(own.values()))
 

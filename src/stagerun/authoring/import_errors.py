@@ -113,7 +113,10 @@ def _own_folders() -> Iterator[str]:
     import sysconfig
 
     library = sysconfig.get_path("stdlib")
-    of_the_command = {str(Path(sys.argv[0]).parent), str(Path(__file__).parents[2])}
+    command = Path(sys.argv[0])
+    if command.is_symlink():  # into an environment, as pipx and uv make it
+        command = command.parent / command.readlink()
+    of_the_command = {str(command.parent), str(Path(__file__).parents[2])}
     names = ("site-packages", "dist-packages", f"python{sysconfig.get_python_version().replace('.', '')}.zip")
     for folder in dict.fromkeys(sys.path):
         if not folder.startswith(library) and folder not in of_the_command and Path(folder).name not in names:

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any, Final, TypeVar
 
 from stagerun import events
-from stagerun.authoring import loop_readers
+from stagerun.authoring import loop_losses, loop_readers
 from stagerun.authoring.fingerprints import fingerprint, is_constant
 from stagerun.authoring.keys import Claim, Recorder
 from stagerun.authoring.loop_state import LoopState
@@ -200,15 +200,24 @@ class ResumableLoop(Loop):
         return None
 
     def _look_at_reader(self) -> None:
+        frame = sys._getframe(2)  # noqa: SLF001 - the caller of the generator that calls this
         iterator = self._iterator() if self._iterator is not None else None
         loop_readers.check(
             self.key,
-            sys._getframe(2),  # noqa: SLF001 - the caller of the generator that calls this
+            frame,
             iterator,
             skips=self.skipped > 0,
             goes_on=self._loops.resumable.__contains__,
             warn=self._recorder.warn,
         )
+        name = loop_losses.lost(frame.f_code, frame.f_lineno)
+        where = f"{frame.f_code.co_filename}, line {frame.f_lineno}"
+        if name is not None and where not in self._loops.losing:
+            self._loops.losing.add(where)
+            self._recorder.warn(
+                f"loop {self.key!r} changes {name} ({where}): a resumed run lacks what skipped items put into it; "
+                "keep it in state=, or use p.map(key=)"
+            )
 
     def _rest(self, items: Iterable[_T]) -> Iterator[_T]:
         """Return the items that no earlier run has finished; RecipeError if those before are not the same as then."""

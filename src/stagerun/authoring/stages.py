@@ -173,6 +173,11 @@ class Blocks:
 
     def check_step(self, name: str) -> None:
         """Raise RecipeError if a step of that name can't be made here."""
+        if name == self.stage:
+            raise RecipeError(
+                f"p.step({name!r}) is inside its own stage",
+                "it enters the stage: leave out the with, or use p.checkpoint",
+            )
         if name in self._done:
             raise RecipeError(
                 f"p.step({name!r}): the stage {name!r} was done before in this run",

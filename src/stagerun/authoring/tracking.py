@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from weakref import WeakSet
 
 from stagerun import events
+from stagerun.errors import RecipeError
 from stagerun.machine.interrupts import Interrupts
 
 
@@ -40,6 +41,8 @@ class Loop:
         if total is None:
             hint = length_hint(items, -1)
             total = None if hint < 0 else hint
+        if isinstance(total, str):  # the second argument of p.track is easily taken for the unit
+            raise RecipeError(f"the total of a loop is a number, not {total!r}", f"to name an item: unit={total!r}")
         self.total = None if total is None else max(0, min(index(total), events.LARGEST))
         self.label = None if label is None else str(label)
         self.unit = str(unit)
@@ -151,6 +154,7 @@ class Loops:
 
     Attributes:
         resumable: the iterators that count what is taken from them as finished.
+        losing: the places of loops of which a warning has said what a resumed run would lack.
 
     """
 
@@ -164,6 +168,7 @@ class Loops:
     ) -> None:
         self.interrupts = interrupts
         self.monotonic = monotonic
+        self.losing = set[str]()
         self.resumable = WeakSet[Iterator[Any] | AsyncIterator[Any]]()
         self._emit = emit
         self._lock = lock

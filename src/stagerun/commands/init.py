@@ -2,6 +2,7 @@
 
 import contextlib
 import keyword
+import sys
 from pathlib import Path
 from typing import Final
 
@@ -79,6 +80,8 @@ def command(here: Surroundings, *, name: str) -> None:
     """
     if not name.isidentifier() or keyword.iskeyword(name):
         raise UsageError(f"a recipe can't be called {name!r}", "its name is that of a Python module, such as orders")
+    if name in sys.stdlib_module_names:
+        raise UsageError(f"Python has a module {name}, which a test of the recipe would import", "choose another name")
     root = here.project.root
     files = {here.project.recipes / f"{name}.py": _RECIPE.format(name=name), root / f"{name}.csv": _DATA}
     for file in files:

@@ -40,9 +40,17 @@ class _RunCommand(click.Command):
         try:
             return super().parse_args(ctx, args)
         except click.NoSuchOption as error:
-            if error.possibilities or target is None:
+            if target is None:
                 raise
-            names = [each.option for each in ctx.meta[_LOADED].operation.parameters.values()]
+            operation = ctx.meta[_LOADED].operation
+            name = error.option_name.lstrip("-").replace("-", "_")
+            value = None if hasattr(LiveOperation, name) else getattr(operation, name, None)
+            if isinstance(value, bool | int | float | str):
+                hint = f"{name} has no type in the class; write {name}: {type(value).__name__} = {value!r}"
+                raise UsageError(f"{target} has no parameter {error.option_name}", hint) from None
+            if error.possibilities:
+                raise
+            names = [each.option for each in operation.parameters.values()]
             hint = f"its parameters: {', '.join(names) or 'none'}"
             raise UsageError(f"{target} has no parameter {error.option_name}", hint) from None
 

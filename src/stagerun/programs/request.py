@@ -63,7 +63,7 @@ class Request:
     def argv(self) -> list[str]:
         """Return the program and its arguments; a RecipeError names the argument that is not valid."""
         if isinstance(self.command, str):
-            return ["/bin/sh", "-c", self.command] if os.name == "posix" else [self.command]
+            return ["/bin/sh", "-ec", self.command] if os.name == "posix" else [self.command]
         if not isinstance(self.command, list | tuple) or not self.command:
             raise RecipeError(f"p.sh needs a string, or a list of arguments, not {self.command!r}")
         return [_argument(each) for each in self.command]

@@ -97,6 +97,9 @@ class Bench:
             timeout: the seconds of the clock that the whole chain may take.
 
         """
+        if type(operation).__module__ == "builtins":
+            name = getattr(operation, "__name__", "Operation")
+            raise UsageError(f"run needs an operation, not {operation!r}", f"make one: run({name}(...))")
         return self._run(_found(type(operation)), operation, timeout)
 
     def resume(
