@@ -6,9 +6,11 @@ import signal
 import subprocess
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import IO, Any
 
 from stagerun.errors import ChildFailed, RecipeError
+from stagerun.machine.interrupts import is_limit
 from stagerun.text.secrets import Secret
 
 
@@ -67,6 +69,22 @@ class Request:
         if not isinstance(self.command, list | tuple) or not self.command:
             raise RecipeError(f"p.sh needs a string, or a list of arguments, not {self.command!r}")
         return [_argument(each) for each in self.command]
+
+    def check_limit(self) -> None:
+        """Raise RecipeError for a time limit that is none."""
+        if self.timeout is not None and not is_limit(self.timeout):
+            raise RecipeError(f"p.sh: timeout must be a number of seconds above 0, not {self.timeout!r}")
+
+    def check_interactive(self) -> None:
+        """Raise RecipeError if it asks for what a program that has the terminal can't have."""
+        if self.capture or self.pty or self.timeout is not None or self.stdin is not None:
+            raise RecipeError("p.sh: interactive=True excludes capture, pty, stdin and timeout", "leave them out")
+
+    def no_folder(self) -> str | None:
+        """Return why it can't start if its folder does not exist, else None."""
+        if self.cwd is None or Path(self.cwd).is_dir():
+            return None
+        return f"can't start: there is no folder {os.fspath(self.cwd)}"
 
     def done_before(self, stored: Mapping[str, Any], what: str) -> Completed:
         """Return what an earlier run stored of this command.
