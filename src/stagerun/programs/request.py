@@ -6,7 +6,6 @@ import signal
 import subprocess
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import IO, Any
 
 from stagerun.errors import ChildFailed, RecipeError
@@ -79,12 +78,6 @@ class Request:
         """Raise RecipeError if it asks for what a program that has the terminal can't have."""
         if self.capture or self.pty or self.timeout is not None or self.stdin is not None:
             raise RecipeError("p.sh: interactive=True excludes capture, pty, stdin and timeout", "leave them out")
-
-    def no_folder(self) -> str | None:
-        """Return why it can't start if its folder does not exist, else None."""
-        if self.cwd is None or Path(self.cwd).is_dir():
-            return None
-        return f"can't start: there is no folder {os.fspath(self.cwd)}"
 
     def done_before(self, stored: Mapping[str, Any], what: str) -> Completed:
         """Return what an earlier run stored of this command.

@@ -20,7 +20,7 @@ from stagerun.testing import again, crashes, golden, process
 from stagerun.testing.clock import START
 from stagerun.testing.faults import Fault, Faults, FaultyEmitter, FaultyRunner, NotReached, PlannedFailure
 from stagerun.testing.programs import Programs, StubbedChildren
-from stagerun.testing.runs import Run, place_to_resume
+from stagerun.testing.runs import Run, check_resumable
 from stagerun.testing.workbench import Workbench
 from stagerun.text import suggestions
 from stagerun.text.masking import Masker
@@ -113,7 +113,8 @@ class Bench(Workbench):
 
         """
         with self._records() as records:
-            view = place_to_resume(records, "last", from_stage)
+            view = records.place_to_resume(records.find("last"), along_chain=from_stage is None)
+            check_resumable(view, from_stage)
             resumption = records.resumption(view, from_stage)
         if operation is not None:
             return self._run(again.found(type(operation)), operation, timeout, resumption)

@@ -95,9 +95,9 @@ class Run:
         return self.state is RunState.SUCCEEDED
 
     def plan(self, from_stage: str | None = None) -> Plan:
-        """Return what a resume of this run would do; UsageError if the command would refuse it."""
+        """Return what a resume of this run would do, or has done; UsageError if the command would refuse it."""
         with self._records() as records:
-            resumption = records.resumption(place_to_resume(records, str(self.id), from_stage), from_stage)
+            resumption = records.resumption(check_resumable(records.find(str(self.id)), from_stage), from_stage)
         told = plans.lines(plans.Plan(resumption=resumption, from_stage=from_stage), self._now())
         return Plan(
             skipped=_keys(resumption.skipped),
@@ -109,9 +109,8 @@ class Run:
         )
 
 
-def place_to_resume(records: Records, ref: str, from_stage: str | None) -> RunView:
-    """Return the run that a resume of `ref` goes on from; UsageError if the command would not go on."""
-    view = records.place_to_resume(records.find(ref), along_chain=from_stage is None)
+def check_resumable(view: RunView, from_stage: str | None) -> RunView:
+    """Return the run; UsageError if the command would not resume it."""
     if view.state is RunState.SUCCEEDED and from_stage is None:
         raise UsageError(f"nothing to resume: run {view.id} succeeded", "to run part of it again: from_stage=")
     if view.plan.attempt >= MOST_ATTEMPTS:
