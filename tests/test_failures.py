@@ -200,7 +200,7 @@ def test_a_secret_of_several_lines_in_a_command_is_masked_before_the_command_is_
 
     _failing(bench, lambda p: p.sh(f"echo '{secret}'; exit 2"), token=Secret(secret))
 
-    told = bench.text + bench.path.read_bytes().decode("latin-1")
+    told = bench.text + bench.journal.read_bytes().decode("latin-1")
     assert "$ echo '***'; exit 2\n" in bench.text
     assert [part for part in ("first-half", "\nab\n", "> ab", "last-half") if part in told] == []
 

@@ -48,7 +48,6 @@ class Workbench:
         stream: TextIO,
         interrupts: Interrupts,
         *sinks: Sink,
-        timestamps: bool = False,
         resumption: Resumption | None = None,
         timeout: float | None = None,
         **parts: Any,
@@ -58,12 +57,11 @@ class Workbench:
         `parts` are those of `runner`.
         """
         clock, masker, output = self.clock.as_clock(), Masker(), Output(stream)
-        plain = Plain(output, masker=masker, timestamps=timestamps)
         with closing(self._opened()) as store, closing(output):
             made = runner(
                 Journal(store),
                 Records(store),
-                [plain, *sinks],
+                [Plain(output, masker=masker), *sinks],
                 interrupts=interrupts,
                 clock=clock,
                 masker=masker,
