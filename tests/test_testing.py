@@ -171,6 +171,12 @@ def test_a_crash_leaves_what_a_kill_leaves(kit: Bench) -> None:
     assert run.output.endswith("=== [3/3] Publish ===\n")
 
 
+def test_a_crash_keeps_the_lines_before_it(kit: Bench) -> None:
+    kit.crash_at(line="trying")
+
+    assert kit.run(Quiet()).lines == ["trying"]
+
+
 def _chained(log: str) -> LiveOperation:
     class Later(LiveOperation):
         stages = ["Enter"]

@@ -15,7 +15,7 @@ from stagerun.authoring.operation import LiveOperation
 from stagerun.authoring.resumable_loop import POSITION_SECONDS
 from stagerun.authoring.session import Session
 from stagerun.authoring.tracking import Loop
-from stagerun.engine.emitter import Emitter
+from stagerun.engine.emitter import BATCH_SECONDS, Emitter
 from stagerun.engine.runner import Runner
 from stagerun.machine.interrupts import Interrupts
 from stagerun.testing.clock import HandClock
@@ -124,6 +124,7 @@ class Faults(Interrupts):
     Attributes:
         session: the session of the current run, or None.
         look_at_run: does what the ticker does a few times a second.
+        write_queue: writes what waits to be written.
 
     """
 
@@ -133,6 +134,7 @@ class Faults(Interrupts):
         super().__init__(monotonic=clock.monotonic)
         self.session: Session | None = None
         self.look_at_run: Callable[[], None] = lambda: None
+        self.write_queue: Callable[[], None] = lambda: None
         self._ordered = list(ordered)
         self._clock = clock
         self._raise_next: Fault | None = None
@@ -220,6 +222,8 @@ class Faults(Interrupts):
         match fault.kind:
             case "crash":
                 fault.note()
+                self._clock.move(BATCH_SECONDS)
+                self.write_queue()  # a real run that takes time loses only the lines of the last moment
                 os.kill(os.getpid(), signal.SIGKILL)
             case "cancel":
                 fault.note()
@@ -265,7 +269,7 @@ class FaultyRunner(Runner):
         super().__init__(**parts)
         self._faults = faults
         self._on_begin = on_begin
-        faults.look_at_run = self._ticker.look  # as the ticker does a few times a second
+        faults.look_at_run, faults.write_queue = self._ticker.look, self._outlet.tick
 
     def _begin(self, operation: LiveOperation) -> Session:
         self._faults.session = session = super()._begin(operation)
