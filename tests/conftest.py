@@ -20,14 +20,13 @@ from stagerun import LiveOperation, events
 from stagerun.authoring import finding
 from stagerun.journal.reading import Records
 from stagerun.machine.interrupts import Interrupts
-from stagerun.render.output import Output
-from stagerun.render.plain import Plain
 from stagerun.resumption import Resumption
 from stagerun.sinks import Sink
 from stagerun.testing.clock import START, HandClock
 from stagerun.testing.golden import timeless
+from stagerun.testing.workbench import Workbench
 from stagerun.view import RunView
-from tests.journals import Opened, records_of
+from tests.journals import records_of
 from tests.serving import SCRIPT, Command, Server
 from tests.terminal import Terminal
 
@@ -86,20 +85,21 @@ class Seen(Sink):
         return [entry.event for entry in apart(self.entries)]
 
 
-@dataclass
-class Bench:
-    """Runs operations in this process, on a real journal, with a clock that the test moves."""
+class Bench(Workbench):
+    """Runs operations in this process, and shows them to sinks.
 
-    folder: Path
-    clock: HandClock = field(default_factory=HandClock)
-    interrupts: Interrupts = field(default_factory=Interrupts)
-    seen: Seen = field(default_factory=Seen)
-    timestamps: bool = False
-    statements: list[str] = field(default_factory=list)
+    Attributes:
+        folder: where the journal is.
+        interrupts: the requests to stop the next run.
+        seen: what happened so far.
 
-    @property
-    def path(self) -> Path:
-        return self.folder / "journal.db"
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder / "journal.db")
+        self.folder = folder
+        self.interrupts = Interrupts()
+        self.seen = Seen()
 
     @property
     def text(self) -> str:
@@ -107,17 +107,10 @@ class Bench:
         return (self.folder / "plain.txt").read_text()
 
     def run(self, operation: LiveOperation, *sinks: Sink, resumption: Resumption | None = None) -> RunView:
-        opened = Opened(self.path, now=self.clock.wall)
-        opened.connection.set_trace_callback(self.statements.append)
+        kind = type(operation)
+        found = finding.Found(operation=kind, target=f"demo:{kind.__name__}", recipe="demo", source=None)
         with (self.folder / "plain.txt").open("a") as stream:
-            plain = Plain(Output(stream), timestamps=self.timestamps)
-            runner = opened.runner(self.seen, plain, *sinks, interrupts=self.interrupts, clock=self.clock.as_clock())
-            kind = type(operation)
-            found = finding.Found(operation=kind, target=f"demo:{kind.__name__}", recipe="demo", source=None)
-            try:
-                return runner.run(found, operation, resumption=resumption)
-            finally:
-                opened.close()
+            return self._perform(found, operation, stream, self.interrupts, self.seen, *sinks, resumption=resumption)
 
     def resume(self, operation: LiveOperation, from_stage: str | None = None) -> RunView:
         """Go on from the newest run, as another process would."""
@@ -128,7 +121,7 @@ class Bench:
         return self.run(operation, resumption=resumption)
 
     def records(self) -> Records:
-        return records_of(self.path)
+        return records_of(self.journal)
 
 
 def a_share(of: int) -> pytest.MarkDecorator:

@@ -15,6 +15,7 @@ from stagerun.journal.writing import Journal
 from stagerun.machine.clock import Clock
 from stagerun.machine.interrupts import Interrupts
 from stagerun.sinks import Sink
+from stagerun.testing import workbench
 from stagerun.text.masking import Masker
 
 
@@ -38,9 +39,14 @@ class Opened:
         return database.transaction(self.connection)
 
     def runner(self, *sinks: Sink, interrupts: Interrupts | None = None, clock: Clock | None = None) -> Runner:
-        interrupts, clock, masker = interrupts or Interrupts(), clock or Clock(), Masker()
-        emitter = Emitter(self.journal, sinks, clock, interrupts, masker)
-        return Runner(outlet=emitter, memory=self.records, interrupts=interrupts, masker=masker, clock=clock)
+        return workbench.runner(
+            self.journal,
+            self.records,
+            sinks,
+            interrupts=interrupts or Interrupts(),
+            clock=clock or Clock(),
+            masker=Masker(),
+        )
 
     def emitter(self, *, clock: Clock | None = None, interrupts: Interrupts | None = None) -> Emitter:
         return Emitter(self.journal, [], clock or Clock(), interrupts or Interrupts(), Masker())

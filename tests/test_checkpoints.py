@@ -38,7 +38,7 @@ def _operation(work: Callable[[Progress], object]) -> LiveOperation:
 
 def _stored(bench: Bench, run: int = 1) -> dict[str, object]:
     """Read the values of a run's checkpoints through a connection of its own, as any other process would."""
-    connection = sqlite3.connect(f"file:{bench.path}?mode=ro", uri=True)
+    connection = sqlite3.connect(f"file:{bench.journal}?mode=ro", uri=True)
     rows = connection.execute(
         "SELECT key, data FROM checkpoints JOIN events ON events.run_id = event_run_id AND seq = event_seq "
         "WHERE checkpoints.run_id = ?",

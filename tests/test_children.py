@@ -60,7 +60,7 @@ def run(bench: Bench, body: Body, *sinks: Sink) -> RunView:
 
 def journaled(bench: Bench) -> list[Line]:
     """Return the lines of all runs as the journal has them."""
-    rows = select(bench.path, "SELECT data FROM events WHERE kind = 'log' ORDER BY run_id, seq")
+    rows = select(bench.journal, "SELECT data FROM events WHERE kind = 'log' ORDER BY run_id, seq")
     logs = [json.loads(str(data)) for (data,) in rows]
     return [(line, each["level"], each["stream"]) for each in logs for line in each["text"].split("\n")]
 

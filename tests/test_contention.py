@@ -166,13 +166,13 @@ def test_a_lock_that_outlasts_the_patience_ends_the_run_and_names_the_journal(
         def run(self, p: Progress) -> None:
             with p.stage("Before"):
                 pass
-            with _locked(bench.path), p.stage("After"):
+            with _locked(bench.journal), p.stage("After"):
                 reached.append("After")
 
     with pytest.raises(JournalError) as caught:
         bench.run(Wait(owner="alice"))
 
-    assert caught.value.message == f"journal {bench.path}: another process holds it"
+    assert caught.value.message == f"journal {bench.journal}: another process holds it"
     assert caught.value.hint == "see which one has it open: lsof, fuser"
     assert reached == []
     assert bench.text == (
@@ -188,7 +188,7 @@ def test_a_lock_that_is_given_up_in_time_is_waited_for(bench: Bench) -> None:
         def run(self, p: Progress) -> None:
             with p.stage("Before"):
                 pass
-            with _locked(bench.path) as holder:
+            with _locked(bench.journal) as holder:
                 # Longer than SQLite itself waits.
                 release = threading.Timer(0.8, holder.rollback)
                 release.start()
@@ -521,10 +521,10 @@ def test_a_run_of_another_container_is_alive_as_long_as_it_gives_signs_of_life(b
 
     class Elsewhere(LiveOperation):
         def run(self, p: Progress) -> None:
-            with closing(sqlite3.connect(bench.path)) as connection, connection:
+            with closing(sqlite3.connect(bench.journal)) as connection, connection:
                 connection.execute("UPDATE runs SET pid_namespace = 'pid:[1]', seen_on = 1000.0")
             for age in (59.0, 61.0):
-                with reading(bench.path, now=partial(float, 1000.0 + age)) as records:
+                with reading(bench.journal, now=partial(float, 1000.0 + age)) as records:
                     seen.append(records.find("1").state)
 
     bench.run(Elsewhere())

@@ -9,6 +9,7 @@ from types import FrameType
 import pytest
 
 from stagerun import LiveOperation, Progress
+from stagerun.journal.sqlite.store import SqliteStore
 from stagerun.render.live import Live
 from stagerun.render.output import Output
 from tests.conftest import Bench
@@ -26,7 +27,26 @@ class Staged(LiveOperation):
                 pass
 
 
-def said(bench: Bench) -> list[str]:
+class Traced(Bench):
+    """Keeps the statements of its runs."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.statements: list[str] = []
+
+    def _opened(self) -> SqliteStore:
+        store = super()._opened()
+        assert isinstance(store, SqliteStore)
+        store.connection.set_trace_callback(self.statements.append)
+        return store
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Traced:
+    return Traced(tmp_path)
+
+
+def said(bench: Traced) -> list[str]:
     """Return the statements of a bench's runs, each as its verb and its table."""
     words = [[word for word in sql.split()[:3] if word != "INTO"] for sql in bench.statements]
     return [" ".join(each[:2]) if each[0] in ("UPDATE", "INSERT") else each[0] for each in words]
@@ -47,7 +67,7 @@ def calls(body: Callable[[], object]) -> Counter[str]:
     return counted
 
 
-def in_run(bench: Bench, body: Callable[[Progress], object]) -> None:
+def in_run(bench: Traced, body: Callable[[Progress], object]) -> None:
     class Demo(LiveOperation):
         def run(self, p: Progress) -> None:
             body(p)
@@ -55,7 +75,7 @@ def in_run(bench: Bench, body: Callable[[Progress], object]) -> None:
     bench.run(Demo(owner="alice"))
 
 
-def test_entering_or_leaving_a_stage_is_one_transaction_of_three_statements(bench: Bench) -> None:
+def test_entering_or_leaving_a_stage_is_one_transaction_of_three_statements(bench: Traced) -> None:
     bench.run(Staged(owner="alice"))
 
     statements = said(bench)
@@ -64,7 +84,7 @@ def test_entering_or_leaving_a_stage_is_one_transaction_of_three_statements(benc
 
 @pytest.mark.parametrize(("stages", "commits"), [(0, 3), (1, 5), (3, 9), (50, 103)])
 def test_a_run_commits_its_creation_start_and_end_and_two_times_for_each_stage(
-    bench: Bench, stages: int, commits: int
+    bench: Traced, stages: int, commits: int
 ) -> None:
     class Demo(LiveOperation):
         def run(self, p: Progress) -> None:
@@ -81,7 +101,9 @@ def test_a_run_commits_its_creation_start_and_end_and_two_times_for_each_stage(
 @pytest.mark.parametrize(
     ("lines", "length", "commits"), [(1_000, 134, 1), (3_000, 134, 3), (3, 65_536, 1), (12, 65_536, 3)]
 )
-def test_log_lines_are_committed_when_256_kib_of_them_wait(bench: Bench, lines: int, length: int, commits: int) -> None:
+def test_log_lines_are_committed_when_256_kib_of_them_wait(
+    bench: Traced, lines: int, length: int, commits: int
+) -> None:
     def body(p: Progress) -> None:
         for _ in range(lines):
             p.log("x" * length)
@@ -91,7 +113,7 @@ def test_log_lines_are_committed_when_256_kib_of_them_wait(bench: Bench, lines: 
     assert said(bench).count("COMMIT") == 3 + commits
 
 
-def test_a_thousand_log_lines_that_came_at_once_are_one_row(bench: Bench) -> None:
+def test_a_thousand_log_lines_that_came_at_once_are_one_row(bench: Traced) -> None:
     def body(p: Progress) -> None:
         for number in range(1000):
             p.log(number)
@@ -102,14 +124,14 @@ def test_a_thousand_log_lines_that_came_at_once_are_one_row(bench: Bench) -> Non
 
 
 @pytest.mark.parametrize("items", [1, 100_000])
-def test_a_tracked_item_commits_nothing_and_a_loop_once(bench: Bench, items: int) -> None:
+def test_a_tracked_item_commits_nothing_and_a_loop_once(bench: Traced, items: int) -> None:
     in_run(bench, lambda p: [None for _ in p.track(range(items))])
 
     assert said(bench).count("COMMIT") == 3 + 1
 
 
 @pytest.mark.parametrize("items", [1_000, 10_000])
-def test_a_tracked_item_costs_one_call(bench: Bench, items: int) -> None:
+def test_a_tracked_item_costs_one_call(bench: Traced, items: int) -> None:
     counted: list[Counter[str]] = []
 
     def body(p: Progress) -> None:
@@ -127,7 +149,7 @@ def test_a_tracked_item_costs_one_call(bench: Bench, items: int) -> None:
     assert an_item == {"call": 1, "return": 1}
 
 
-def test_a_log_line_costs_forty_calls_at_the_most(bench: Bench) -> None:
+def test_a_log_line_costs_forty_calls_at_the_most(bench: Traced) -> None:
     counted: list[Counter[str]] = []
 
     def body(p: Progress) -> None:
@@ -144,7 +166,7 @@ def test_a_log_line_costs_forty_calls_at_the_most(bench: Bench) -> None:
     assert (more - less)["call"] <= 40 * 1_000
 
 
-def test_a_plain_line_is_one_write(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_plain_line_is_one_write(bench: Traced, monkeypatch: pytest.MonkeyPatch) -> None:
     written = writes(monkeypatch)
 
     def body(p: Progress) -> None:
@@ -158,7 +180,7 @@ def test_a_plain_line_is_one_write(bench: Bench, monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize("lines", [1, 10_000])
 def test_the_live_display_writes_once_for_each_frame_however_many_lines_came(
-    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lines: int
+    bench: Traced, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lines: int
 ) -> None:
     frames: list[int] = []
     with (tmp_path / "screen").open("w") as stream:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from stagerun import LiveOperation, Progress, Secret
+from stagerun import LiveOperation, Progress, Secret, testing
 from stagerun.machine.ci import System
 from stagerun.render import dialect_of
 from stagerun.render.output import Output
@@ -200,7 +200,7 @@ def test_a_secret_of_several_lines_in_a_command_is_masked_before_the_command_is_
 
     _failing(bench, lambda p: p.sh(f"echo '{secret}'; exit 2"), token=Secret(secret))
 
-    told = bench.text + bench.path.read_bytes().decode("latin-1")
+    told = bench.text + bench.journal.read_bytes().decode("latin-1")
     assert "$ echo '***'; exit 2\n" in bench.text
     assert [part for part in ("first-half", "\nab\n", "> ab", "last-half") if part in told] == []
 
@@ -308,7 +308,7 @@ class Work(LiveOperation):
         with p.stage("Count"):
             for row in p.track(range(1000), unit="row", label=self.label):
                 if row == 64:
-                    {"cancel": self.cancel, "fail": self.fail, "crash": self.crash}[self.end](p)
+                    {"cancel": self.cancel, "fail": self.fail}[self.end](p)
 
     def cancel(self, p):
         os.kill(os.getpid(), signal.SIGINT)
@@ -316,33 +316,47 @@ class Work(LiveOperation):
 
     def fail(self, p):
         raise ValueError("boom")
-
-    def crash(self, p):
-        p._session.loops.sample()
-        p.log("written with what was queued")
-        p.result()
-        os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
+class Work(LiveOperation):
+    stages = ["Count", "After"]
+
+    def run(self, p: Progress) -> None:
+        with p.stage("Count"):
+            for _ in p.track(range(1000), unit="row"):
+                pass
+
+
 @pytest.mark.parametrize(
-    ("end", "sign", "state", "position"),
+    ("order", "sign", "state", "position"),
     [
-        ("cancel", "⊘ Count  0.0s", "cancelled by SIGINT", "6% (64/1,000 rows) in 0.0s"),
-        ("fail", "✗ Count  0.0s  ValueError: boom", "failed", "6% (64/1,000 rows) in 0.0s"),
-        ("crash", "✗ Count  0.0s  the process ended without a word", "crashed", "6% (64/1,000 rows)"),
+        (
+            lambda kit: kit.cancel_at(item=64),
+            *("⊘ Count  0.0s", "cancelled by SIGINT", "6% (64/1,000 rows) in 0.0s"),
+        ),
+        (
+            lambda kit: kit.fail_at(item=64, error=ValueError("boom")),
+            *("✗ Count  0.0s  ValueError: boom", "failed", "6% (64/1,000 rows) in 0.0s"),
+        ),
+        (
+            lambda kit: kit.crash_at(item=64),
+            *("✗ Count  0.0s  the process ended without a word", "crashed", "6% (64/1,000 rows)"),
+        ),
     ],
+    ids=["cancel", "fail", "crash"],
 )
 def test_status_keeps_the_last_position_of_a_loop_that_was_broken_off(
-    project: Project, end: str, sign: str, state: str, position: str
+    project: Project, order: Callable[[testing.Bench], None], sign: str, state: str, position: str
 ) -> None:
-    project.recipe("work", LOOP)
-    project.stagerun("run", "work", "--end", end)
+    kit = testing.Bench(project.root)
+    order(kit)
+    kit.run(Work(owner="alice"))
 
     told = timeless(project.stagerun("status").out).splitlines()
 
-    assert [line for line in told if "last line" not in line] == [
-        f"run 1  work:Work  {state} after 0.0s  just now  by alice",
+    assert told == [
+        f"run 1  test_failures:Work  {state} after 0.0s  just now  by alice",
         f"  {sign}",
         "  ○ After",
         f"  Count: {position}",
@@ -415,7 +429,7 @@ def test_status_in_full_holds_parameters_start_and_traceback(project: Project) -
     project.stagerun("run", "work", "--end", "fail", "--label", "a\x1b[2Jb")
     source = file.read_text().splitlines()
     call, boom = (
-        next(number for number, line in enumerate(source, 1) if text in line) for text in ("self.crash}", "raise Val")
+        next(number for number, line in enumerate(source, 1) if text in line) for text in ("self.fail}", "raise Val")
     )
 
     told = timeless(project.stagerun("status", "-v").out)

@@ -76,7 +76,7 @@ class Everything(LiveOperation):
 
 
 def test_every_fact_is_in_the_journal_before_a_sink_hears_of_it(bench: Bench) -> None:
-    reader = SecondReader(bench.path)
+    reader = SecondReader(bench.journal)
 
     bench.run(Everything(owner="alice"), reader)
 
@@ -107,7 +107,7 @@ def test_pulses_wait_and_are_written_before_the_next_fact(bench: Bench) -> None:
             with p.stage("Only"):
                 p.log("four")
 
-    reader = SecondReader(bench.path)
+    reader = SecondReader(bench.journal)
 
     bench.run(Talk(owner="alice"), reader)
 
@@ -228,7 +228,7 @@ def test_whoever_lost_a_run_can_not_write_to_it_any_more(bench: Bench, write: Ca
         stages = ["Only"]
 
         def run(self, p: Progress) -> None:
-            crash.append(_record_a_crash(bench.path))
+            crash.append(_record_a_crash(bench.journal))
             write(p)
 
     with pytest.raises(JournalError) as caught:
@@ -357,7 +357,7 @@ def test_an_id_is_never_given_twice_even_when_runs_were_deleted(bench: Bench) ->
     bench.run(Publish(owner="alice"))
     bench.run(Publish(owner="alice"))
     for table, column in (("events", "run_id"), ("stages", "run_id"), ("runs", "id")):
-        change(bench.path, f"DELETE FROM {table} WHERE {column} IN (1, 2)")
+        change(bench.journal, f"DELETE FROM {table} WHERE {column} IN (1, 2)")
 
     view = bench.run(Publish(owner="alice"))
 

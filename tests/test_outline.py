@@ -110,7 +110,7 @@ class Talk(LiveOperation):
 @pytest.fixture
 def pages(bench: Bench) -> Iterator[Pages]:
     bench.run(Talk())
-    opened = Pages(SqliteStore(schema.open_for_reading(bench.path), bench.path))
+    opened = Pages(SqliteStore(schema.open_for_reading(bench.journal), bench.journal))
     yield opened
     opened.close()
 
@@ -209,7 +209,7 @@ class _Counting(SqliteStore):
 def test_the_last_runs_that_are_over_come_oldest_first(bench: Bench) -> None:
     for _ in range(3):
         bench.run(Talk())
-    pages = Pages(SqliteStore(schema.open_for_reading(bench.path), bench.path))
+    pages = Pages(SqliteStore(schema.open_for_reading(bench.journal), bench.journal))
 
     assert pages.last_ended("demo:Talk", 2) == [Ended(2, RunState.SUCCEEDED, 0.0), Ended(3, RunState.SUCCEEDED, 0.0)]
     assert pages.last_ended("demo:Other", 2) == []

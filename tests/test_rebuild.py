@@ -152,7 +152,7 @@ def test_runs_and_stages_can_be_rebuilt_from_the_events(
     last = bench.run(kind(owner="alice"))
 
     assert (last.id, last.state) == (runs, state)
-    _assert_all_rebuilt(bench.records(), bench.path, runs)
+    _assert_all_rebuilt(bench.records(), bench.journal, runs)
 
 
 def test_a_stage_that_was_entered_again_counts_its_visits_and_adds_up_its_time(bench: Bench) -> None:
@@ -168,7 +168,7 @@ def test_a_stage_that_was_entered_again_counts_its_visits_and_adds_up_its_time(b
 
     loaded = StageView(name="Load", state=StageState.DONE, seconds=6.0, entered_on=START + 4, visits=3)
     assert bench.records().find("1").stages == (loaded, StageView(name="Save"))
-    _assert_all_rebuilt(bench.records(), bench.path, 1)
+    _assert_all_rebuilt(bench.records(), bench.journal, 1)
 
 
 def test_a_run_whose_texts_utf8_can_not_hold_can_be_rebuilt_from_the_events(bench: Bench) -> None:
@@ -183,7 +183,7 @@ def test_a_run_whose_texts_utf8_can_not_hold_can_be_rebuilt_from_the_events(benc
 
     bench.run(Odd(owner="al\udcffice", file="\udcfc.csv"))
 
-    _assert_all_rebuilt(bench.records(), bench.path, 1)
+    _assert_all_rebuilt(bench.records(), bench.journal, 1)
 
 
 @pytest.mark.parametrize("stage", ["Load", "Warm up"])
@@ -200,7 +200,7 @@ def test_a_cancelled_run_can_be_rebuilt_from_the_events(bench: Bench, stage: str
     last = bench.run(Cancelled())
 
     assert (last.state, last.signal) == (RunState.CANCELLED, "SIGTERM")
-    _assert_all_rebuilt(bench.records(), bench.path, 1)
+    _assert_all_rebuilt(bench.records(), bench.journal, 1)
 
 
 def test_a_run_can_be_rebuilt_at_every_fact_of_its_life(bench: Bench) -> None:

@@ -169,7 +169,7 @@ class Talk(LiveOperation):
 
 def test_a_long_log_is_cut_in_the_middle_with_a_count(bench: Bench) -> None:
     bench.run(Talk())
-    with run_pages.reading(bench.path) as reader:
+    with run_pages.reading(bench.journal) as reader:
         pages, _ = run_pages.report_pages(reader, reader.records.find("1"), 0.0)
 
     assert [line.number for line in pages[0].lines] == [*range(1, 5001), *range(10_001, 25_001)]
@@ -206,7 +206,7 @@ def test_the_script_of_the_page_is_one_short_module() -> None:
 def test_nothing_that_a_recipe_says_acts_in_a_report(bench: Bench) -> None:
 
     bench.run(Hostile())
-    with run_pages.reading(bench.path) as reader:
+    with run_pages.reading(bench.journal) as reader:
         pages, _ = run_pages.report_pages(reader, reader.records.find("1"), 0.0)
         document = rendering.report(pages, 0.0, version="1")
 

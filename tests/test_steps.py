@@ -60,7 +60,7 @@ def _refusal(bench: Bench, body: Body) -> str:
             body(p)
         caught.append(info.value)
 
-    view = bench.resume(_operation(run)) if bench.path.exists() else bench.run(_operation(run))
+    view = bench.resume(_operation(run)) if bench.journal.exists() else bench.run(_operation(run))
     assert view.error is None or view.error.message == caught[0].message
     return "\n  ".join(filter(None, [caught[0].message, caught[0].hint]))
 
@@ -817,7 +817,7 @@ def test_the_secrets_of_a_stored_command_are_masked_and_its_output_may_hold_none
     )
     view = bench.records().find("last")
     assert [each.key for each in bench.records().resumption(view).kept] == ["quiet"]
-    assert b"hunter2" not in bench.path.read_bytes() + bench.path.with_name("journal.db-wal").read_bytes()
+    assert b"hunter2" not in bench.journal.read_bytes() + bench.journal.with_name("journal.db-wal").read_bytes()
 
 
 # --- tokens

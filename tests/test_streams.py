@@ -149,7 +149,7 @@ def test_what_a_program_writes_stands_in_the_journal_as_the_model_has_it(
     expected, rest = model(data), data.rpartition(b"\n")[2]
     if b"\r" in rest and not expected[-1].strip():
         expected.pop()  # a bar that has removed itself
-    assert _from_stdout(bench.path) == expected
+    assert _from_stdout(bench.journal) == expected
 
 
 def _from_stdout(journal: Path) -> list[str]:

@@ -1,10 +1,14 @@
 """The test kit: what a test orders happens at the place it names, and leaves what the real thing leaves."""
 
 import asyncio
+import logging
+import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -167,6 +171,12 @@ def test_a_crash_leaves_what_a_kill_leaves(kit: Bench) -> None:
     assert run.output.endswith("=== [3/3] Publish ===\n")
 
 
+def test_a_crash_keeps_the_lines_before_it(kit: Bench) -> None:
+    kit.crash_at(line="trying")
+
+    assert kit.run(Quiet()).lines == ["trying"]
+
+
 def _chained(log: str) -> LiveOperation:
     class Later(LiveOperation):
         stages = ["Enter"]
@@ -300,6 +310,65 @@ def test_a_place_that_is_not_reached_fails_the_test(kit: Bench, order: Any, told
         kit.run(Ship())
 
 
+class Quiet(LiveOperation):
+    """Writes lines and calls `p` no more."""
+
+    stages = ["Try"]
+    how: str = "thread"
+
+    def run(self, p: Progress) -> None:
+        try:
+            with p.stage("Try"):
+                p.log("trying")
+        except ArithmeticError:
+            p.log("tried")
+        if self.how == "thread":
+            thread = threading.Thread(target=p.log, args=("ready",))
+            thread.start()
+            thread.join()
+        elif self.how == "fork":
+            if not (pid := os.fork()):
+                p.log("ready")
+                os._exit(0)
+            os.waitpid(pid, 0)
+        else:
+            print("ready", end="")  # it is a line of the run when the recipe is over
+
+
+def test_a_failure_at_the_last_line_of_a_recipe_fails_it(kit: Bench) -> None:
+    kit.fail_at(line="ready")
+
+    assert kit.run(Quiet()).state == "failed"
+
+
+# How the recipe ends, and what is ordered -> what was not reached.
+MISSED: dict[str, tuple[str, dict[str, Any], str]] = {
+    "after the end": ("end", {"fail": (None, {"line": "ready"})}, "fail_at(line='ready')"),
+    "in a fork": ("fork", {"crash": (None, {"line": "ready"})}, "crash_at(line='ready')"),
+    "besides a crash": ("thread", {"crash": ("Try", {}), "fail": ("Misspelt", {})}, "fail_at('Misspelt')"),
+    "a crash after a failure": (
+        "thread",
+        {"fail": ("Try", {"error": ArithmeticError}), "crash": ("Misspelt", {})},
+        "crash_at('Misspelt')",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MISSED)
+def test_what_did_not_happen_in_the_run_is_named(kit: Bench, name: str) -> None:
+    how, orders, missed = MISSED[name]
+    _order(kit, orders)
+
+    with pytest.raises(NotReached, match=re.escape(f"{missed} was not reached: <run 1 of test_testing:Quiet ")):
+        kit.run(Quiet(how=how))
+
+
+def test_what_no_run_came_for_was_not_reached() -> None:
+    with pytest.raises(NotReached, match="is for the next run, and there was none"), Bench() as kit:
+        kit.run(Tell())
+        kit.fail_at("Tell")
+
+
 @pytest.mark.parametrize(
     ("order", "told"),
     [
@@ -351,13 +420,73 @@ def test_a_resume_can_run_the_corrected_recipe(kit: Bench) -> None:
 def test_what_the_command_refuses_is_raised(kit: Bench) -> None:
     with pytest.raises(UsageError, match=r"run needs an operation, not <class .*\n  make one: run\(Tell\(\.\.\.\)\)"):
         kit.run(Tell)  # type: ignore[arg-type]
-    kit.run(Tell())
 
+    class Broken(LiveOperation):
+        token: Secret
+        url: str = ""
+
+        def run(self, p: Progress) -> None:
+            raise OSError
+
+    done = kit.run(Tell())
+    with pytest.raises(UsageError, match="nothing to resume: run 1 succeeded"):
+        done.plan()
     with pytest.raises(UsageError, match="nothing to resume: run 1 succeeded"):
         kit.resume()
 
+    kit.run(Broken(token=Secret("geheim-geheim"), url="geheim-geheim"))
+    with pytest.raises(UsageError, match="the parameter 'url' held a secret and was not stored"):
+        kit.resume()
 
-def test_what_is_raised_in_the_killed_process_is_raised_here(kit: Bench) -> None:
+    for _ in range(19):
+        kit.resume(changes={"url": "geheim-geheim"})
+    with pytest.raises(UsageError, match="run 21 was attempt 20: the command resumes it only with --force"):
+        kit.resume(changes={"url": "geheim-geheim"})
+
+
+def test_a_run_keeps_its_plan_when_it_was_resumed(kit: Bench) -> None:
+    kit.fail_at("Pages")
+    failed = kit.run(Ship())
+    plan = failed.plan()
+    kit.resume()
+
+    assert failed.plan() == plan
+
+
+def test_a_run_leaves_the_process_as_a_command_would_find_it(kit: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Settle(LiveOperation):
+        def run(self, p: Progress) -> None:
+            logging.getLogger("settle").info("%s, %s", Path.cwd() == kit.folder, os.environ.pop("OLD", None))
+            os.environ["NEW"] = "set"
+            os.chdir("/")
+            logging.basicConfig(level="DEBUG", force=True)
+            raise OSError
+
+    monkeypatch.setenv("OLD", "there")
+    before = dict(os.environ), Path.cwd(), logging.getLogger().level, logging.getLogger().handlers.copy()
+
+    lines = [kit.run(Settle()).lines, kit.resume().lines]
+
+    assert lines == [["True, there"]] * 2
+    assert (dict(os.environ), Path.cwd(), logging.getLogger().level, logging.getLogger().handlers) == before
+
+
+def test_a_run_in_an_event_loop_is_refused_and_a_thread_is_none(kit: Bench) -> None:
+    async def test() -> Run:
+        with pytest.raises(RuntimeError, match=r"in an async test: await asyncio\.to_thread"):
+            kit.run(Wait())
+        kit.cancel_at("Count", item=2)
+        return await asyncio.to_thread(kit.run, Wait())
+
+    assert asyncio.run(test()).state == "cancelled"
+
+
+def test_the_clock_of_a_test_does_not_run_backwards(kit: Bench) -> None:
+    with pytest.raises(ValueError, match="does not run backwards"):
+        kit.clock.move(-1)
+
+
+def test_a_run_that_is_refused_in_the_fork_is_refused_here_and_what_was_ordered_waits_for_the_next(kit: Bench) -> None:
     class Alone(LiveOperation):
         stages = ["Nest"]
         exclusive = True
@@ -369,6 +498,7 @@ def test_what_is_raised_in_the_killed_process_is_raised_here(kit: Bench) -> None
                     kit.run(Alone())
 
     assert kit.run(Alone()).succeeded
+    assert kit.run(Alone()).state == "crashed"
 
 
 def test_a_program_without_a_stub_fails_the_test_also_if_the_recipe_swallows_it(kit: Bench) -> None:
@@ -382,6 +512,74 @@ def test_a_program_without_a_stub_fails_the_test_also_if_the_recipe_swallows_it(
     with pytest.raises(NotStubbed, match=r"p\.sh\('touch everything'\) has no stub; stubbed: 'make publish'"):
         kit.run(Bold())
     assert not (kit.folder / "everything").exists()
+
+
+def _in_fork(p: Progress) -> None:
+    if not (pid := os.fork()):
+        try:
+            p.sh("touch everything")
+        finally:
+            os._exit(0)
+    os.waitpid(pid, 0)
+
+
+def _before_crash(p: Progress) -> None:
+    with suppress(NotStubbed):
+        p.sh("touch everything")
+    p.log("crash")
+
+
+@pytest.mark.parametrize("how", [_in_fork, _before_crash])
+def test_a_program_without_a_stub_fails_the_test_also_from_a_process_that_is_gone(
+    kit: Bench, how: Callable[[Progress], None]
+) -> None:
+    class Bold(LiveOperation):
+        def run(self, p: Progress) -> None:
+            how(p)
+
+    if how is _before_crash:
+        kit.crash_at(line="crash")
+
+    with pytest.raises(NotStubbed, match="touch everything"):
+        kit.run(Bold())
+    assert not (kit.folder / "everything").exists()
+
+
+# What a recipe passes to p.sh -> what is wrong with it, with a program that takes 5 s.
+WRONG: dict[str, tuple[dict[str, Any], str]] = {
+    "limit": ({"timeout": -1}, "p.sh: timeout must be a number of seconds above 0, not -1"),
+    "time": ({"timeout": 5}, "`make publish` took longer than 5s\n  published"),
+    "terminal": ({"interactive": True, "capture": True}, "p.sh: interactive=True excludes capture"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_stub_refuses_what_the_program_would(kit: Bench, name: str) -> None:
+    arguments, told = WRONG[name]
+
+    class Make(LiveOperation):
+        def run(self, p: Progress) -> None:
+            p.sh("make publish", **arguments)
+
+    with Bench() as bench:
+        bench.programs.stub("make publish", stdout="published\n", does=lambda: bench.clock.move(5))
+        run = bench.run(Make())
+
+    assert run.error is not None
+    assert run.error.message.startswith(told)
+
+
+def test_a_second_bench_in_a_folder_begins_with_its_own_first_call(kit: Bench) -> None:
+    class Make(LiveOperation):
+        def run(self, p: Progress) -> None:
+            p.sh("make publish")
+
+    kit.run(Make())
+    other = Bench(kit.folder)
+    other.programs.stub("make publish", stdout="first\n")
+    other.programs.stub("make publish", stdout="second\n")
+
+    assert (other.run(Make()).lines[-1], other.programs.calls) == ("first", ["make publish"])
 
 
 def test_stubs_answer_as_programs_do(tmp_path: Path) -> None:
@@ -512,6 +710,7 @@ def test_a_golden_text_is_compared_without_what_differs_on_another_machine(kit: 
     kit.update_golden = False
     kit.assert_golden(kit.run(Look(owner="bob")).output.replace("run 2", "run 1"), "look.txt")
 
+    assert kit.written == [tmp_path / "golden" / "look.txt"]
     assert (tmp_path / "golden" / "look.txt").read_text() == (
         "run 1 · test_testing:Look · started by someone\nin FOLDER, just now\nrun 1 succeeded in 0.0s\n"
     )
@@ -519,6 +718,23 @@ def test_a_golden_text_is_compared_without_what_differs_on_another_machine(kit: 
         kit.assert_golden(kit.run(Look()).output.replace("run 3", "run 1").replace("in /", "other\n"), "look.txt")
     with pytest.raises(AssertionError, match=r"there is no .*none\.txt; to write it: pytest"):
         kit.assert_golden("text", "none.txt")
+
+
+def test_a_golden_text_holds_no_secret_and_no_path_of_this_machine(kit: Bench, tmp_path: Path) -> None:
+    class Leak(LiveOperation):
+        token: Secret
+
+        def run(self, p: Progress) -> None:
+            raise OSError(self.token.reveal())
+
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "recipes").mkdir()
+    kit.golden, kit.update_golden = tmp_path / "tests" / "golden", True
+    run = kit.run(Leak(token=Secret("geheim-geheim")))
+    kit.assert_golden(f"geheim-geheim in {tmp_path}/recipes/leak.py and {kit.folder}/report.txt", "own.txt")
+
+    assert run.output.count("***") == 1
+    assert (kit.golden / "own.txt").read_text() == "*** in recipes/leak.py and FOLDER/report.txt"
 
 
 PAGE = (REPOSITORY / "docs" / "testing.md").read_text(encoding="utf-8")
@@ -544,6 +760,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
             (folder / "tests" / f"test_{number}.py").write_text(block)
         else:
             (folder / "tests" / "test_script.py").write_text(block)
+    (folder / "tests" / "test_idle.py").write_text("def test_idle(stagerun):\n    stagerun.fail_at('Fetch')\n")
     (settings,) = re.findall(r"^```toml\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
     (folder / "pyproject.toml").write_text(settings)
     return folder
@@ -555,11 +772,13 @@ def test_the_tests_on_the_page_pass_in_a_project_of_their_own(shop: Path) -> Non
     missing = _pytest(shop)
     updated = _pytest(shop, "--stagerun-update-golden", "-k", "prints")
 
-    assert f"1 failed, {written - 1} passed" in missing.stdout
+    assert f"2 failed, {written - 1} passed" in missing.stdout
+    assert "fail_at('Fetch') was not reached: it is for the next run, and there was none" in missing.stdout
     assert "there is no " in missing.stdout
     assert "Captured output of run 1 call" in missing.stdout
     assert "--- [2/3] Fetch: done in 0.0s\n" in missing.stdout
     assert "1 passed" in updated.stdout, updated.stdout
+    assert re.search(r"golden texts written.*\n.*tests/golden/mirror\.txt\n", updated.stdout)
     golden = (shop / "tests" / "golden" / "mirror.txt").read_text()
     assert golden.startswith("run 1 · mirror:Mirror · started by someone\n")
 
@@ -570,6 +789,7 @@ def _first_column(heading: str) -> list[str]:
 
 
 def test_the_page_names_all_that_a_run_and_a_plan_tell_and_nothing_else(kit: Bench) -> None:
+    kit.fail_at("Tell")
     run = kit.run(Tell())
 
     def public(thing: object) -> set[str]:

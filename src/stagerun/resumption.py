@@ -15,6 +15,7 @@ from stagerun.states import StageState
 from stagerun.view import RunView
 
 
+MOST_ATTEMPTS: Final = 20  # so many failures are not mended by one more
 _LOOPS: Final = ("track", "map")
 
 

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from stagerun.programs.request import Completed, Request
 
 _T = TypeVar("_T")
-_Programs = TypeVar("_Programs", bound="Children")
 
 
 class Session:
@@ -49,6 +48,7 @@ class Session:
         refusal: the first error that means that work was refused, or None; a recipe that swallows it must not be green.
         clock: the source of time.
         programs: runs the recipe's programs, or None before the first.
+        make_programs: makes that; a test replaces it.
         in_own_task: returns True if the current code belongs to the task that runs the operation, in an event loop.
 
     """
@@ -77,6 +77,7 @@ class Session:
         self._thread = threading.get_ident()
         self._pid = os.getpid()
         self.programs: Children | None = None
+        self.make_programs: Callable[[Interrupts, int, Collection[str]], Children] = _real_programs
         self._recorder: Recorder | None = None
         self._tokens: set[str] = set()
         self._percent: tuple[int, float] | None = None
@@ -362,17 +363,20 @@ class Session:
         self._over = True
 
     def _programs_of_run(self) -> "Children":
-        from stagerun.programs.children import Children
-
         if os.getpid() != self._pid:  # a fork has programs of its own, and the lock may be held for ever there
-            return self.new_programs(Children)
+            return self._new_programs()
         with self._host.lock:
-            self.programs = self.programs or self.new_programs(Children)
+            self.programs = self.programs or self._new_programs()
             return self.programs
 
-    def new_programs(self, kind: "Callable[[Interrupts, int, Collection[str]], _Programs]") -> "_Programs":
-        """Return what runs programs for this run."""
-        return kind(self._interrupts, self._run, self._host.hidden)
+    def _new_programs(self) -> "Children":
+        return self.make_programs(self._interrupts, self._run, self._host.hidden)
+
+
+def _real_programs(interrupts: Interrupts, run: int, hidden: Collection[str]) -> "Children":
+    from stagerun.programs.children import Children  # most recipes run none
+
+    return Children(interrupts, run, hidden)
 
 
 def _unheard(said: object, stream: str) -> None:

@@ -3,7 +3,7 @@
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import click
 
@@ -19,13 +19,11 @@ from stagerun.errors import HeldError, UsageError
 from stagerun.journal import opening
 from stagerun.journal.reading import Records
 from stagerun.reports import plans
+from stagerun.resumption import MOST_ATTEMPTS
 from stagerun.states import TERMINAL, RunState
 from stagerun.text import wording
 from stagerun.text.untrusted import neutralise
 from stagerun.view import RunView
-
-
-MOST_ATTEMPTS: Final = 20
 
 
 class _Stage(click.ParamType[str]):

@@ -9,7 +9,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
 from stagerun.errors import Interruption, RecipeError
-from stagerun.machine.interrupts import Interrupts, is_limit
+from stagerun.machine.interrupts import Interrupts
 from stagerun.machine.parents import adopt_orphans, dies_with
 from stagerun.programs.process_tree import ProcessTree
 from stagerun.programs.request import Completed, Request, how_it_ended
@@ -49,8 +49,7 @@ class Children:
         self, request: Request, *, tell: Tell, redraw: Redraw, warn: Callable[[str], None], masker: Masker
     ) -> Completed:
         """Run a program and report its lines as they arrive. ChildFailed if it can't start, fails or takes too long."""
-        if request.timeout is not None and not is_limit(request.timeout):
-            raise RecipeError(f"p.sh: timeout must be a number of seconds above 0, not {request.timeout!r}")
+        request.check_limit()
         adopt_orphans()
         mark = self._mark()
         own, all_ = ProcessTree(MARK, f"{mark}{next(self._numbers)}."), self._all or ProcessTree(MARK, mark)
@@ -103,8 +102,7 @@ class Children:
         """Run a program on our terminal; RecipeError if there is no terminal."""
         if not os.isatty(0):
             raise RecipeError("p.sh: interactive=True needs a terminal", "run it on one, or leave interactive=True out")
-        if request.capture or request.pty or request.timeout is not None or request.stdin is not None:
-            raise RecipeError("p.sh: interactive=True excludes capture, pty, stdin and timeout", "leave them out")
+        request.check_interactive()
         tree = ProcessTree(MARK, f"{self._mark()}{next(self._numbers)}.")
         environ = self._environ(request.env, apart=False) | {MARK: tree.mark}
         begun = time.monotonic()

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import IO, Any
 
 from stagerun.errors import ChildFailed, RecipeError
+from stagerun.machine.interrupts import is_limit
 from stagerun.text.secrets import Secret
 
 
@@ -67,6 +68,16 @@ class Request:
         if not isinstance(self.command, list | tuple) or not self.command:
             raise RecipeError(f"p.sh needs a string, or a list of arguments, not {self.command!r}")
         return [_argument(each) for each in self.command]
+
+    def check_limit(self) -> None:
+        """Raise RecipeError for a time limit that is none."""
+        if self.timeout is not None and not is_limit(self.timeout):
+            raise RecipeError(f"p.sh: timeout must be a number of seconds above 0, not {self.timeout!r}")
+
+    def check_interactive(self) -> None:
+        """Raise RecipeError if it asks for what a program that has the terminal can't have."""
+        if self.capture or self.pty or self.timeout is not None or self.stdin is not None:
+            raise RecipeError("p.sh: interactive=True excludes capture, pty, stdin and timeout", "leave them out")
 
     def done_before(self, stored: Mapping[str, Any], what: str) -> Completed:
         """Return what an earlier run stored of this command.

@@ -1,36 +1,27 @@
 """The bench of a test: it runs operations in this process, on a real journal, and lets go wrong what a test orders."""
 
-import contextlib
 import signal as signals
-import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self, TextIO
+from typing import Any, Final, Self
 
-from msgspec.structs import replace
-
-from stagerun.authoring import finding
+from stagerun.authoring.finding import Found
 from stagerun.authoring.operation import LiveOperation
 from stagerun.authoring.session import Session
-from stagerun.engine.runner import Runner
-from stagerun.errors import UsageError
 from stagerun.journal import opening
 from stagerun.journal.reading import Records
-from stagerun.journal.writing import Journal
 from stagerun.machine import settings
-from stagerun.render.output import Output
-from stagerun.render.plain import Plain
 from stagerun.resumption import Resumption
-from stagerun.states import RunState
-from stagerun.testing import crashes, golden
-from stagerun.testing.clock import START, HandClock
-from stagerun.testing.faults import Fault, Faults, FaultyEmitter, NotReached, PlannedFailure
+from stagerun.testing import again, crashes, golden, process
+from stagerun.testing.clock import START
+from stagerun.testing.faults import Fault, Faults, FaultyEmitter, FaultyRunner, NotReached, PlannedFailure
 from stagerun.testing.programs import Programs, StubbedChildren
-from stagerun.testing.runs import Run
+from stagerun.testing.runs import Run, check_resumable
+from stagerun.testing.workbench import Workbench
 from stagerun.text import suggestions
 from stagerun.text.masking import Masker
 from stagerun.view import RunView
@@ -39,7 +30,7 @@ from stagerun.view import RunView
 _HOW_TO_UPDATE: Final = "pytest --stagerun-update-golden"
 
 
-class Bench:
+class Bench(Workbench):
     """Runs operations as `stagerun run` does, in this process, with a clock that the test moves.
 
     With a `with` block, its folder and all in it are removed at the end unless it was given.
@@ -54,6 +45,7 @@ class Bench:
         runs: the runs so far, each as `run`, `resume` or `rerun` returned it.
         golden: the folder of the golden files.
         update_golden: True to write golden files instead of comparing with them.
+        written: the golden files that were written, because they were new or held another text.
 
     """
 
@@ -62,11 +54,12 @@ class Bench:
         self.folder = Path(self._own.name if self._own else folder or "").resolve()
         self._home = self.folder / ".stagerun"
         self._home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.clock = HandClock()
-        self.programs = Programs(self._home / "test-programs.jsonl")
+        super().__init__(self._home / "journal.db")
+        self.programs = Programs(self._home / "test-programs.jsonl", self.clock.monotonic)
         self.runs: list[Run] = []
         self.golden = Path("golden").absolute()
         self.update_golden = False
+        self.written: list[Path] = []
         self._output = self._home / "test-output.txt"
         self._ordered: list[Fault] = []
         self._operations: dict[int, LiveOperation] = {}
@@ -79,10 +72,13 @@ class Bench:
     ) -> None:
         if self._own is not None:
             self._own.cleanup()
+        if value is None:
+            self.check_reached()
 
-    @property
-    def journal(self) -> Path:
-        return self._home / "journal.db"
+    def check_reached(self) -> None:
+        """Raise NotReached if something was ordered, and no run came after that. The end of a `with` block does it."""
+        if self._ordered:
+            raise NotReached(f"{self._ordered[0]} was not reached: it is for the next run, and there was none")
 
     # --- running
 
@@ -97,10 +93,7 @@ class Bench:
             timeout: the seconds of the clock that the whole chain may take.
 
         """
-        if type(operation).__module__ == "builtins":
-            name = getattr(operation, "__name__", "Operation")
-            raise UsageError(f"run needs an operation, not {operation!r}", f"make one: run({name}(...))")
-        return self._run(_found(type(operation)), operation, timeout)
+        return self._run(again.found(operation), operation, timeout)
 
     def resume(
         self,
@@ -121,18 +114,17 @@ class Bench:
         """
         with self._records() as records:
             view = records.place_to_resume(records.find("last"), along_chain=from_stage is None)
-            if view.state is RunState.SUCCEEDED and from_stage is None:
-                raise UsageError(f"nothing to resume: run {view.id} succeeded", "to run part of it again: from_stage=")
+            check_resumable(view, from_stage)
             resumption = records.resumption(view, from_stage)
         if operation is not None:
-            return self._run(_found(type(operation)), operation, timeout, resumption)
-        return self._run(*self._made_again(view, changes or {}), timeout, resumption)
+            return self._run(again.found(operation), operation, timeout, resumption)
+        return self._run(*self._made_again(view, changes), timeout, resumption)
 
     def rerun(self, *, changes: Mapping[str, Any] | None = None, timeout: float | None = None) -> Run:
         """Run the newest run's operation anew, with its parameters and those of `changes`; nothing is taken over."""
         with self._records() as records:
             view = records.find("last")
-        return self._run(*self._made_again(view, changes or {}), timeout)
+        return self._run(*self._made_again(view, changes), timeout)
 
     # --- what goes wrong, each once, in the next run
 
@@ -217,77 +209,71 @@ class Bench:
     def assert_golden(self, run: Run | str, name: str) -> None:
         """Compare what a run printed, or any text, with a file of the folder `golden`.
 
-        Durations, moments, the folder and who started the run are left out of the comparison.
+        Durations, moments, the folders and who started the run are left out of the comparison, secrets of the runs are
+        masked.
         """
-        text = golden.settled(run.output if isinstance(run, Run) else run, self.folder)
-        golden.compare(text, self.golden / name, update=self.update_golden, how=_HOW_TO_UPDATE)
+        masker = Masker()
+        for operation in self._operations.values():
+            masker.learn(operation.secret_values().values())
+        folders = {self.folder: "FOLDER", settings.find(self.golden.parent).root: ""}
+        text = golden.settled(masker.mask(run.output if isinstance(run, Run) else run), folders)
+        file = self.golden / name
+        if self.update_golden:
+            self.written += golden.update(text, file)
+        else:
+            golden.compare(text, file, how=_HOW_TO_UPDATE)
 
     # --- how it is done
 
     def _run(
-        self,
-        found: finding.Found,
-        operation: LiveOperation,
-        timeout: float | None,
-        resumption: Resumption | None = None,
+        self, found: Found, operation: LiveOperation, timeout: float | None, resumption: Resumption | None = None
     ) -> Run:
         ordered, self._ordered = self._ordered, []
-        first, printed = self._newest() + 1, len(self._printed())
+        first, printed, called = self._newest() + 1, len(self._printed()), len(self.programs.calls)
         self._operations[first] = operation
-
-        def work() -> None:
-            with contextlib.chdir(self.folder), self._output.open("a", encoding="utf-8") as stream:
-                self._work(found, operation, ordered, stream, resumption=resumption, timeout=timeout)
-
-        killed = False
-        if any(fault.kind == "crash" for fault in ordered):
-            killed = crashes.killed_in_fork(work)
-        else:
-            work()
+        work = partial(self._work, found, operation, ordered, resumption, timeout)
+        try:
+            if any(fault.kind == "crash" for fault in ordered):
+                crashes.do_in_fork(work)
+            else:
+                work()
+        except BaseException:
+            self._ordered += [fault for fault in ordered if not fault.happened]
+            raise
         ended = self._ended(first, self._printed()[printed:])
         self.runs.append(ended)
-        if self.programs.refusal is not None:
-            refusal, self.programs.refusal = self.programs.refusal, None
-            raise refusal
-        if ordered and not killed:
-            raise _not_reached(ordered[0], ended)
+        self.programs.check(self.programs.calls[called:])
+        if (missed := next((fault for fault in ordered if not fault.happened), None)) is not None:
+            raise _not_reached(missed, ended)
         return ended
 
     def _work(
         self,
-        found: finding.Found,
+        found: Found,
         operation: LiveOperation,
-        ordered: list[Fault],
-        stream: TextIO,
-        *,
+        ordered: Sequence[Fault],
         resumption: Resumption | None,
         timeout: float | None,
     ) -> None:
-        interrupts, clock, masker, output = Faults(ordered, self.clock), self.clock.as_clock(), Masker(), Output(stream)
-        # A test need not survive a power cut.
-        store = opening.open_journal(self.journal, write=True, durable=False, now=self.clock.wall)
-        with closing(store), closing(output):
-            emitter = FaultyEmitter(Journal(store), [Plain(output, masker=masker)], clock, interrupts, masker)
-            emitter.faults = interrupts
-            runner = _Runner(
-                outlet=emitter,
-                memory=Records(store),
-                interrupts=interrupts,
-                masker=masker,
-                clock=clock,
+        faults = Faults(ordered, self.clock)
+        with process.of_its_own(self.folder), self._output.open("a", encoding="utf-8") as stream:
+            self._perform(
+                found,
+                operation,
+                stream,
+                faults,
+                resumption=resumption,
+                timeout=timeout,
                 origin=settings.Origin(str(self.folder), ""),
+                emitters=partial(FaultyEmitter, faults),
+                runners=partial(FaultyRunner, faults, self._begin),
             )
-            interrupts.look_at_run = runner.look
-            runner.on_begin = partial(self._prepare, interrupts)
-            runner.run(found, operation, resumption=resumption, timeout=timeout)
 
-    def _prepare(self, interrupts: Faults, operation: LiveOperation, session: Session) -> None:
-        """Put what a test has ordered into a link of a chain, before its recipe begins."""
+    def _begin(self, operation: LiveOperation, session: Session) -> None:
+        """Prepare a link of a chain, before its recipe begins."""
         assert operation.id is not None
         self._operations[operation.id] = operation
-        interrupts.session = session
-        session.programs = children = session.new_programs(StubbedChildren)
-        children.programs = self.programs
+        session.make_programs = partial(StubbedChildren, self.programs)
 
     def _ended(self, first: int, output: str) -> Run:
         """Return the last run of the chain that begins with run `first`."""
@@ -315,59 +301,8 @@ class Bench:
     def _printed(self) -> str:
         return self._output.read_text("utf-8") if self._output.exists() else ""
 
-    def _made_again(self, view: RunView, changes: Mapping[str, Any]) -> tuple[finding.Found, LiveOperation]:
-        """Return the operation of a run, with the parameters that the journal holds and the secrets of this test."""
-        known = self._operations.get(view.id)
-        # A later link of a chain that was killed is known to that process only.
-        kind = type(known) if known else next((each for each in _kinds() if _is_of(each, view)), None)
-        if kind is None:
-            raise UsageError(f"there is no class for {view.plan.target}", "pass the operation: resume(Operation(...))")
-        values = {name: value for name, value in view.plan.params.items() if name in kind.parameters}
-        for name, parameter in kind.parameters.items():
-            if parameter.secret:
-                values.pop(name, None)
-                if known and getattr(known, name) is not None:
-                    values[name] = getattr(known, name)
-        found = replace(_found(kind), target=view.plan.target, recipe=view.plan.recipe)
-        return found, found.make(owner=view.owner, **{**values, **changes})
-
-
-class _Runner(Runner):
-    """The runner, with a say in how each link of a chain begins."""
-
-    on_begin: Callable[[LiveOperation, Session], None]
-
-    def look(self) -> None:
-        """Do what the ticker does a few times a second."""
-        self._ticker.look()
-
-    def _begin(self, operation: LiveOperation) -> Session:
-        session = super()._begin(operation)
-        self.on_begin(operation, session)
-        return session
-
-
-def _found(kind: type[LiveOperation]) -> finding.Found:
-    recipe = kind.__module__.rpartition(".")[2]
-    return finding.Found(operation=kind, target=f"{recipe}:{kind.__name__}", recipe=recipe, source=_file_of(kind))
-
-
-def _file_of(kind: type[LiveOperation]) -> Path | None:
-    file = getattr(sys.modules.get(kind.__module__), "__file__", None)
-    return Path(file) if file else None
-
-
-def _is_of(kind: type[LiveOperation], view: RunView) -> bool:
-    """Return True if `kind` is the class of a run's operation."""
-    file = _file_of(kind)
-    return kind.__name__ == view.plan.operation and view.plan.source == (None if file is None else str(file))
-
-
-def _kinds(base: type[LiveOperation] = LiveOperation) -> Iterator[type[LiveOperation]]:
-    """Yield all operations that were ever made, the newest first."""
-    for each in reversed(base.__subclasses__()):
-        yield from _kinds(each)
-        yield each
+    def _made_again(self, view: RunView, changes: Mapping[str, Any] | None) -> tuple[Found, LiveOperation]:
+        return again.made(view, self._operations.get(view.id), changes or {})
 
 
 def _not_reached(fault: Fault, ended: Run) -> NotReached:

@@ -23,6 +23,8 @@ class HandClock:
         self.sleeps: list[float] = []
 
     def move(self, seconds: float) -> None:
+        if seconds < 0:
+            raise ValueError(f"a clock does not run backwards: {seconds:g} seconds")
         self.now += seconds
 
     def sleep(self, seconds: float) -> None:

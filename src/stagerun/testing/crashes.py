@@ -9,11 +9,8 @@ from contextlib import suppress
 from typing import NoReturn
 
 
-def killed_in_fork(work: Callable[[], object]) -> bool:
-    """Call `work` in a fork of this process; return True if that was killed by SIGKILL.
-
-    What `work` raises is raised here.
-    """
+def do_in_fork(work: Callable[[], object]) -> None:
+    """Call `work` in a fork of this process, which may be killed. What it raises is raised here."""
     reading, writing = os.pipe()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # Python warns of threads, which pytest plugins may have
@@ -23,7 +20,7 @@ def killed_in_fork(work: Callable[[], object]) -> bool:
         _work_and_leave(work, writing)
     os.close(writing)
     try:
-        _, status = os.waitpid(pid, 0)
+        os.waitpid(pid, 0)
         with os.fdopen(reading, "rb") as told:
             raised = told.read()
     except BaseException:
@@ -33,7 +30,6 @@ def killed_in_fork(work: Callable[[], object]) -> bool:
         raise
     if raised:
         raise pickle.loads(raised)  # noqa: S301 - our own fork wrote it
-    return os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
 
 
 def _work_and_leave(work: Callable[[], object], told: int) -> NoReturn:

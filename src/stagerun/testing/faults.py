@@ -2,17 +2,21 @@
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from mmap import mmap
 from types import TracebackType
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from stagerun import events
+from stagerun.authoring.operation import LiveOperation
 from stagerun.authoring.resumable_loop import POSITION_SECONDS
 from stagerun.authoring.session import Session
 from stagerun.authoring.tracking import Loop
-from stagerun.engine.emitter import Emitter
+from stagerun.engine.emitter import BATCH_SECONDS, Emitter
+from stagerun.engine.runner import Runner
 from stagerun.machine.interrupts import Interrupts
 from stagerun.testing.clock import HandClock
 
@@ -28,7 +32,7 @@ class NotReached(AssertionError):
     """A run ended without coming to the place where a test had ordered something to go wrong."""
 
 
-@dataclass
+@dataclass(eq=False)
 class Fault:
     """One thing that is to go wrong, once.
 
@@ -58,6 +62,15 @@ class Fault:
     lost: int = 0
     looked: bool = False
     stored: bool = False
+    _happened: mmap = field(default_factory=lambda: mmap(-1, 1))  # a fork shares it
+
+    @property
+    def happened(self) -> bool:
+        return self._happened[0] != 0
+
+    def note(self) -> None:
+        """Note that it has happened."""
+        self._happened[0] = 1
 
     def __str__(self) -> str:
         told = [] if self.stage is None else [repr(self.stage)]
@@ -105,24 +118,26 @@ class Faults(Interrupts):
     """Lets happen what was ordered, where a signal could arrive as well.
 
     Args:
-        ordered: what is to happen; what has happened is removed.
+        ordered: what is to happen.
         clock: the clock of the test.
 
     Attributes:
         session: the session of the current run, or None.
         look_at_run: does what the ticker does a few times a second.
+        write_queue: writes what waits to be written.
 
     """
 
-    def __init__(self, ordered: list[Fault], clock: HandClock) -> None:
+    def __init__(self, ordered: Iterable[Fault], clock: HandClock) -> None:
         self._stopping = False
         self._asking = False
         super().__init__(monotonic=clock.monotonic)
         self.session: Session | None = None
         self.look_at_run: Callable[[], None] = lambda: None
-        self._ordered = ordered
+        self.write_queue: Callable[[], None] = lambda: None
+        self._ordered = list(ordered)
         self._clock = clock
-        self._raise_next: BaseException | None = None
+        self._raise_next: Fault | None = None
 
     @property
     def stopping(self) -> bool:
@@ -152,6 +167,13 @@ class Faults(Interrupts):
         if kind is None:
             self._raise_waiting()
 
+    def cover(self) -> None:
+        # The recipe ends without another call of `p`; an error of its own comes first.
+        error = self._due() if sys.exception() is None else None
+        super().cover()
+        if error is not None:
+            raise error
+
     def before(self, event: events.Event) -> None:
         """Let happen what is due before an event is recorded."""
         self._meet(event, [each for each in self._ordered if each.before])
@@ -165,6 +187,8 @@ class Faults(Interrupts):
             self._count_items()
 
     def _meet(self, event: events.Event, faults: Iterable[Fault]) -> None:
+        if os.getpid() != self._pid:
+            return  # a fork of the recipe is no part of the run
         stage = self.session.blocks.stage if self.session is not None else None
         for fault in faults:
             if fault.is_at(event, stage):
@@ -197,28 +221,57 @@ class Faults(Interrupts):
         self._ordered.remove(fault)
         match fault.kind:
             case "crash":
+                fault.note()
+                self._clock.move(BATCH_SECONDS)
+                self.write_queue()  # a real run that takes time loses only the lines of the last moment
                 os.kill(os.getpid(), signal.SIGKILL)
             case "cancel":
+                fault.note()
                 self.request(fault.signal)
             case "fail":
-                self._raise_next = fault.error
+                self._raise_next = fault
 
     def _is_exposed(self) -> bool:
         """Return True in the code of the recipe, and in what it calls outside a guarded block."""
-        return not self._depth and threading.get_ident() == self._thread
+        is_own = threading.get_ident() == self._thread and os.getpid() == self._pid
+        return is_own and self._covered is not None and not self._depth
 
     def _raise_waiting(self) -> None:
-        if self._raise_next is not None and self._is_exposed():
-            error, self._raise_next = self._raise_next, None
+        if (error := self._due()) is not None:
             raise error
+
+    def _due(self) -> BaseException | None:
+        """Take what is to be raised now."""
+        if self._raise_next is None or not self._is_exposed():
+            return None
+        fault, self._raise_next = self._raise_next, None
+        fault.note()
+        return fault.error and fault.error.with_traceback(None)
 
 
 class FaultyEmitter(Emitter):
     """Shows every event to the faults, before and after it is recorded."""
 
-    faults: Faults
+    def __init__(self, faults: Faults, *parts: Any) -> None:
+        super().__init__(*parts)
+        self._faults = faults
 
     def emit(self, event: events.Event, run: int | None = None, at: float | None = None) -> None:
-        self.faults.before(event)
+        self._faults.before(event)
         super().emit(event, run, at)
-        self.faults.after(event)
+        self._faults.after(event)
+
+
+class FaultyRunner(Runner):
+    """Shows the faults each session, and lets them look at the run; `on_begin` is called before a recipe begins."""
+
+    def __init__(self, faults: Faults, on_begin: Callable[[LiveOperation, Session], None], **parts: Any) -> None:
+        super().__init__(**parts)
+        self._faults = faults
+        self._on_begin = on_begin
+        faults.look_at_run, faults.write_queue = self._ticker.look, self._outlet.tick
+
+    def _begin(self, operation: LiveOperation) -> Session:
+        self._faults.session = session = super()._begin(operation)
+        self._on_begin(operation, session)
+        return session

@@ -1,7 +1,9 @@
 """Golden texts: what a run printed, compared with a file that people have read and accepted."""
 
 import difflib
+import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -16,20 +18,28 @@ def timeless(text: str) -> str:
     return _MOMENT.sub("just now", _DURATION.sub("0.0s", text))
 
 
-def settled(text: str, folder: Path) -> str:
-    """Return `text` without what differs on another machine: times, the folder, whoever started the run."""
-    return _OWNER.sub(r"\1someone", timeless(text)).replace(str(folder), "FOLDER")
+def settled(text: str, folders: Mapping[Path, str]) -> str:
+    """Return `text` without what differs on another machine: times, whoever started the run, `folders`.
 
-
-def compare(text: str, file: Path, *, update: bool, how: str) -> None:
-    """Raise AssertionError with the difference if `file` does not hold `text`; with `update`, write it instead.
-
-    `how` says how to update the file.
+    Each folder is replaced by its name; one without a name is left out, so that paths in it are relative.
     """
-    if update:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text, encoding="utf-8")
-        return
+    text = _OWNER.sub(r"\1someone", timeless(text))
+    for folder, name in folders.items():
+        text = text.replace(str(folder), name) if name else text.replace(f"{folder}{os.sep}", "")
+    return text
+
+
+def update(text: str, file: Path) -> list[Path]:
+    """Make `file` hold `text`; return the file if that has changed it."""
+    if file.exists() and file.read_text(encoding="utf-8") == text:
+        return []
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text, encoding="utf-8")
+    return [file]
+
+
+def compare(text: str, file: Path, *, how: str) -> None:
+    """Raise AssertionError with the difference if `file` does not hold `text`; `how` says how to update it."""
     if not file.exists():
         raise AssertionError(f"there is no {file}; to write it: {how}")
     accepted = file.read_text(encoding="utf-8")

@@ -2,12 +2,13 @@
 
 import re
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from stagerun import events
+from stagerun.machine.interrupts import Interrupts
 from stagerun.programs.children import Children
 from stagerun.programs.request import Completed, Request, how_it_ended
 from stagerun.programs.running import TAIL, Tell
@@ -35,22 +36,26 @@ class _Stub:
             return self.command == shown
         return self.command.fullmatch(shown) is not None
 
-    def play(self, request: Request, tell: Tell) -> Completed:
+    def play(self, request: Request, tell: Tell, monotonic: Callable[[], float]) -> Completed:
         assert self.returncode is not None
+        request.check_limit()
+        begun = monotonic()
         if self.does is not None:
             self.does()
         texts = [self.stdout, self.stderr]
         for lines, stream in zip(map(str.splitlines, texts), ("stdout", "stderr"), strict=True):
             if lines:
                 tell(lines, stream)
+        seconds = monotonic() - begun
+        tail = [line for text in texts for line in text.splitlines()][-TAIL:]
+        if request.timeout is not None and seconds >= request.timeout:
+            raise request.failed(None, f"took longer than {request.timeout:g}s", tail)
         if request.check and self.returncode != 0:
-            tail = [line for text in texts for line in text.splitlines()][-TAIL:]
             raise request.failed(self.returncode, how_it_ended(self.returncode), tail)
-        if not request.capture:
-            return Completed(request.shown, self.returncode, 0.0)
-        if request.pty:
-            return Completed(request.shown, self.returncode, 0.0, self.stdout + self.stderr)
-        return Completed(request.shown, self.returncode, 0.0, self.stdout, self.stderr)
+        captured: tuple[str | None, str | None] = None, None
+        if request.capture:
+            captured = (self.stdout + self.stderr, None) if request.pty else (self.stdout, self.stderr)
+        return Completed(request.shown, self.returncode, seconds, *captured)
 
 
 class Programs:
@@ -58,20 +63,20 @@ class Programs:
 
     Args:
         record: the file that lists the calls: it outlives a crash.
+        monotonic: the clock by which stubs take their time.
 
     """
 
-    def __init__(self, record: Path) -> None:
+    def __init__(self, record: Path, monotonic: Callable[[], float]) -> None:
         self._record = record
+        self._monotonic = monotonic
         self._stubs: list[_Stub] = []
-        self.refusal: NotStubbed | None = None
+        self._before = len(self._recorded())  # by another bench in this folder
 
     @property
     def calls(self) -> list[str]:
         """Every command that `p.sh` was asked to run so far, as it is shown; also those that crashed runs ran."""
-        if not self._record.exists():
-            return []
-        return [events.loads(line, str) for line in self._record.read_text("utf-8").splitlines()]
+        return self._recorded()[self._before :]
 
     def stub(
         self,
@@ -101,39 +106,53 @@ class Programs:
         """Let a program really run, although others are stubbed."""
         self._stubs.append(_Stub(_shown(command)))
 
-    def answer(self, shown: str) -> _Stub | None:
-        """Note a call, and return what stands in for the program; None for the real one."""
-        before = self.calls.count(shown)
+    def play(self, request: Request, tell: Tell) -> Completed | None:
+        """Note a call, and do what stands in for the program; None if the real one is to run."""
+        shown, before = request.shown, self.calls.count(request.shown)
         with self._record.open("a", encoding="utf-8") as file:
             file.write(f"{events.dumps(shown)}\n")
+        if self._is_refused(shown):
+            raise self._refusal(shown)
         first = next((each for each in self._stubs if each.fits(shown)), None)
-        if self._stubs and first is None:
-            stubbed = ", ".join(repr(each.command) for each in self._stubs)
-            self.refusal = NotStubbed(
-                f"p.sh({shown!r}) has no stub; stubbed: {stubbed}. To let it really run: programs.allow({shown!r})"
-            )
-            raise self.refusal
         if first is None:
             return None
         answers = [each for each in self._stubs if each.command == first.command]
         found = answers[min(before, len(answers) - 1)]
-        return None if found.returncode is None else found
+        return None if found.returncode is None else found.play(request, tell, self._monotonic)
+
+    def check(self, calls: Sequence[str]) -> None:
+        """Raise NotStubbed if one of the calls was refused, also where a recipe has swallowed that, or a fork."""
+        if (refused := next(filter(self._is_refused, calls), None)) is not None:
+            raise self._refusal(refused)
+
+    def _is_refused(self, shown: str) -> bool:
+        return bool(self._stubs) and not any(each.fits(shown) for each in self._stubs)
+
+    def _refusal(self, shown: str) -> NotStubbed:
+        stubbed = ", ".join(repr(each.command) for each in self._stubs)
+        return NotStubbed(
+            f"p.sh({shown!r}) has no stub; stubbed: {stubbed}. To let it really run: programs.allow({shown!r})"
+        )
+
+    def _recorded(self) -> list[str]:
+        if not self._record.exists():
+            return []
+        return [events.loads(line, str) for line in self._record.read_text("utf-8").splitlines()]
 
 
 class StubbedChildren(Children):
     """The programs of one run, each replaced by its stub if it has one."""
 
-    programs: Programs
+    def __init__(self, programs: Programs, interrupts: Interrupts, run: int, hidden: Collection[str]) -> None:
+        super().__init__(interrupts, run, hidden)
+        self._programs = programs
 
     def run(self, request: Request, *, tell: Tell, **how: Any) -> Completed:
-        if (stub := self.programs.answer(request.shown)) is not None:
-            return stub.play(request, tell)
-        return super().run(request, tell=tell, **how)
+        return self._programs.play(request, tell) or super().run(request, tell=tell, **how)
 
     def run_on_terminal(self, request: Request) -> Completed:
-        if (stub := self.programs.answer(request.shown)) is not None:
-            return stub.play(request, lambda lines, stream: None)
-        return super().run_on_terminal(request)
+        request.check_interactive()
+        return self._programs.play(request, lambda lines, stream: None) or super().run_on_terminal(request)
 
 
 def _shown(command: Command) -> str | re.Pattern[str]:

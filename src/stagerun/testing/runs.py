@@ -7,9 +7,10 @@ from typing import Any
 from msgspec import Struct
 
 from stagerun import events
+from stagerun.errors import UsageError
 from stagerun.journal.reading import Records
 from stagerun.reports import documents, plans
-from stagerun.resumption import Kept
+from stagerun.resumption import MOST_ATTEMPTS, Kept
 from stagerun.states import RunState
 from stagerun.view import RunView
 
@@ -94,9 +95,9 @@ class Run:
         return self.state is RunState.SUCCEEDED
 
     def plan(self, from_stage: str | None = None) -> Plan:
-        """Return what a resume of this run would do; UsageError if it has no stage `from_stage`."""
+        """Return what a resume of this run would do, or has done; UsageError if the command would refuse it."""
         with self._records() as records:
-            resumption = records.resumption(records.find(str(self.id)), from_stage)
+            resumption = records.resumption(check_resumable(records.find(str(self.id)), from_stage), from_stage)
         told = plans.lines(plans.Plan(resumption=resumption, from_stage=from_stage), self._now())
         return Plan(
             skipped=_keys(resumption.skipped),
@@ -106,6 +107,15 @@ class Run:
             runs_again=resumption.runs_again,
             text="".join(f"{line}\n" for line in told),
         )
+
+
+def check_resumable(view: RunView, from_stage: str | None) -> RunView:
+    """Return the run; UsageError if the command would not resume it."""
+    if view.state is RunState.SUCCEEDED and from_stage is None:
+        raise UsageError(f"nothing to resume: run {view.id} succeeded", "to run part of it again: from_stage=")
+    if view.plan.attempt >= MOST_ATTEMPTS:
+        raise UsageError(f"run {view.id} was attempt {view.plan.attempt}: the command resumes it only with --force")
+    return view
 
 
 def _keys(kept: Sequence[Kept]) -> tuple[str, ...]:
