@@ -43,7 +43,7 @@ NOBODY: Final = 65534  # a user who is not root
 _PLACES: Final = {
     "host": ("ssh", "sshd", "ssh-keygen"),
     "partition": ("srun", "slurmctld", "slurmd", "munged"),
-    "scheduler": (),
+    "scheduler": ("dask",),
 }
 _STAGERUN: Final = re.compile(
     r"((?:\w+=\S* )*)(?:exec )?(?:\S*/)?stagerun ([^|&;<>$`*()]*)(?:> ?(\S+)|\| (.+))?", re.DOTALL
@@ -58,9 +58,18 @@ _EXTRA: Final = re.compile(r"pip install 'stagerun\[(\w+)\]'")
 
 @dataclass
 class Reader:
-    """Somebody who does what a page says. `seen` has what the page shows, and what the reader saw instead."""
+    """Somebody who does what a page says.
+
+    Attributes:
+        project: where.
+        patient: True for one who waits for a Dask cluster.
+        shown: what the page shows.
+        seen: what the reader saw instead.
+
+    """
 
     project: Project
+    patient: bool = False
     shown: list[str] = field(default_factory=list)
     seen: list[str] = field(default_factory=list)
     _code: int = 0
@@ -148,7 +157,7 @@ class Reader:
         elif kind == "service":
             self._services.append(self._open.enter_context(WebService()))
             self._names[name] = self._services[-1].url
-        elif clusters.missing(*_PLACES[kind]):
+        elif clusters.missing(*_PLACES[kind]) or (kind == "scheduler" and not self.patient):
             self._absent.add(name)
         elif kind == "host":
             self.project.environ.update(self._open.enter_context(clusters.ssh_anywhere()))
@@ -353,12 +362,12 @@ def _body(body: bytes) -> str:
 
 
 @contextmanager
-def reader() -> Iterator[Reader]:
+def reader(*, patient: bool = False) -> Iterator[Reader]:
     """Yield a reader with an empty project, in a folder that other users can enter."""
     with tempfile.TemporaryDirectory(dir="/tmp") as folder:
         Path(folder).chmod(0o755)
         (Path(folder) / "shop" / "recipes").mkdir(parents=True)
-        somebody = Reader(Project(Path(folder) / "shop", plain_environ()))
+        somebody = Reader(Project(Path(folder) / "shop", plain_environ()), patient)
         with somebody._open:
             yield somebody
         somebody.close()
@@ -366,7 +375,7 @@ def reader() -> Iterator[Reader]:
 
 def _update(page: Path) -> None:
     """Write into a page what its commands print now."""
-    with reader() as somebody:
+    with reader(patient=True) as somebody:
         text, went = page.read_text("utf-8"), [(block, somebody.read(block)) for block in blocks(page)]
     for block, now in reversed(went):
         if block.kind == "console":

@@ -8,7 +8,7 @@ from typing import Final
 
 import pytest
 
-from tests.blocks import PAGES, blocks, page_name
+from tests.blocks import DOCS, PAGES, blocks, page_name
 from tests.conftest import REPOSITORY
 from tests.pages import reader
 
@@ -39,7 +39,16 @@ def test_whoever_does_what_a_page_says_sees_what_it_shows(page: Path) -> None:
     program = NEEDED.get(page_name(page))
     if program and not shutil.which(program):
         pytest.skip(f"there is no {program}")
-    with reader() as somebody:
+    _follow(page)
+
+
+@pytest.mark.soak
+def test_whoever_has_a_dask_cluster_sees_what_the_page_on_places_shows() -> None:
+    _follow(DOCS / "places.md", patient=True)
+
+
+def _follow(page: Path, *, patient: bool = False) -> None:
+    with reader(patient=patient) as somebody:
         for block in blocks(page):
             somebody.read(block)
 
