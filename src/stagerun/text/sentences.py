@@ -248,4 +248,13 @@ def resumed_as(view: RunView) -> str:
 
 def resume_hint(view: RunView) -> str | None:
     """`resume with: stagerun resume 42`, or None for a run that can't be resumed."""
-    return f"resume with: stagerun resume {view.id}" if view.state in RESUMABLE else None
+    return f"resume with: {resume_command(view)}" if view.state in RESUMABLE else None
+
+
+def resume_command(view: RunView) -> str:
+    """`stagerun resume 42 --on lab`: the command that goes on at the place where the run has worked."""
+    if view.plan.place is None:
+        return f"stagerun resume {view.id}"
+    import shlex
+
+    return f"stagerun resume {view.id} --on {neutralise(shlex.quote(view.plan.place))}"
