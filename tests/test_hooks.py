@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 
 from stagerun import LiveOperation, Progress, events
+from stagerun.engine import hooks
 from stagerun.errors import RecipeError
 from stagerun.states import RunState
 from tests.conftest import Bench, Project, Seen, timeless
+from tests.processes import until
 
 
 SAID: list[tuple[object, ...]] = []
@@ -107,6 +109,29 @@ def test_each_link_of_a_chain_has_its_own_hook_before_the_next_one_begins(bench:
     ]
 
 
+def test_what_a_link_says_after_its_end_stands_above_the_next_link(bench: Bench) -> None:
+    class Link(LiveOperation):
+        left: int = 1
+
+        def run(self, p: Progress) -> None:
+            if self.left:
+                p.chain_to(Link(left=0))
+
+        def on_success(self) -> None:
+            print("told the team")
+
+    bench.run(Link(owner="alice"))
+
+    assert bench.text.splitlines() == [
+        "run 1 · demo:Link · started by alice",
+        "run 1 succeeded in 0.0s",
+        "run 1, on_success: told the team",
+        "run 2 · demo:Link · chained from run 1",
+        "run 2 succeeded in 0.0s",
+        "run 2, on_success: told the team",
+    ]
+
+
 @dataclass
 class Heard(Seen):
     """Keeps what it is told of a run that is over, too."""
@@ -151,6 +176,21 @@ def test_what_a_hook_says_is_shown_with_its_run_and_its_name_and_recorded_nowher
     records = bench.records()
     assert [type(entry.event) for entry in records.entries(1)][-1] is events.RunFinished
     records.close()
+
+
+def test_a_hook_that_takes_long_is_named(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.seen = heard = Heard()
+    monkeypatch.setattr(hooks, "PATIENCE", 0.01)
+
+    class Hangs(LiveOperation):
+        def run(self, p: Progress) -> None: ...
+
+        def on_success(self) -> None:
+            until(lambda: heard.asides)
+
+    bench.run(Hangs())
+
+    assert [log.text for log in heard.asides] == ["run 1, on_success is still running"]
 
 
 HOOKS = """
@@ -320,10 +360,10 @@ def test_a_signal_in_the_hook_of_a_link_cancels_the_next_one_before_it_begins(pr
     assert code == -signal.SIGTERM
     assert lines[1:] == [
         "run 1 succeeded in 0.0s",
-        "run 2 · hooks:Hangs · chained from run 1",
         "run 1, on_success: sending",
         "run 1, on_success: hanging up",
         "warning: run 1, on_success was cut short by SIGTERM",
+        "run 2 · hooks:Hangs · chained from run 1",
         "run 2 cancelled by SIGTERM after 0.0s",
         "resume with: stagerun resume 2",
     ]

@@ -165,6 +165,7 @@ def test_a_timeline_is_the_same_for_every_run_of_the_family_and_told_as_json(wor
         "declared": True,
         "state": "done",
         "from_run": None,
+        "skipped": None,
         "visits": [
             {"entered_on": f"2027-01-15T08:00:0{second}.000Z", "seconds": 1.0, "state": "done"} for second in (4, 5)
         ],

@@ -295,9 +295,10 @@ def test_a_time_limit_is_given_in_seconds_or_as_a_span(project: Project, text: s
 
 def test_metrics_tell_of_the_last_run_and_the_last_success_of_each_operation(project: Project) -> None:
     project.recipe("talk", LOGS + "class Bad(LiveOperation):\n    def run(self, p): sys.exit(3)\n")
-    for target in ("talk:Talk", "recipes/talk.py:Talk", "talk:Bad"):
+    for target in ("recipes/talk.py:Talk", "talk:Talk", "recipes/talk.py:Talk", "talk:Bad"):
         project.stagerun("run", target)
 
+    one = project.stagerun("export", "--format", "openmetrics", "--operation", "recipes/talk.py:Talk").out
     done = project.stagerun("export", "--format", "openmetrics")
     refused = project.stagerun("export", "1", "--format", "openmetrics")
     unknown = project.stagerun("export", "--format", "openmetrics", "--operation", "shopp")
@@ -307,11 +308,12 @@ def test_metrics_tell_of_the_last_run_and_the_last_success_of_each_operation(pro
     assert len({name for name, _, _ in samples}) == len(samples)
     values = {name.removeprefix("stagerun_last_"): value for name, _, value in samples}
     assert {name for name in values if name.startswith("success_timestamp")} == {
-        'success_timestamp_seconds{operation="recipes/talk.py:Talk"}'
+        'success_timestamp_seconds{operation="talk:Talk"}'
     }
+    assert 'stagerun_last_run_id{operation="talk:Talk"} 3' in one.splitlines()
     assert values['run_state{operation="talk:Bad",state="failed"}'] == "1"
     assert values['run_state{operation="talk:Bad",state="succeeded"}'] == "0"
-    assert values['run_id{operation="recipes/talk.py:Talk"}'] == "2"
+    assert values['run_id{operation="talk:Talk"}'] == "3"
     assert (refused.code, refused.err.splitlines()[0]) == (2, "stagerun: --format openmetrics has no REF")
     assert (unknown.code, unknown.out, unknown.err.splitlines()[0]) == (
         2,

@@ -9,7 +9,8 @@ import pytest
 
 from stagerun import AsyncProgress, LiveOperation, Progress, events
 from stagerun.errors import RecipeError
-from stagerun.reports import documents, junit, markdown, plans
+from stagerun.render import frame
+from stagerun.reports import documents, junit, markdown, plans, timeline
 from stagerun.reports.report import Report
 from stagerun.states import RunState, StageState
 from stagerun.text.paint import Paint
@@ -345,6 +346,51 @@ def test_a_skipped_stage_is_shown_with_its_reason_wherever_it_is_shown(bench: Be
     assert row.startswith("| 1 | <code>Load</code> | ✓ skipped: <code>no &#92;x1b&#91;2Jorders since noon</code> |")
     plan = list(plans.lines(plans.Plan(resumption=bench.records().resumption(view)), START))
     assert plan[-1] == rf"  runs again:  [1/2] Load (was skipped: {safe}), [2/2] Save, and whatever has no step or key"
+
+
+def test_work_that_was_done_before_is_told_with_the_skip(bench: Bench) -> None:
+    def body(p: Progress) -> None:
+        with p.stage("Load"):
+            bench.clock.move(190)
+            skip(p, "x" * 500)
+        for last in (False, True):
+            with p.stage("Save"):
+                bench.clock.move(0.25)
+                if last:
+                    skip(p)
+        with p.stage("Tell"):
+            skip(p)
+
+    view = bench.run(operation(body, "Load", "Save", "Tell"))
+
+    records, cut = bench.records(), f"{'x' * 200} [... 300 characters cut]"
+    report = list(Report(now=START, paint=Paint(colour=False, unicode=True)).run(view))
+    track = timeline.track(view, records.entries(view.id), START)
+    drawn = timeline.lines([track], now=START, width=40, paint=Paint(colour=False, unicode=True))
+    assert report[1:4] == [
+        f"  ✓ Load  skipped after 3m 10s ({cut})",
+        "  ✓ Save  skipped after 0.5s (no new orders)",
+        "  ✓ Tell  skipped (no new orders)",
+    ]
+    assert bench.text.split("\n")[2:8:2] == [
+        f"--- [1/3] Load: skipped after 3m 10s ({cut})",
+        "--- [2/3] Save: done in 0.2s",
+        "--- [2/3] Save: skipped (no new orders)",
+    ]
+    assert [line.rstrip("━ ") for line in drawn][1:4] == [
+        "  ✓ Load  3m 10s, skipped",
+        "  ✓ Save    0.5s, skipped",
+        "  ✓ Tell    0.0s, skipped",
+    ]
+    assert [each["skipped"] for each in timeline.document(track)["stages"]] == [
+        "x" * 500,
+        "no new orders",
+        "no new orders",
+    ]
+    assert (
+        frame.finished(view, 120, unicode=True)[1].plain
+        == "✓ Load skipped after 3m 10s   ✓ Save skipped after 0.5s   ✓ Tell skipped"
+    )
 
 
 def test_a_secret_in_a_reason_is_masked_everywhere(project: Project) -> None:

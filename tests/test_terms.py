@@ -182,6 +182,61 @@ def test_a_name_has_not_succeeded_if_the_next_link_of_its_chain_was_pruned(shop:
     )
 
 
+def test_a_name_belongs_to_nobody_if_the_first_link_of_its_chain_was_pruned(shop: Project) -> None:
+    shop.stagerun("run", "shop:First", "--once", "nightly")
+    shop.stagerun("prune", "--state", "succeeded", "--delete", "--keep", "0")
+
+    again = shop.stagerun("run", "shop:First", "--once", "nightly")
+
+    assert (again.code, again.out) == (3, "")
+    assert again.err == (
+        "stagerun: run 2 of shop:Then has the name 'nightly', and the run before it in its chain was pruned\n"
+        "  nobody knows whose name it was: choose another\n"
+    )
+
+
+def test_a_dry_run_asks_the_journal_whose_name_it_is_and_records_nothing(shop: Project) -> None:
+    dry = "run", "shop:First", "--dry-run", "--once"
+
+    free = shop.stagerun(*dry, "nightly")
+    assert not shop.journal.exists()
+    shop.stagerun("run", "shop:Ship", "--yes", "--once", "shipped")
+    shop.stagerun("run", "shop:First", "--once", "nightly")
+    failed = shop.stagerun(*dry, "nightly")
+    foreign = shop.stagerun(*dry, "shipped")
+    done = shop.stagerun("run", "shop:Ship", "--dry-run", "--once", "shipped")
+
+    assert (free.code, free.out.partition("\n")[0]) == (0, "would run shop:First as alice")
+    assert (failed.code, failed.out, failed.err.partition("\n")[0]) == (
+        *(3, ""),
+        "stagerun: run 3 has the name 'nightly' and did not succeed",
+    )
+    assert (foreign.code, foreign.err.partition("\n")[0]) == (
+        2,
+        "stagerun: the name 'shipped' belongs to run 1 of shop:Ship",
+    )
+    assert (done.code, done.out) == (0, "nothing to run: run 1 has succeeded under the name 'shipped'\n")
+    assert rows(shop, "SELECT count(*) FROM runs") == [(3,)]
+
+
+def test_a_run_that_waits_for_its_name_begins_or_has_nothing_to_do_once_the_other_is_over(shop: Project) -> None:
+    with running(shop, "run", "shop:Free", "--once", "x", "--gate-name", "open") as first:
+        until(lambda: _states(shop) == ["running"] if shop.journal.exists() else False)
+        waiting = "run", "shop:Free", "--once", "x", "--wait"
+        with running(shop, *waiting) as stopped, running(shop, *waiting) as second:
+            said = [each.stderr.readline() for each in (stopped, second)]
+            stopped.send_signal(signal.SIGTERM)
+            code = finish(stopped).code
+            open_gate(shop, "open")
+            done = finish(second)
+        finish(first)
+
+    assert said == ["stagerun: waiting: run 1 has the name 'x' and is not over\n"] * 2
+    assert code == -signal.SIGTERM
+    assert (done.code, done.out) == (0, "nothing to run: run 1 has succeeded under the name 'x'\n")
+    assert _states(shop) == ["succeeded"]
+
+
 def test_an_empty_name_is_refused_because_every_run_would_begin(shop: Project) -> None:
     done = shop.stagerun("run", "shop:Free", "--once", " ")
 
@@ -208,7 +263,7 @@ def test_a_name_is_taken_while_its_run_goes_on(shop: Project) -> None:
     assert (refused.code, refused.out, refused.err) == (
         3,
         "",
-        "stagerun: run 1 has the name 'x' and is not over\n  wait for it: stagerun wait 1\n",
+        "stagerun: run 1 has the name 'x' and is not over\n  wait for it: stagerun wait 1, or add --wait\n",
     )
 
 

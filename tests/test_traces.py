@@ -1,6 +1,7 @@
 """Runs as traces of OpenTelemetry, with a collector of the tests' own."""
 
 import json
+import socket
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
@@ -228,8 +229,7 @@ def test_a_collector_that_refuses_is_a_failure_of_which_the_run_says_nothing(
 
     bench.run(Second(), traces)
 
-    (failure,) = traces.failures
-    assert failure.startswith("1 spans were not sent: Failed to export span")
+    assert traces.failures == [f"1 span could not be sent to {collector.url}/v1/traces: HTTP 400 Bad Request"]
     assert [type(event) for event in bench.seen.events] == [events.RunCreated, events.RunStarted, events.RunFinished]
 
 
@@ -239,7 +239,22 @@ def test_a_collector_that_never_answers_is_given_up(bench: Bench, collector: Web
 
     bench.run(Second(), traces)
 
-    assert traces.failures == ["the traces could not be sent in 0.2s"]
+    assert traces.failures == [f"the traces could not be sent to {collector.url}/v1/traces in 0.2s"]
+
+
+def test_a_collector_that_is_not_there_is_one_sentence_with_its_address_and_no_password(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as nobody:  # bound, but nobody listens
+        nobody.bind(("127.0.0.1", 0))
+        port = nobody.getsockname()[1]
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://alice:sesame@127.0.0.1:{port}")
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "2")
+        traces = Traces({}, seconds=90)
+
+        bench.run(Second(), traces)
+
+    assert traces.failures == [f"1 span could not be sent to http://127.0.0.1:{port}/v1/traces: Connection refused"]
 
 
 RECIPE = """

@@ -200,6 +200,16 @@ def test_a_run_that_is_not_there_is_told_to_be_deleted(shop: Project, browser: T
     assert (json.loads(told[-1]), code) == ({"liveop_over": {"run": 99, "state": "deleted"}}, 1000)
 
 
+def test_a_socket_whose_address_makes_no_sense_is_refused(browser: TestClient) -> None:
+    with (
+        pytest.raises(WebSocketDisconnect) as refused,
+        browser.websocket_connect(f"{SOCKETS}/runs/1/live?after=abc"),
+    ):
+        pass
+
+    assert refused.value.code == 1008
+
+
 def test_of_a_flood_a_page_gets_the_newest_lines_and_can_tell_how_many_it_missed(
     shop: Project, browser: TestClient
 ) -> None:

@@ -94,6 +94,21 @@ class HeldError(StagerunError):
     """Another run excludes this one."""
 
 
+class NameHeld(HeldError):
+    """A run that is not over has the name of this one.
+
+    Attributes:
+        run: that run.
+
+    """
+
+    def __init__(self, run: int, name: str) -> None:
+        super().__init__(
+            f"run {run} has the name {name!r} and is not over", f"wait for it: stagerun wait {run}, or add --wait"
+        )
+        self.run = run
+
+
 class DoneBefore(HeldError):
     """A run has succeeded under the name of this one."""
 

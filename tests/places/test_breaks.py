@@ -72,7 +72,7 @@ def test_ctrl_c_breaks_the_sleep_there_and_its_clean_up_runs_there(far: Distant)
     assert timeless(done.out) == (
         "--- [2/2] Fit: cancelled after 0.0s\n"
         "run 1 cancelled by SIGINT in [2/2] Fit after 0.0s\n"
-        "resume with: stagerun resume 1\n"
+        f"resume with: stagerun resume 1 --on {far.where.name}\n"
     )
     until(lambda: is_gone(worker))
     assert (folder / "cleaned").exists()
@@ -125,7 +125,7 @@ def test_a_run_whose_far_process_is_lost_has_crashed_in_its_stage_and_goes_on_el
     assert done.code == 1
     assert told in done.out
     assert "run 1 crashed in [2/2] Fit after" in done.out
-    assert done.out.endswith("resume with: stagerun resume 1\n")
+    assert done.out.endswith(f"resume with: stagerun resume 1 --on {far.where.name}\n")
 
     resumed = far.stagerun("resume", on="local:")
 
@@ -192,7 +192,7 @@ def test_a_far_process_that_stands_still_is_not_waited_for(near: Distant) -> Non
     assert timeless(done.out) == (
         "error: the far process did not stop: nothing was heard of it for 10 s\n"
         "run 1 crashed in [2/2] Fit after 0.0s\n"
-        "resume with: stagerun resume 1\n"
+        "resume with: stagerun resume 1 --on local:\n"
     )
     until(lambda: is_gone(worker))
 

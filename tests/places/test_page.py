@@ -2,20 +2,27 @@
 
 from tests.blocks import DOCS
 from tests.conftest import Project
+from tests.processes import look, until
 from tests.test_docs import _blocks
+from tests.web import browser_of
 
 
 PAGE = DOCS / "places.md"
 
 
 def test_a_place_that_can_not_be_opened_is_bad_news_from_doctor(project: Project) -> None:
-    table = '[tool.stagerun.places.lost]\ncommand = ["sh", "-c", "echo there is no way >&2; exit 4"]\n'
-    (project.root / "pyproject.toml").write_text(table)
+    (project.root / "pyproject.toml").write_text("""
+[tool.stagerun.places]
+lost.command = ["sh", "-c", "echo there is no way >&2; echo; echo '  ask Alice'; exit 4"]
+gone.command = ["no-such-program"]
+""")
 
-    done = project.stagerun("doctor", "--on", "lost")
+    told = {name: project.stagerun("doctor", "--on", name) for name in ("lost", "gone")}
 
-    assert done.code == 1
-    assert done.out.splitlines()[-1] == "bad   place     lost: sh ended with exit code 4;  there is no way"
+    assert {name: (done.code, done.out.splitlines()[-1]) for name, done in told.items()} == {
+        "lost": (1, "bad   place     lost: sh ended with exit code 4: there is no way; ask Alice"),
+        "gone": (1, "bad   place     gone: no-such-program can't be started: No such file or directory"),
+    }
     assert not project.journal.exists()
 
 
@@ -31,6 +38,23 @@ def test_a_place_comes_from_the_option_or_the_environment_or_the_configuration_i
     ]
 
     assert [line.endswith(" · on local:") for line in told] == [True, False, True, False]
+
+
+def test_whatever_goes_on_with_a_run_or_repeats_it_goes_to_its_place(project: Project) -> None:
+    project.recipe("orders", "class Fails(LiveOperation):\n    def run(self, p): raise ValueError('boom')\n")
+    ended = project.stagerun("run", "orders", "--on", "local:").out.splitlines()[-1]
+    told = project.stagerun("export", "1", "--format", "markdown").out
+
+    with browser_of(project) as browser:
+        page = browser.get("/runs/1").text
+        answers = [browser.post("/runs/1/resume", data={}), browser.post("/runs/1/rerun", data={})]
+        until(lambda: all(look(project, run).end for run in (2, 3)))
+
+    assert ended == "resume with: stagerun resume 1 --on local:"
+    assert "Resume with: `stagerun resume 1 --on local:`" in told
+    assert "stagerun run --on=local: orders:Fails" in page
+    assert [answer.headers["location"] for answer in answers] == ["/runs/2", "/runs/3"]
+    assert [look(project, run).plan.place for run in (2, 3)] == ["local:", "local:"]
 
 
 def test_what_names_no_place_is_refused_with_what_there_is(project: Project) -> None:

@@ -109,7 +109,7 @@ def test_a_run_says_records_and_ends_as_it_does_here(shop: Project, where: Where
     links = 2 if operation == "Whole" else 1
     assert last == first + links
     assert there.out.splitlines()[0].endswith(f" · on {where.name}")
-    there.out = there.out.replace(f" · on {where.name}", " · on PLACE")
+    there.out = there.out.replace(f" · on {where.name}", " · on PLACE").replace(f" --on {where.name}\n", "\n")
     assert _told(there) == _told(here)
     ran_here, ran_there = range(first - links + 1, first + 1), range(first + 1, last + 1)
     assert [_status(shop, run) for run in ran_there] == [_status(shop, run) for run in ran_here]

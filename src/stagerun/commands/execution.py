@@ -2,9 +2,9 @@
 
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,7 +21,7 @@ from stagerun.commands.surroundings import Surroundings, surroundings_of
 from stagerun.commands.types import File, Span
 from stagerun.engine.emitter import Emitter
 from stagerun.engine.runner import Runner, Terms
-from stagerun.errors import UsageError
+from stagerun.errors import NameHeld, UsageError
 from stagerun.journal import opening
 from stagerun.journal.reading import Records
 from stagerun.journal.writing import Journal
@@ -30,7 +30,9 @@ from stagerun.machine import settings as project_settings
 from stagerun.machine.clock import Clock
 from stagerun.machine.interrupts import Interrupts
 from stagerun.render.output import Output
+from stagerun.states import TERMINAL
 from stagerun.text.secrets import Secret
+from stagerun.view import RunView
 
 
 if TYPE_CHECKING:
@@ -41,6 +43,9 @@ if TYPE_CHECKING:
     from stagerun.resumption import Resumption
 
 
+_LOOK: Final = 0.25  # seconds between two looks at the run that is waited for
+
+
 class RunSettings(Struct, frozen=True):
     """The options that all commands share that run an operation.
 
@@ -49,7 +54,7 @@ class RunSettings(Struct, frozen=True):
         timeout: seconds that the whole chain may take, None for no limit.
         run_id_file: the file that gets the first run's id before it starts, or None.
         tags: what the run can be found by.
-        wait: True to queue behind an earlier run of the operation.
+        wait: True to queue behind an earlier run of the operation, and behind the run that has the name.
         yes: True if the question of the operation is answered already.
         on: the place that it works at, None for this process.
 
@@ -131,12 +136,13 @@ def execute(
     _write_id(settings.run_id_file, None)
     tellers = _tellers(here)
     store, clock = _opened(here, interrupts), Clock()
+    memory = Records(store)
     emitter = Emitter(Journal(store), [display, *tellers], clock, interrupts, masker)
     runner = _runner(
         here,
         place,
         emitter,
-        memory=Records(store),
+        memory=memory,
         interrupts=interrupts,
         clock=clock,
         origin=project_settings.origin(here.project, Path.cwd()),
@@ -151,13 +157,15 @@ def execute(
         # The handlers stay installed: a signal that arrives after the end must change nothing.
         interrupts.install()
         try:
-            view = runner.run(
+            run = partial(
+                runner.run,
                 found,
                 operation,
                 resumption=resumption,
                 timeout=settings.timeout,
                 created=lambda run: _write_id(settings.run_id_file, run),
             )
+            view = _once_free(here, run, memory, interrupts, clock) if settings.wait and once else run()
         finally:
             interrupts.close(exit_codes.NOT_STARTED)
             display.close()
@@ -165,14 +173,26 @@ def execute(
                 with suppress(Exception):  # what it could not tell is in its failures
                     teller.close()
             store.close()
-    for broken, error in emitter.broken_sinks:
-        told = masker.mask(f"the {type(broken).__name__} display failed: {error!r}")
-        say(here, told, f"see 'stagerun status {view.id}'")
-    for teller in tellers:
-        for line in teller.failures:
-            say(here, line)
+    if view is None:
+        return exit_codes.OwnCode(exit_codes.OF_SIGNAL[interrupts.signal or "SIGINT"])
+    _tell_failures(here, emitter, tellers, view.id)
     assert view.exit_code is not None
     return exit_codes.OwnCode(view.exit_code)
+
+
+def _once_free(
+    here: Surroundings, run: Callable[[], RunView], memory: Records, interrupts: Interrupts, clock: Clock
+) -> RunView | None:
+    """Return what `run` returns once no other run has its name; None if this one was asked to stop before."""
+    while True:
+        try:
+            return run()
+        except NameHeld as error:
+            say(here, f"waiting: {error.message}")
+            while (holder := memory.get(error.run)) is not None and holder.state not in TERMINAL:
+                if interrupts.stopping:
+                    return None
+                clock.sleep(_LOOK)
 
 
 def _opened(here: Surroundings, interrupts: Interrupts) -> "Store":
@@ -186,6 +206,15 @@ def _opened(here: Surroundings, interrupts: Interrupts) -> "Store":
     if (taken := opening.taken_by_root(path)) is not None:
         say(here, f"warning: {taken[0]}, who can't open it", taken[1])
     return store
+
+
+def _tell_failures(here: Surroundings, emitter: Emitter, tellers: "Sequence[Teller]", run: int) -> None:
+    for broken, error in emitter.broken_sinks:
+        told = here.masker.mask(f"the {type(broken).__name__} display failed: {error!r}")
+        say(here, told, f"see 'stagerun status {run}'")
+    for teller in tellers:
+        for line in teller.failures:
+            say(here, line)
 
 
 def _place(here: Surroundings, name: str, operation: LiveOperation) -> "Place | None":

@@ -70,9 +70,14 @@ def command(here: Surroundings, *, ref: str | None, kind: str, operation: str | 
 def _print_metrics(records: Records, operation: str | None, now: float) -> None:
     from stagerun.reports.openmetrics import Latest, report
 
-    latest: dict[str, Latest] = {}  # one operation may have several spellings
-    for target in [operation] if operation else records.targets():
+    names: dict[int, list[str]] = {}
+    for target in records.targets():
         for last in records.history(limit=1, operation=target):
-            succeeded = records.history(limit=1, operation=target, state=RunState.SUCCEEDED)
-            latest[last.plan.target] = Latest(last=last, succeeded=next(iter(succeeded), None))
-    print_document(report(latest.values(), now))
+            names.setdefault(last.id, []).append(target)
+    latest = list[Latest]()
+    for wanted in [operation] if operation else [spelled[0] for spelled in names.values()]:
+        for last in records.history(limit=1, operation=wanted):
+            succeeded = records.history(limit=1, operation=wanted, state=RunState.SUCCEEDED)
+            spelled = names.get(last.id, [last.plan.target])
+            latest.append(Latest(last=last, succeeded=next(iter(succeeded), None), names=spelled))
+    print_document(report(latest, now))

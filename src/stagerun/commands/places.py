@@ -57,7 +57,7 @@ def visit(place: Place) -> tuple[Hello, float]:
         while time.monotonic() - begun < _PATIENCE:
             match inbox.get(1.0):
                 case Ended():
-                    raise PlaceError(opened.reason())
+                    raise PlaceError(opened.reason(), opened.line.greeting.decode("utf-8", "backslashreplace"))
                 case ["hello", hello]:
                     return messages.convert(hello, Hello), time.monotonic() - begun
                 case _:
@@ -74,7 +74,8 @@ def told(place: Place) -> tuple[bool, str]:
     try:
         there, seconds = visit(place)
     except PlaceError as error:
-        return False, f"{place.name}: {'; '.join(filter(None, [error.message, error.hint]))}".replace("\n", ";")
+        what, *said = [line.strip() for line in f"{error.message}\n{error.hint or ''}".splitlines() if line.strip()]
+        return False, f"{place.name}: " + ": ".join(filter(None, [what, "; ".join(said)]))
     if (why := messages.mismatch(there, messages.hello(), place.name)) is not None:
         return False, why
     return True, f"{place.name} has {there.versions} on {there.host}, answered in {wording.duration(seconds)}"

@@ -21,7 +21,7 @@ from stagerun.journal.reading import Records
 from stagerun.reports import plans
 from stagerun.resumption import MOST_ATTEMPTS
 from stagerun.states import TERMINAL, RunState
-from stagerun.text import wording
+from stagerun.text import sentences, wording
 from stagerun.text.untrusted import neutralise
 from stagerun.view import RunView
 
@@ -138,7 +138,7 @@ def _place(
         if ref is None and (other := records.newest_resumable(operation)) is not None:
             when = wording.ago(other.finished_on or other.created_on, time.time())
             told = f"{neutralise(other.plan.target)}, {wording.state_word(other.state)} {when}"
-            print_line(here, f"the newest run that did not succeed: {told}; stagerun resume {other.id}", err=err)
+            print_line(here, f"the newest run that did not succeed: {told}; {sentences.resume_command(other)}", err=err)
         return None
     return view
 

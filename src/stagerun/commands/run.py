@@ -1,6 +1,7 @@
 """`stagerun run TARGET`: run an operation in this process."""
 
 from collections.abc import Iterable
+from contextlib import closing
 from inspect import cleandoc
 from typing import TYPE_CHECKING, Any, Final
 
@@ -106,14 +107,28 @@ def command(
         raise UsageError("--once needs a name", "without one nothing keeps a second run from succeeding")
     found: finding.Found = ctx.meta[_LOADED]
     operation = made(here, found, owner, _given(found.operation, given))
-    if dry_run:
-        print_dry_run(here, found, operation, settings.on)
-        return 0
     try:
+        if dry_run:
+            if once is not None:
+                _refuse_taken(here, found, once)
+            print_dry_run(here, found, operation, settings.on)
+            return exit_codes.SUCCEEDED
         return execute(here, found, operation, settings, once=once)
     except DoneBefore as error:
         print_line(here, error.message, err=settings.display.owns_stdout)
         return exit_codes.SUCCEEDED
+
+
+def _refuse_taken(here: Surroundings, found: finding.Found, name: str) -> None:
+    """Refuse a run whose name is taken, as the journal would if it began now."""
+    from stagerun.journal import names, opening
+    from stagerun.journal.reading import Records
+
+    if opening.has_runs(here.journal):
+        with closing(opening.open_existing(here.journal)) as store:
+            crashed = {view.id for view in Records(store).unrecorded_crashes()}
+            source = str(found.source) if found.source else None
+            names.refuse_taken(store, (found.operation.__name__, found.target, source), name, crashed)
 
 
 def print_dry_run(here: Surroundings, found: finding.Found, operation: LiveOperation, on: str | None) -> None:

@@ -6,9 +6,10 @@ Nothing that a hook does changes the run or its exit code.
 """
 
 import os
+import threading
 from collections.abc import Coroutine
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from msgspec.structs import replace
 
@@ -24,6 +25,9 @@ from stagerun.text.masking import Masker
 
 if TYPE_CHECKING:
     from stagerun.engine.outlet import Outlet
+
+
+PATIENCE: Final = 5.0  # seconds until a line says which hook is waited for
 
 
 class Hook:
@@ -74,6 +78,9 @@ class Hook:
     def _perform(self) -> BaseException | None:
         """Call the method, with signals let in, and return what it raised."""
         process, error = os.getpid(), None
+        watch = threading.Timer(PATIENCE, self._tell_that_it_goes_on)
+        watch.daemon = True
+        watch.start()
         lines = LogLines(self._show_marked, self._masker)
         with suppress(Interruption), self._interrupts:
             self._interrupts.install()
@@ -90,9 +97,13 @@ class Hook:
                 error = raised
             finally:
                 self._interrupts.restore()
+                watch.cancel()
             if os.getpid() != process:
                 forks.leave(error, self._masker.mask)
         return error
+
+    def _tell_that_it_goes_on(self) -> None:
+        LogLines(self._show, self._masker).write(f"{self._whose} is still running")
 
     def _show_marked(self, event: events.Event) -> None:
         assert isinstance(event, events.Log)

@@ -1,6 +1,6 @@
 """What an operation may be called, and by which columns its runs are found: by its class, recipe, file or target."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -16,7 +16,12 @@ Match: TypeAlias = tuple[str, str]  # a column of `runs`, and its value
 
 def known(store: "Store") -> set[str]:
     """Return every name of an operation that has run: classes, recipes and targets."""
-    return {name for each in _targets(store) for name in (each, *each.rpartition(":")[::2])}
+    return names(_targets(store))
+
+
+def names(targets: Iterable[str]) -> set[str]:
+    """Return every name that an operation of `targets` may be called by."""
+    return {name for each in targets for name in (each, *each.rpartition(":")[::2])}
 
 
 def matches(store: "Store", operation: str, file_of: Callable[[str], Path | None]) -> list[Match]:

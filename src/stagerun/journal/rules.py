@@ -4,7 +4,7 @@ Pure functions; their callers read the data.
 """
 
 from collections.abc import Container, Iterable
-from typing import Final
+from typing import Final, TypeAlias
 
 from stagerun import events, exit_codes
 from stagerun.journal.rows import Summary
@@ -21,7 +21,10 @@ SAME_OPERATION: Final = "operation = ? AND (target = ? OR source = ?)"
 OPEN_OF_OPERATION: Final = f"{SAME_OPERATION} AND state IN ('pending', 'running')"
 
 
-def operation_key(plan: events.RunCreated) -> tuple[str, str, str | None]:
+OperationKey: TypeAlias = tuple[str, str, str | None]
+
+
+def operation_key(plan: events.RunCreated) -> OperationKey:
     """Return the values of `SAME_OPERATION`."""
     return plan.operation, plan.target, plan.source
 

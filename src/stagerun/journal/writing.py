@@ -14,7 +14,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from stagerun import events
-from stagerun.errors import DoneBefore, HeldError, RunLost, UsageError
+from stagerun.errors import HeldError, RunLost
 from stagerun.journal import rows, rules
 from stagerun.states import TERMINAL, RunState
 from stagerun.view import RunView, begin
@@ -52,10 +52,6 @@ _REQUEST_CANCEL: Final = (
     "INSERT INTO cancel_requests (run_id, requested_on, requested_by) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
 )
 _RUNNING: Final = f"SELECT id, pid, host FROM runs WHERE {rules.OPEN_OF_OPERATION}"  # noqa: S608 - a constant
-_FIRST_OF_NAME: Final = (
-    f"SELECT id, target, ({rules.SAME_OPERATION}) AS same FROM runs WHERE once = ? ORDER BY id LIMIT 1"  # noqa: S608 - a constant
-)
-_NEWEST_OF_NAME: Final = "SELECT id, state, chained_to FROM runs WHERE once = ? ORDER BY id DESC LIMIT 1"
 _INSERT_TAG: Final = "INSERT INTO tags (tag, run_id) VALUES (?, ?) ON CONFLICT DO NOTHING"
 
 
@@ -245,26 +241,10 @@ class Journal:
             )
 
     def _refuse_again(self, plan: events.RunCreated, name: str) -> None:
-        """Refuse a run whose name is taken. The newest of a name decides: its chain and its resumes bear it, too."""
+        from stagerun.journal import names
+
         self._store.exclusive(f"once {name}")
-        key = events.encodable(name)
-        for row in self._store.rows(_FIRST_OF_NAME, (*rules.operation_key(plan), key)):
-            if not row["same"]:
-                raise UsageError(f"the name {name!r} belongs to run {row['id']} of {row['target']}", "choose another")
-        for row in self._store.rows(_NEWEST_OF_NAME, (key,)):
-            run, state, pruned = row["id"], row["state"], row["chained_to"]  # that would be newer
-            if state == RunState.SUCCEEDED and pruned is not None:
-                raise HeldError(
-                    f"run {run} has the name {name!r}, and run {pruned}, which it chained to, was pruned",
-                    "nobody knows how that ended: choose another name",
-                )
-            if state == RunState.SUCCEEDED:
-                raise DoneBefore(f"nothing to run: run {run} has succeeded under the name {name!r}")
-            if state not in TERMINAL:
-                raise HeldError(f"run {run} has the name {name!r} and is not over", f"wait for it: stagerun wait {run}")
-            raise HeldError(
-                f"run {run} has the name {name!r} and did not succeed", f"go on with it: stagerun resume {run}"
-            )
+        names.refuse_taken(self._store, rules.operation_key(plan), name)
 
     def _write(self, queue: list[events.Entry]) -> None:
         view = self._queued_view

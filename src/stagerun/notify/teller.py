@@ -17,3 +17,10 @@ class Teller(Sink):
 
 class NotTold(Exception):
     """Somebody could not be told; the message says why."""
+
+
+def words(error: object) -> str:
+    """Return an error of the network for people."""
+    if isinstance(error, TimeoutError):
+        return "there was no answer"
+    return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__

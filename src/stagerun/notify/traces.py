@@ -9,6 +9,7 @@ The ids of a run's trace and span come from what the journal knows of it, so a l
 
 import hashlib
 import logging
+import re
 import threading
 from collections.abc import Iterator, Mapping
 from queue import Empty, Full, Queue
@@ -25,7 +26,7 @@ from opentelemetry.trace import Link, SpanContext, StatusCode, TraceFlags
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from stagerun import __version__, events
-from stagerun.notify.teller import Teller
+from stagerun.notify.teller import Teller, words
 from stagerun.states import RunState, StageState
 from stagerun.text import wording
 from stagerun.view import RunView
@@ -35,6 +36,7 @@ LONGEST: Final = 5.0  # seconds that the last spans have
 _BATCH: Final = 512
 _MOST_WAITING: Final = 10_000
 _PAUSE: Final = 1.0  # seconds in which spans are gathered
+_NO_ANSWER: Final = "there was no answer in time"
 _LOGGERS: Final = ("opentelemetry.exporter.otlp.proto.http.trace_exporter", "urllib3.connectionpool")
 
 
@@ -227,10 +229,11 @@ class _Sender(SpanProcessor):
         self._thread.join(seconds)
         if self._thread.is_alive():
             why = f": {self._why}" if self._why else ""
-            return [f"the traces could not be sent in {seconds:g}s{why}"]
+            return [f"the traces could not be sent to {self._address} in {seconds:g}s{why}"]
         for name in _LOGGERS:
             logging.getLogger(name).removeFilter(self._is_not_ours)
-        return [f"{self._lost:,} spans were not sent: {self._why}"] if self._lost else []
+        lost = wording.count(self._lost, "span")
+        return [f"{lost} could not be sent to {self._address}: {self._why}"] if self._lost else []
 
     def _send(self) -> None:
         while not self._closing.is_set() or not self._waiting.empty():
@@ -248,7 +251,7 @@ class _Sender(SpanProcessor):
         try:
             sent = self._exporter.export(batch) is SpanExportResult.SUCCESS
         except Exception as error:
-            sent, self._why = False, f"{type(error).__name__}: {error}"
+            sent, self._why = False, _words(error)
         if not sent:
             self._lost += len(batch)
 
@@ -257,5 +260,34 @@ class _Sender(SpanProcessor):
         if record.thread != self._thread.ident:
             return True
         if record.levelno >= logging.WARNING:
-            self._why = record.getMessage()
+            self._why = _reason(record) or self._why or _NO_ANSWER
         return False
+
+    @property
+    def _address(self) -> str:
+        """Where the spans go, without a password."""
+        endpoint = str(getattr(self._exporter, "_endpoint", "the collector"))
+        return re.sub(r"//[^/@]*@", "//", endpoint)
+
+
+def _reason(record: logging.LogRecord) -> str | None:
+    """Return why the exporter could not send, None if the record does not say it."""
+    arguments = record.args if isinstance(record.args, tuple) else ()
+    error = next((each for each in arguments if isinstance(each, BaseException)), None)
+    if error is not None:
+        return _words(error)
+    message = record.getMessage()
+    if refused := re.search(r"code: (\d+), reason: (.*)", message):
+        return f"HTTP {refused[1]} {refused[2]}"
+    return None if "timeout" in message else message
+
+
+def _words(error: BaseException) -> str:
+    """Return what is at the bottom of an error: the libraries between wrap it several times."""
+    seen = list[BaseException]()
+    inner: object = error
+    while isinstance(inner, BaseException) and inner not in seen:
+        seen.append(inner)
+        wrapped = getattr(inner, "reason", None) or next(iter(inner.args), None)
+        inner = wrapped if isinstance(wrapped, BaseException) else inner.__cause__ or inner.__context__
+    return words(seen[-1])

@@ -11,7 +11,7 @@ from urllib.error import HTTPError, URLError
 import tenacity
 
 from stagerun import __version__
-from stagerun.notify.teller import NotTold
+from stagerun.notify.teller import NotTold, words
 
 
 _PASSING: Final = frozenset({408, 425, 429, 500, 502, 503, 504})  # HTTP codes after which another try makes sense
@@ -49,11 +49,11 @@ def post(url: str, body: bytes, headers: Mapping[str, str], deadline: float) -> 
         error.close()
         raise NotTold(f"HTTP {error.code} {error.reason}".rstrip()) from None
     except URLError as error:
-        raise NotTold(_words(error.reason)) from None
+        raise NotTold(words(error.reason)) from None
     except (InvalidURL, ValueError):  # its message holds the address or the header, which may be a secret
         raise NotTold("its address or a header holds what HTTP does not allow") from None
     except (OSError, HTTPException) as error:
-        raise NotTold(_words(error)) from None
+        raise NotTold(words(error)) from None
 
 
 def _is_passing(error: BaseException) -> bool:
@@ -62,9 +62,3 @@ def _is_passing(error: BaseException) -> bool:
     if isinstance(error, InvalidURL) or isinstance(getattr(error, "reason", None), ssl.SSLCertVerificationError):
         return False
     return isinstance(error, OSError | HTTPException)
-
-
-def _words(error: object) -> str:
-    if isinstance(error, TimeoutError):
-        return "there was no answer"
-    return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__

@@ -145,7 +145,7 @@ def _step(stage: StageView, now: float, *, unicode: bool) -> Text:
     if stage.from_run is not None:
         return step.append(f" from run {stage.from_run}", "dim")
     if stage.skipped is not None:
-        return step.append(" skipped", "dim")
+        return step.append(f" {sentences.skipped_after(stage.seconds, stage.visits)}", "dim")
     return step.append(f" {wording.duration(stage.elapsed(now))}", "dim") if stage.visits else step
 
 

@@ -1,6 +1,6 @@
 """Plain text: the format that people pipe into CI logs and files, line by line, never redrawn."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from stagerun import events
@@ -83,10 +83,12 @@ class Plain(Sink):
         self._status_shown_on = 0.0
         self._redrawn_on: float | None = None
         self._redrawn = ""
+        self._opening: Sequence[str] = ()  # of a link: what is said of the run before it comes first
 
     def update(self, entry: events.Entry, view: RunView) -> None:
         self.refresh(entry.time)
         event = entry.event
+        self._open()
         if type(event) in _CLOSING:
             self._let_go()
         self._view = view
@@ -99,8 +101,7 @@ class Plain(Sink):
             case events.RunStarted():
                 self._status = None  # it said what the run waited for
             case events.RunCreated():
-                self._register()
-                self._write(self._dialect.opening(sentences.opening(view, self._separator)))
+                self._announce(view)
             case events.StageEntered():
                 self._enter(event, view)
             case events.StageLeft():
@@ -135,10 +136,23 @@ class Plain(Sink):
         if self._view is None or self._view.end is not None:
             return
         if self._dialect.heartbeat and now - self._told_on >= _HEARTBEAT:
+            self._open()
             self._write([self._dialect.own(sentences.silence(self._view, now))])
 
     def close(self) -> None:
+        self._open()
         self._fold(self._dialect.closed())
+
+    def _announce(self, view: RunView) -> None:
+        self._register()
+        self._opening = tuple(self._dialect.opening(sentences.opening(view, self._separator)))
+        if view.plan.chained_from is None:
+            self._open()
+
+    def _open(self) -> None:
+        if self._opening:
+            opening, self._opening = self._opening, ()
+            self._write(opening)
 
     def _register(self) -> None:
         """Register the secrets with the CI system, unless the output is a file: it would keep them."""

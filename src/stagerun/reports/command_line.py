@@ -13,8 +13,15 @@ def repeat(view: RunView) -> str:
     """Return the command line, for a shell; what was secret has to come from the environment."""
     hidden = [name for name, value in view.plan.params.items() if value == MASK]
     words = [f"STAGERUN_{name.upper()}=…" for name in hidden]
-    words += [shlex.quote(word) for word in ["stagerun", "run", view.plan.target, *options(view.plan.params)]]
+    told = ["stagerun", "run", *where(view), view.plan.target, *options(view.plan.params)]
+    words += [shlex.quote(word) for word in told]
     return " ".join(words)
+
+
+def where(view: RunView) -> Iterator[str]:
+    """Yield the option that leads to the place where a run has worked, nothing for a run in its own process."""
+    if view.plan.place is not None:
+        yield f"--on={view.plan.place}"
 
 
 def options(params: Mapping[str, Any]) -> Iterator[str]:

@@ -83,7 +83,8 @@ def _rest(view: RunView) -> Iterator[str]:
         if told:
             yield from (f"{what} of run {view.id}:", "", *_fenced(told), "")
     if sentences.resume_hint(view):
-        yield from (f"Resume with: `stagerun resume {view.id}`", "")
+        command = sentences.resume_command(view)
+        yield from (f"Resume with: {_code(command) if '`' in command else f'`{command}`'}", "")
 
 
 def _fenced(told: Iterable[str]) -> Iterator[str]:

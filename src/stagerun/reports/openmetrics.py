@@ -3,7 +3,7 @@
 The text is OpenMetrics 1.0 and, since it has gauges alone and no timestamps, Prometheus' text format 0.0.4 as well.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Final
 
 from msgspec import Struct
@@ -13,10 +13,19 @@ from stagerun.view import RunView
 
 
 class Latest(Struct, frozen=True, kw_only=True):
-    """The last run of a target, and its last successful one or None."""
+    """The last run of an operation, and its last successful one or None.
+
+    The names are all that the operation was called by: a series goes on whichever of them the last run bears.
+    """
 
     last: RunView
     succeeded: RunView | None
+    names: Collection[str]
+
+    @property
+    def label(self) -> str:
+        """The shortest name: of a recipe and its file, that is the recipe."""
+        return min(self.names, key=lambda name: (len(name), name))
 
 
 _HELP: Final = {
@@ -50,7 +59,7 @@ def _lines(samples: dict[str, list[str]]) -> Iterator[str]:
 def _samples(each: Latest, now: float) -> Iterator[tuple[str, str, str]]:
     """Yield the name, labels and value of each sample."""
     last = each.last
-    operation = f'operation="{_escaped(last.plan.target)}"'
+    operation = f'operation="{_escaped(each.label)}"'
     yield "stagerun_last_run_timestamp_seconds", operation, f"{last.created_on:.3f}"
     yield "stagerun_last_run_duration_seconds", operation, f"{last.elapsed(now):.3f}"
     yield "stagerun_last_run_id", operation, str(last.id)

@@ -98,7 +98,7 @@ def _stage(resumption: Resumption, name: str) -> str:
     position = view.position(name)
     done = " (was done)" if name in resumption.done_before else ""
     if position is not None and (reason := view.stages[position].skipped) is not None:
-        done = f" (was skipped: {neutralise(reason)})"
+        done = f" (was skipped: {sentences.why_skipped(reason)})"
     return f"{sentences.tag(view, name, position)}{done}"
 
 

@@ -126,7 +126,7 @@ class Report:
         if stage.from_run is not None:
             text += f"  from run {stage.from_run}"
         elif stage.skipped is not None:
-            text += f"  {sentences.skipped(stage.skipped)}"
+            text += f"  {sentences.skipped(stage.skipped, stage.seconds, stage.visits)}"
         elif stage.visits:
             text += f"  {wording.duration(stage.elapsed(self._now))}"
         if stage.name in view.not_entered:

@@ -37,6 +37,7 @@ class Row(Struct, frozen=True, kw_only=True):
     state: StageState
     visits: tuple[Visit, ...] = ()
     from_run: int | None = None
+    skipped: str | None = None
     declared: bool = True
 
 
@@ -70,7 +71,13 @@ def track(view: RunView, entries: Iterable[events.Entry], now: float) -> Track:
         for mine in visits.values():
             mine[:] = [_closed(visit, ended) for visit in mine]
     rows = [
-        Row(name=stage.name, state=stage.state, from_run=stage.from_run, visits=tuple(visits[stage.name, True]))
+        Row(
+            name=stage.name,
+            state=stage.state,
+            from_run=stage.from_run,
+            skipped=stage.skipped,
+            visits=tuple(visits[stage.name, True]),
+        )
         for stage in view.stages
     ]
     rows += [
@@ -154,7 +161,8 @@ def _took(row: Row, now: float) -> str:
         return f"run {row.from_run}"
     if not row.visits:
         return ""
-    return wording.duration(sum((visit.left or now) - visit.entered for visit in row.visits))
+    took = wording.duration(sum((visit.left or now) - visit.entered for visit in row.visits))
+    return took if row.skipped is None else f"{took}, skipped"
 
 
 def _bar(track: Track, row: Row, scale: _Scale, offset: float, sign: str) -> str:
@@ -186,6 +194,7 @@ def document(track: Track) -> dict[str, Any]:
                 "declared": row.declared,
                 "state": row.state,
                 "from_run": row.from_run,
+                "skipped": row.skipped,
                 "visits": [
                     {
                         "entered_on": wording.timestamp(visit.entered),

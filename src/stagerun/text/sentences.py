@@ -2,12 +2,17 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Final
 
 from stagerun import events
 from stagerun.states import RESUMABLE, RunState, StageState
 from stagerun.text import estimates, wording
 from stagerun.text.untrusted import neutralise
 from stagerun.view import RunView, StageView
+
+
+_WORK: Final = 1.0  # seconds; finding out that there is nothing to do takes less
+_REASON: Final = 200  # characters of the reason for a skip
 
 
 def opening(view: RunView, separator: str) -> str:
@@ -37,14 +42,24 @@ def footer(outcome: str) -> str:
 def outcome(view: RunView, event: events.StageLeft) -> str:
     """`[1/3] Load: done in 0.8s`, `[1/3] Load: skipped (no new orders)`."""
     if event.skipped is not None:
-        return f"{tag(view, event.stage, event.index)}: {skipped(event.skipped)}"
+        return f"{tag(view, event.stage, event.index)}: {skipped(event.skipped, event.seconds)}"
     join = "in" if event.state is StageState.DONE else "after"
     return f"{tag(view, event.stage, event.index)}: {event.state} {join} {wording.duration(event.seconds)}"
 
 
-def skipped(reason: str) -> str:
-    """`skipped (no new orders)`."""
-    return f"skipped ({neutralise(reason)})"
+def skipped(reason: str, seconds: float, visits: int = 1) -> str:
+    """`skipped (no new orders)`, `skipped after 3m 10s (no new orders)`."""
+    return f"{skipped_after(seconds, visits)} ({why_skipped(reason)})"
+
+
+def skipped_after(seconds: float, visits: int = 1) -> str:
+    """`skipped`, or `skipped after 3m 10s` if there was work before."""
+    return f"skipped after {wording.duration(seconds)}" if visits > 1 or seconds >= _WORK else "skipped"
+
+
+def why_skipped(reason: str) -> str:
+    """Return a reason for a line of text; JSON and the web page have all of it."""
+    return neutralise(wording.cut_line(reason, limit=_REASON))
 
 
 def taken_over(view: RunView, event: events.StageTakenOver) -> str:
@@ -248,4 +263,13 @@ def resumed_as(view: RunView) -> str:
 
 def resume_hint(view: RunView) -> str | None:
     """`resume with: stagerun resume 42`, or None for a run that can't be resumed."""
-    return f"resume with: stagerun resume {view.id}" if view.state in RESUMABLE else None
+    return f"resume with: {resume_command(view)}" if view.state in RESUMABLE else None
+
+
+def resume_command(view: RunView) -> str:
+    """`stagerun resume 42 --on lab`: the command that goes on at the place where the run has worked."""
+    if view.plan.place is None:
+        return f"stagerun resume {view.id}"
+    import shlex
+
+    return f"stagerun resume {view.id} --on {neutralise(shlex.quote(view.plan.place))}"

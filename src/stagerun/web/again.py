@@ -8,6 +8,7 @@ import anyio.to_thread
 from starlette.requests import Request
 from starlette.responses import Response
 
+from stagerun.reports import command_line
 from stagerun.reports.html.model import parameters
 from stagerun.view import RunView
 from stagerun.web import forms
@@ -41,7 +42,7 @@ class Again:
     def _resume(self, request: Request, form: dict[str, str]) -> Response:
         view, stage = self._view(request), form.get("from", "")
         filled = self._secrets(view, form)
-        options = [f"--from={stage}"] if stage else []
+        options = [*command_line.where(view), *([f"--from={stage}"] if stage else [])]
         outcome = self._site.actions.begin(
             ["resume", *options, *forms.answer(form), str(view.id)], forms.secrets(filled)
         )
@@ -50,7 +51,8 @@ class Again:
     def _rerun(self, request: Request, form: dict[str, str]) -> Response:
         view = self._view(request)
         filled = self._secrets(view, form)
-        outcome = self._site.actions.begin(["rerun", *forms.answer(form), str(view.id)], forms.secrets(filled))
+        options = [*command_line.where(view), *forms.answer(form)]
+        outcome = self._site.actions.begin(["rerun", *options, str(view.id)], forms.secrets(filled))
         return led_on(outcome) or self._rerun_page(view, filled, forms.blame(filled, outcome.error))
 
     def _resume_page(
@@ -58,7 +60,7 @@ class Again:
     ) -> Response:
         # A plan needs the values of secrets only to make the operation; it never shows them.
         stand_ins = {f"STAGERUN_{field.name.upper()}": field.value or "unknown" for field in filled}
-        options = [f"--from={stage}"] if stage else []
+        options = [*command_line.where(view), *([f"--from={stage}"] if stage else [])]
         said = self._site.actions.ask("resume", "--dry-run", "--json", *options, str(view.id), secrets=stand_ins)
         document = json.loads(said.out) if said.code == 0 and said.out.startswith("{") else None
         if document is None and refused is None:

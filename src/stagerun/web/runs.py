@@ -32,7 +32,11 @@ from stagerun.web.site import Site, find, number
 
 LINES_AT_ONCE: Final = 500  # lines that one request loads
 HITS_AT_ONCE: Final = 100  # lines that one search names
-_LEVELS: Final = {"error": ("error", "critical"), "warning": ("warning", "error", "critical")}
+_LEVELS: Final[dict[str, tuple[str, ...]]] = {
+    "": (),
+    "error": ("error", "critical"),
+    "warning": ("warning", "error", "critical"),
+}
 _FRAMELESS: Final = "frame-ancestors 'none'"  # a policy inside a document can't say it
 _AT_ONCE: Final = 2000  # lines of the raw text that are sent together
 
@@ -45,7 +49,7 @@ class Runs:
         self._feed = feed
 
     def show(self, request: Request) -> Response:
-        run, line = request.path_params["run"], number(request.query_params.get("line"))
+        run, line = request.path_params["run"], number(request.query_params, "line")
         with self._site.reading() as reader:
             view = find(reader, run)
             with self._site.outline(reader, run) as outline:
@@ -67,8 +71,7 @@ class Runs:
     def lines(self, request: Request) -> Response:
         """Return the lists of lines `first` to `last`, which lie in one fold; at most so many, nearest to `near`."""
         run = request.path_params["run"]
-        first, last = (number(request.query_params.get(name)) for name in ("first", "last"))
-        near = number(request.query_params.get("near"))
+        first, last, near = (number(request.query_params, name) for name in ("first", "last", "near"))
         if first is None or last is None or first > last:
             raise HTTPException(400, "first and last say which lines")
         with self._site.reading() as reader:
@@ -82,8 +85,10 @@ class Runs:
     def search(self, request: Request) -> Response:
         """Return how many lines match and the numbers of the first, or of those next to line `after` or `before`."""
         query = request.query_params
-        wanted = Wanted(query.get("q", "")[:1000], _LEVELS.get(query.get("level", ""), ()))
-        after, before = number(query.get("after")), number(query.get("before"))
+        if (level := query.get("level", "")) not in _LEVELS:
+            raise HTTPException(400, f"there is no level {level!r}: give error or warning")
+        wanted = Wanted(query.get("q", "")[:1000], _LEVELS[level])
+        after, before = number(query, "after"), number(query, "before")
         with self._site.reading() as reader:
             run, pages = find(reader, request.path_params["run"]).id, reader.pages
             if after is None and before is None:
@@ -98,7 +103,7 @@ class Runs:
 
     def text(self, request: Request) -> Response:
         """Return the log as `stagerun logs` prints it, all of it or one fold."""
-        run, fold = request.path_params["run"], number(request.query_params.get("fold"))
+        run, fold = request.path_params["run"], number(request.query_params, "fold")
         with self._site.reading() as reader:
             view = find(reader, run)
             if fold is not None:
@@ -118,7 +123,8 @@ class Runs:
     async def events(self, request: Request) -> Response:
         """Return the events of a run as server-sent events, past and future ones, until it is over."""
         run = request.path_params["run"]
-        after = number(request.headers.get("last-event-id") or request.query_params.get("after")) or 0
+        # A reader that has lost the connection says where it was in the header, and still has its first address.
+        after = number(request.headers, "last-event-id") or number(request.query_params, "after") or 0
 
         def exists() -> None:
             with self._site.reading() as reader:

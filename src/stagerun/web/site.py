@@ -2,7 +2,7 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -96,6 +96,10 @@ def led_on(outcome: Outcome) -> Response | None:
     return RedirectResponse("/" if outcome.run is None else f"/runs/{outcome.run}", 303)
 
 
-def number(text: str | None) -> int | None:
-    """Return the number that a query gives, or None for none or nonsense."""
-    return int(text) if text and text.isdecimal() and len(text) < 19 else None
+def number(query: Mapping[str, str], name: str) -> int | None:
+    """Return the number that a query gives, or None for none; answer that nonsense is no number."""
+    if not (text := query.get(name)):
+        return None
+    if not text.isdecimal() or len(text) > 18:
+        raise HTTPException(400, f"{name} can't be {text!r}: give a number")
+    return int(text)

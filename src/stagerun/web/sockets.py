@@ -3,6 +3,7 @@
 from typing import Final
 
 import anyio
+from starlette.exceptions import HTTPException
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from stagerun.web.channels import Audience
@@ -11,7 +12,7 @@ from stagerun.web.site import number
 
 
 MOST: Final = 2000  # sockets at a time
-_DONE, _FULL = 1000, 1013
+_DONE, _NONSENSE, _FULL = 1000, 1008, 1013
 
 
 class Sockets:
@@ -23,8 +24,12 @@ class Sockets:
 
     async def run(self, socket: WebSocket) -> None:
         """Tell a page about one run, until it is over or goes on in another."""
-        after = socket.query_params.get("after")
-        await self._serve(socket, socket.path_params["run"], number(after))
+        try:
+            after = number(socket.query_params, "after")
+        except HTTPException:
+            await socket.close(_NONSENSE)
+            return
+        await self._serve(socket, socket.path_params["run"], after)
 
     async def overview(self, socket: WebSocket) -> None:
         """Tell a start page which runs go on."""

@@ -1,7 +1,7 @@
 """The start page, and the forms that begin a run."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 from urllib.parse import urlencode
 
@@ -13,10 +13,11 @@ from starlette.responses import Response
 
 from stagerun.authoring.finding import Listed
 from stagerun.errors import StagerunError
+from stagerun.journal import operation_names
 from stagerun.journal.pages import Ended
 from stagerun.reports.html import rendering
 from stagerun.states import RunState
-from stagerun.text import moments
+from stagerun.text import moments, suggestions
 from stagerun.view import RunView
 from stagerun.web import forms
 from stagerun.web.forms import Field, Operation, Operations
@@ -54,7 +55,7 @@ class History(Struct, frozen=True, kw_only=True):
     Attributes:
         views: its runs, newest first.
         filters: what was asked for: state, operation, owner, tag, since.
-        wrong: the filter that can't be used -> why.
+        wrong: the part of the address that can't be used -> why. Then there are no runs.
         older, newest: the addresses of the next page and of the first, or None.
 
     """
@@ -80,20 +81,27 @@ class Start:
             with self._site.reading() as reader:
                 running = going(reader)
                 cards = [_card(reader, each) for each in listed]
-                history = _history(reader, request, now)
+                history = _history(reader, request.query_params, listed, now)
         except StagerunError as error:
             if self._site.journal.exists() and self._site.journal.stat().st_size:
                 raise
             running, cards = [], [Card(each, (), None) for each in listed]
             history, problem = None, problem or ("" if listed else error.hint or "")
         return self._site.page(
-            "start.html", running=running, cards=cards, history=history, now=now, problem=problem, states=list(RunState)
+            "start.html",
+            400 if history and history.wrong else 200,
+            running=running,
+            cards=cards,
+            history=history,
+            now=now,
+            problem=problem,
+            states=list(RunState),
         )
 
     def form(self, request: Request) -> Response:
         """Show the form of an operation, empty or filled as in the run that `like` names."""
         operation = self._get(request)
-        like = number(request.query_params.get("like"))
+        like = number(request.query_params, "like")
         values, newest = {}, None
         try:
             with self._site.reading() as reader:
@@ -190,26 +198,32 @@ def _card(reader: Reader, operation: Listed) -> Card:
     return Card(operation, ended, usual)
 
 
-def _history(reader: Reader, request: Request, now: float) -> History:
-    query = request.query_params
+def _history(reader: Reader, query: Mapping[str, str], listed: Sequence[Listed], now: float) -> History:
     filters = {name: query.get(name, "").strip() for name in ("state", "operation", "owner", "tag", "since")}
-    wrong, since, state = {"since": ""}, None, None
-    if filters["since"]:
-        since = moments.parsed(filters["since"], now)
-        if since is None:
-            wrong["since"] = moments.LEGAL
-    if filters["state"] in list(RunState):
-        state = RunState(filters["state"])
-    views = reader.records.history(
-        limit=PAGE + 1,
-        state=state,
-        operation=filters["operation"] or None,
-        owner=filters["owner"] or None,
-        tag=filters["tag"] or None,
-        since=since,
-        before=number(query.get("before")),
-    )
     kept = {name: value for name, value in filters.items() if value}
+    wrong, views, before = dict[str, str](), list[RunView](), None
+    state, since, operation = kept.get("state"), kept.get("since"), kept.get("operation")
+    began = moments.parsed(since, now) if since else None
+    if state and state not in list(RunState):
+        wrong["state"] = f"there is no state {state!r}"
+    if since and began is None:
+        wrong["since"] = f"since can't be {since!r}: {moments.LEGAL}"
+    try:
+        before = number(query, "before")
+    except HTTPException as error:
+        wrong["before"] = error.detail
+    if not wrong:
+        views = reader.records.history(
+            limit=PAGE + 1,
+            state=RunState(state) if state else None,
+            operation=operation,
+            owner=kept.get("owner"),
+            tag=kept.get("tag"),
+            since=began,
+            before=before,
+        )
+    if operation and not views and (unknown := _unknown(reader, operation, listed)):
+        wrong["operation"] = unknown
     older = {**kept, "before": str(views[PAGE - 1].id)} if len(views) > PAGE else None
     return History(
         views=views[:PAGE],
@@ -218,3 +232,12 @@ def _history(reader: Reader, request: Request, now: float) -> History:
         older=f"/?{urlencode(older)}#history" if older else None,
         newest=f"/?{urlencode(kept)}#history" if query.get("before") else None,
     )
+
+
+def _unknown(reader: Reader, operation: str, listed: Sequence[Listed]) -> str:
+    """Return the sentence that no operation has that name, "" if one has."""
+    known = reader.records.operations() | operation_names.names(each.target for each in listed)
+    if operation in known:
+        return ""
+    near = suggestions.did_you_mean(operation, sorted(known))
+    return f"there is no operation {operation!r}{f': {near}' if near else ''}"

@@ -59,7 +59,7 @@ class Program:
                 preexec_fn=_be_deaf if self._asks else None,  # noqa: PLW1509 - it imports and locks nothing
             )
         except OSError as error:
-            raise PlaceError(f"{self.name}: {self.argv[0]} can't be started: {error.strerror}") from None
+            raise PlaceError(f"{self.argv[0]} can't be started: {error.strerror}") from None
         called = "the far process" if self.argv[0] == sys.executable else Path(self.argv[0]).name
         return Started(process, called, ProcessTree(MARK, mark), heard, ended)
 
