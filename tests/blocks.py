@@ -29,12 +29,12 @@ from tests.conftest import REPOSITORY
 
 DOCS: Final = REPOSITORY / "docs"
 PAGES: Final = [REPOSITORY / "README.md", *sorted(DOCS.glob("*.md")), *sorted((DOCS / "how-to").glob("*.md"))]
+OPERATION: Final = re.compile(r"^class (\w+)\(LiveOperation\)", re.MULTILINE)
 
 _FENCE: Final = re.compile(r"^([> ]*)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 _COMMENT: Final = re.compile(r"^<!-- (.*?)-->$", re.MULTILINE | re.DOTALL)
 _FILE: Final = re.compile(r"`([\w./@-]*\.\w+|Makefile|crontab)`:$")
 _HOW: Final = re.compile(r"not run: .+|(?:on a terminal|goes on|, )+|once it says .+|as another user")
-_FIRST_OPERATION: Final = re.compile(r"^class (\w+)\(LiveOperation\)", re.MULTILINE)
 
 
 def page_name(page: Path) -> str:
@@ -85,7 +85,7 @@ def _shown(fence: re.Match[str], before: list[str]) -> Block:
     comment = _COMMENT.fullmatch(lines[-1].removeprefix(indent)) if lines else None
     how = comment[1].strip() if comment and _HOW.fullmatch(comment[1].strip()) else ""
     named = _FILE.search(lines[-2 if how else -1]) if lines else None
-    operation = _FIRST_OPERATION.search(text) if language == "python" else None
+    operation = OPERATION.search(text) if language == "python" else None
     return Block(
         kind=language,
         text=re.sub(rf"^{indent.rstrip()} {{,{len(indent) - len(indent.rstrip())}}}", "", text, flags=re.MULTILINE),

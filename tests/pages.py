@@ -25,7 +25,7 @@ from typing import Final
 import sqlite_utils.cli
 from click.testing import CliRunner
 
-from tests.blocks import Block, blocks
+from tests.blocks import OPERATION, Block, blocks
 from tests.conftest import STAGERUN, Project, plain_environ
 from tests.loopback import WebService
 from tests.page_files import commands_in
@@ -48,7 +48,6 @@ _PLACES: Final = {
 _STAGERUN: Final = re.compile(
     r"((?:\w+=\S* )*)(?:exec )?(?:\S*/)?stagerun ([^|&;<>$`*()]*)(?:> ?(\S+)|\| (.+))?", re.DOTALL
 )
-_OPERATION: Final = re.compile(r"^class (\w+)\(LiveOperation\)", re.MULTILINE)
 _BACKGROUND: Final = re.compile(r"stagerun (.*) &(?: until (.*))?")
 _KILL: Final = re.compile(r"kill -(\w+) %")
 _EXPORT: Final = re.compile(r"export (\w+)=(\S*)")
@@ -103,7 +102,7 @@ class Reader:
         elif block.kind == "around":
             self._around.append(block)
         elif block.file:
-            self._recipes += [(block.file, name) for name in _OPERATION.findall(block.text)]
+            self._recipes += [(block.file, name) for name in OPERATION.findall(block.text)]
             self._write(block.file, block.text)
         else:
             self._read_part(block)
@@ -131,9 +130,8 @@ class Reader:
             assert not block.kind, f"nobody knows what to do with a block of {block.kind}"
             self._is_what_was_printed(block.text)
 
-    def close(self) -> None:
-        """End what was started. Whatever the page has shown or provided for has been used."""
-        self._open.close()
+    def expect_that_all_was_used(self) -> None:
+        """Import the recipes that no command of the page has named. What the page provides for has been used."""
         for recipe, name in self._recipes:
             if Path(recipe).stem not in self._typed:
                 told = self._told(f"stagerun show {recipe}:{name}")
@@ -370,7 +368,7 @@ def reader(*, patient: bool = False) -> Iterator[Reader]:
         somebody = Reader(Project(Path(folder) / "shop", plain_environ()), patient)
         with somebody._open:
             yield somebody
-        somebody.close()
+        somebody.expect_that_all_was_used()
 
 
 def _update(page: Path) -> None:
