@@ -246,7 +246,7 @@ class Faults(Interrupts):
             return None
         fault, self._raise_next = self._raise_next, None
         fault.note()
-        return fault.error and fault.error.with_traceback(None)
+        return None if fault.error is None else fault.error.with_traceback(None)
 
 
 class FaultyEmitter(Emitter):
