@@ -1,5 +1,6 @@
 """Resumable loops: a resumed run goes on exactly behind the last finished item."""
 
+import csv
 import gc
 import re
 import sys
@@ -13,6 +14,7 @@ from itertools import islice
 from pathlib import Path
 from random import Random
 from shutil import copy
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -1067,6 +1069,37 @@ def _gathers_without_a_key(p: Progress) -> None:
     p.result(rows=rows)
 
 
+def _adds_up_without_an_operator_for_it(p: Progress) -> None:
+    total = 0
+    for row in p.track(range(4), key="rows"):
+        total = total + row
+    p.result(total=total)
+
+
+def _counts_in_an_attribute(p: Progress) -> None:
+    found = SimpleNamespace(rows=0)
+    for row in p.track(range(4), key="rows"):
+        found.rows += row
+    p.result(rows=found.rows)
+
+
+def _changes_objects_and_reads_others(p: Progress) -> None:
+    kept = SimpleNamespace(rows={"sum": 0})
+    kept.rows = p.checkpoint("rows", lambda: {"sum": 0})
+    for item in p.track([SimpleNamespace(size=1)], key="items"):
+        item.size += 1
+        kept.rows["sum"] += 1
+    for item in [SimpleNamespace(size=1)]:
+        p.result(size=item.size, rows=kept.rows)
+
+
+def _writes_rows_anew(p: Progress) -> None:
+    with Path("rows.csv").open(mode="w") as file:
+        writer = csv.writer(file)
+        for row in p.track(range(4), key="rows"):
+            writer.writerow([row])
+
+
 def _gathers_in_many_loops(p: Progress) -> None:
     rows: list[int] = []
     for page in range(3):
@@ -1084,6 +1117,10 @@ def _gathers_in_many_loops(p: Progress) -> None:
         (_counts_beside_its_state, "rows", "seen"),
         (_changes_its_items, "rows", "rows"),
         (_writes_a_file_anew, "rows", "file"),
+        (_writes_rows_anew, "rows", "file"),
+        (_adds_up_without_an_operator_for_it, "rows", "total"),
+        (_counts_in_an_attribute, "rows", "found.rows"),
+        (_changes_objects_and_reads_others, "items", None),
         (_changes_items_that_are_only_counted, "rows", None),
         (_gathers_nothing_that_is_missed, "rows", None),
         (_gathers_without_a_key, "rows", None),

@@ -1,8 +1,8 @@
 """What a loop with a key gathers outside of its state: a resumed run skips items, so a part of that would be missing.
 
 It is found in the source of the recipe. Only what is sure to be gathered counts: it begins empty or as a plain value
-before the loop, changes inside, and is read after it. Or it is the list of the items, and they are changed in place, or
-a file that is written anew around the loop.
+before the loop, or is an attribute, changes inside, and is read after it. Or it is the list of the items, and they are
+changed in place, or a file that is written anew around the loop.
 """
 
 import ast
@@ -30,7 +30,7 @@ def lost(code: CodeType, line: int) -> str | None:
         if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef) and function.name == code.co_name:
             for loop in ast.walk(function):
                 if isinstance(loop, _LOOPS) and loop.lineno <= line <= (loop.iter.end_lineno or line):
-                    gathered = _changed(loop) & _begun(function, loop) & _read_after(function, loop)
+                    gathered = (_changed(loop) - _begun_elsewhere(function, loop)) & _read_after(function, loop)
                     gathered |= _changed_in_place(loop) & _read_after(function, loop, but="len")
                     gathered |= _written_anew(function, loop)
                     return min(gathered - _in_state(function, loop), default=None)
@@ -45,24 +45,28 @@ def _tree(file: str) -> ast.AST:
 
 
 def _changed(loop: _Loop) -> set[str]:
-    """Return the names that the body of the loop adds to, without those that begin anew for each item."""
+    """Return what the body of the loop adds to, without what begins anew for each item."""
     changed = set[str]()
     for node in chain.from_iterable(map(ast.walk, loop.body)):
         match node:
-            case ast.AugAssign(target=ast.Name(name) | ast.Subscript(value=ast.Name(name))):
-                changed.add(name)
-            case ast.Call(func=ast.Attribute(value=ast.Name(name), attr=call)) if call in _FILLS:
-                changed.add(name)
-            case ast.Subscript(value=ast.Name(name), ctx=ast.Store()):
-                changed.add(name)
+            case ast.AugAssign(target=ast.Subscript(value=place) | place):
+                changed |= _read(place)
+            case ast.Call(func=ast.Attribute(value=place, attr=call)) if call in _FILLS:
+                changed |= _read(place)
+            case ast.Subscript(value=place, ctx=ast.Store()):
+                changed |= _read(place)
+            case ast.Assign(targets=[place], value=value) if _read(place) <= _all_read(value):
+                changed |= _read(place)
             case _:
                 pass
-    return changed - {node.id for node in _names(loop.target)} - {name for name, _, _ in _assigned(loop)}
+    anew = {name for name, value, _ in _assigned(loop) if name not in _all_read(value)}
+    items = _all_read(loop.target)
+    return {each for each in changed - anew if each.partition(".")[0] not in items}
 
 
 def _changed_in_place(loop: _Loop) -> set[str]:
     """Return the name of the list whose items the loop writes into (`row["price"] = 1`)."""
-    call, items = loop.iter, {node.id for node in _names(loop.target)}
+    call, items = loop.iter, _all_read(loop.target)
     if not (isinstance(call, ast.Call) and call.args and isinstance(call.args[0], ast.Name)):
         return set()
     for node in chain.from_iterable(map(ast.walk, loop.body)):
@@ -75,8 +79,9 @@ def _changed_in_place(loop: _Loop) -> set[str]:
 
 
 def _written_anew(function: ast.AST, loop: _Loop) -> set[str]:
-    """Return the files that the loop uses and that a `with` around it opens with the mode "w"."""
-    used = {node.id for each in loop.body for node in _names(each)}
+    """Return the files that a `with` around the loop opens with "w", and that it uses, also by a `writer(file)`."""
+    used = set[str]().union(*(_all_read(each) for each in loop.body))
+    used.update(*(_all_read(value) for name, value, _ in _assigned(function) if name in used))
     return {
         file
         for node in ast.walk(function)
@@ -98,57 +103,64 @@ def _emptied(item: ast.withitem) -> set[str]:
             return set()
 
 
-def _begun(function: ast.AST, loop: _Loop) -> set[str]:
-    """Return the names that are plain values or empty collections before the loop."""
-    return {
-        name
+def _begun_elsewhere(function: ast.AST, loop: _Loop) -> set[str]:
+    """Return what the loop may get from elsewhere: all but attributes, plain values and empty collections before it."""
+    begun = {
+        name: isinstance(value, _PLAIN)
+        or (isinstance(value, ast.Call) and isinstance(value.func, ast.Name) and value.func.id in _EMPTY)
         for name, value, line in _assigned(function)
         if line < loop.lineno
-        and (
-            isinstance(value, _PLAIN)
-            or (isinstance(value, ast.Call) and isinstance(value.func, ast.Name) and value.func.id in _EMPTY)
-        )
     }
+    return {name for name in _changed(loop) if not begun.get(name, "." in name)}
 
 
 def _read_after(function: ast.AST, loop: _Loop, but: str = "") -> set[str]:
-    """Return the names that are read after the loop, apart from what is only given to the function `but`."""
+    """Return what is read after the loop, apart from what is only given to the function `but`."""
     end = loop.end_lineno or loop.lineno
     apart = {
         node.args[0]
         for node in ast.walk(function)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == but and node.args
     }
-    read = (node for node in _names(function) if isinstance(node.ctx, ast.Load) and node not in apart)
-    return {node.id for node in read if node.lineno > end}
+    read = (node for node in _places(function) if isinstance(node.ctx, ast.Load) and node not in apart)
+    return set[str]().union(*(_read(node) for node in read if node.lineno > end))
 
 
 def _in_state(function: ast.AST, loop: _Loop) -> set[str]:
-    """Return the names of the loop's state, and of what was put into it before."""
+    """Return what is the loop's state, and what was put into it before."""
     call = loop.iter
     given = [each.value for each in call.keywords if each.arg == "state"] if isinstance(call, ast.Call) else []
-    names = {node.id for each in given for node in _names(each)}
-    return names | {node.id for name, value, _ in _assigned(function) if name in names for node in _names(value)}
+    names = set[str]().union(*map(_all_read, given))
+    return names.union(*(_all_read(value) for name, value, _ in _assigned(function) if name in names))
 
 
 def _assigned(function: ast.AST) -> Iterator[tuple[str, ast.expr, int]]:
-    """Yield the names that `name = value` and `one, two = value, value` set in a function, with value and line."""
+    """Yield what `name = value` and `one, two = value, value` set in a function, with value and line."""
     for node in ast.walk(function):
         match node:
-            case (
-                ast.Assign(targets=[ast.Name(name)], value=value)
-                | ast.AnnAssign(target=ast.Name(name), value=ast.expr() as value)
-            ):
-                yield name, value, node.lineno
-            case ast.Assign(targets=[ast.Tuple(names)], value=ast.Tuple(values)):
-                yield from (
-                    (each.id, value, node.lineno)
-                    for each, value in zip(names, values, strict=False)
-                    if isinstance(each, ast.Name)
-                )
+            case ast.Assign(targets=[ast.Tuple(places)], value=ast.Tuple(values)):
+                pairs = zip(places, values, strict=False)
+            case ast.Assign(targets=[place], value=value) | ast.AnnAssign(target=place, value=ast.expr() as value):
+                pairs = zip([place], [value], strict=True)
             case _:
-                pass
+                continue
+        yield from ((name, value, node.lineno) for place, value in pairs for name in _read(place))
 
 
-def _names(node: ast.AST) -> Iterator[ast.Name]:
-    return (each for each in ast.walk(node) if isinstance(each, ast.Name))
+def _places(node: ast.AST) -> Iterator[ast.Name | ast.Attribute]:
+    return (each for each in ast.walk(node) if isinstance(each, ast.Name | ast.Attribute))
+
+
+def _read(node: ast.AST) -> set[str]:
+    """Return `total` for a variable and `self.total` for an attribute of one, and nothing for anything else."""
+    match node:
+        case ast.Name(name):
+            return {name}
+        case ast.Attribute(value=ast.Name(name), attr=attribute):
+            return {f"{name}.{attribute}"}
+        case _:
+            return set()
+
+
+def _all_read(node: ast.AST) -> set[str]:
+    return set[str]().union(*map(_read, _places(node)))
