@@ -19,6 +19,7 @@ _EMPTY: Final = frozenset({"Counter", "OrderedDict", "bytearray", "defaultdict",
 _MODES: Final = ("w", "wb", "wt", "w+")
 _PLAIN: Final = (ast.Constant, ast.Dict, ast.DictComp, ast.List, ast.ListComp, ast.Set, ast.SetComp)
 
+_FUNCTIONS: Final = (ast.FunctionDef, ast.AsyncFunctionDef)
 _LOOPS: Final = (ast.For, ast.AsyncFor)
 _Loop = ast.For | ast.AsyncFor
 
@@ -26,22 +27,32 @@ _Loop = ast.For | ast.AsyncFor
 @cache
 def lost(code: CodeType, line: int) -> str | None:
     """Return the variable that the `for` statement at that line of `code` gathers outside of its state, or None."""
-    for function in ast.walk(_tree(code.co_filename)):
-        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef) and function.name == code.co_name:
-            for loop in ast.walk(function):
-                if isinstance(loop, _LOOPS) and loop.lineno <= line <= (loop.iter.end_lineno or line):
-                    gathered = (_changed(loop) - _begun_elsewhere(function, loop)) & _read_after(function, loop)
-                    gathered |= _changed_in_place(loop) & _read_after(function, loop, but="len")
-                    gathered |= _written_anew(function, loop)
-                    return min(gathered - _in_state(function, loop), default=None)
-    return None
+    around = [*_around(_tree(code.co_filename), line)]
+    functions = [node for node in around if isinstance(node, _FUNCTIONS) and node.name == code.co_name]
+    loops = [node for node in around if isinstance(node, _LOOPS) and line <= (node.iter.end_lineno or line)]
+    if not functions or not loops:
+        return None
+    function, loop = functions[-1], loops[-1]
+    gathered = (_changed(loop) - _begun_elsewhere(function, loop)) & _read_after(function, loop)
+    gathered |= _changed_in_place(loop) & _read_after(function, loop, but="len")
+    gathered |= _written_anew(function, loop)
+    return min(gathered - _in_state(function, loop), default=None)
 
 
+@cache
 def _tree(file: str) -> ast.AST:
     try:
         return ast.parse(Path(file).read_bytes())
     except (OSError, SyntaxError, ValueError):
         return ast.Module([], [])  # typed into a shell, or changed since
+
+
+def _around(node: ast.AST, line: int) -> Iterator[ast.AST]:
+    """Yield the nodes in which a line stands, the outer ones first."""
+    for child in ast.iter_child_nodes(node):
+        if getattr(child, "lineno", line) <= line <= (getattr(child, "end_lineno", line) or line):
+            yield child
+            yield from _around(child, line)
 
 
 def _changed(loop: _Loop) -> set[str]:
