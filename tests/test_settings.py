@@ -174,6 +174,16 @@ def test_init_writes_a_recipe_that_runs_and_overwrites_nothing(tmp_path: Path, p
     assert timeless(ran.out).endswith("orders=3\ndropped=1\nrun 1 succeeded in 0.0s\n")
 
 
+def test_an_init_that_fails_leaves_nothing_behind(tmp_path: Path, project: Project) -> None:
+    empty = Project(tmp_path / "empty", project.environ)
+    (empty.root / ".gitignore").mkdir(parents=True)
+
+    done = empty.stagerun("init")
+
+    assert (done.code, done.err) == (2, f"stagerun: {empty.root}/.gitignore can't be written: Is a directory\n")
+    assert [each.name for each in empty.root.rglob("*")] == [".gitignore"]
+
+
 @pytest.mark.parametrize(
     ("given", "note"), [("@note.txt", "two\\nlines"), ("@@@bob", "@bob"), ("@@-", "-"), ("bob@x", "bob@x")]
 )
@@ -247,6 +257,18 @@ def test_nobody_is_asked_where_it_is_forbidden(echo: Project, given: list[str], 
     )
 
 
+@pytest.mark.parametrize("mode", ["plain", "json"])
+def test_quiet_and_another_display_contradict_each_other_and_a_variable_gives_way(project: Project, mode: str) -> None:
+    project.recipe("talk", LOGS)
+
+    both = project.stagerun("run", "talk", "-q", "--progress", mode)
+    quiet = project.stagerun("run", "talk", "-q", environ={"STAGERUN_PROGRESS": mode})
+
+    told = f"stagerun: -q and --progress {mode} contradict each other\n  give one of them\n"
+    assert (both.code, both.out, both.err) == (2, "", told)
+    assert (quiet.code, quiet.out) == (0, "")
+
+
 LOGS: Final = """
 import logging
 
@@ -289,7 +311,9 @@ def test_a_time_limit_is_given_in_seconds_or_as_a_span(project: Project, text: s
 
     done = project.stagerun("run", "talk", "-q", environ={"STAGERUN_TIMEOUT": text})
 
-    told = f"stagerun: --timeout can't be {text}\n  give seconds, or a span such as 90s, 5m or 1h30m\n" if code else ""
+    told = (
+        f"stagerun: --timeout can't be {text!r}\n  give seconds, or a span such as 90s, 5m or 1h30m\n" if code else ""
+    )
     assert (done.code, done.err) == (code, told)
 
 

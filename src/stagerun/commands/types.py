@@ -73,7 +73,7 @@ class Span(click.ParamType[float]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         seconds = moments.span(value) if isinstance(value, str) else float(value)
         if seconds is None or not 0 < seconds < math.inf:
-            raise UsageError(f"{param.opts[0] if param else 'it'} can't be {value}", moments.SPANS)
+            raise UsageError(f"{param.opts[0] if param else 'it'} can't be {value!r}", moments.SPANS)
         return seconds
 
 
