@@ -93,6 +93,29 @@ def test_config_tells_on_one_line_who_is_told_and_which_places_there_are(
     assert (done.code, done.out, done.err) == (0, f"{text}\n", "")
 
 
+def test_config_names_each_value_that_no_run_would_accept(project: Project) -> None:
+    junk = {
+        "STAGERUN_PROGRESS": "foo",
+        "STAGERUN_TIMESTAMPS": "perhaps",
+        "STAGERUN_ON": "lab",
+        "STAGERUN_NOTIFY": "http://h:99999",
+        "STAGERUN_OTEL": "maybe",
+    }
+
+    told = project.stagerun("config", environ=junk)
+    one = project.stagerun("config", "owner", environ=junk | {"STAGERUN_OWNER": "bob"})
+
+    assert (told.code, len(told.out.splitlines())) == (2, len(SETTINGS))
+    assert [line for line in told.err.splitlines() if line.startswith("stagerun: ")] == [
+        "stagerun: STAGERUN_PROGRESS: there is no progress mode 'foo'",
+        "stagerun: STAGERUN_TIMESTAMPS: timestamps can't be 'perhaps'",
+        "stagerun: STAGERUN_ON: there is no place 'lab'",
+        "stagerun: STAGERUN_NOTIFY: notify: http://h:99999 has no port that exists",
+        "stagerun: STAGERUN_OTEL: otel can't be 'maybe'",
+    ]
+    assert (one.code, one.out, one.err) == (0, "bob\n", "")
+
+
 def test_a_file_of_variables_sets_options_parameters_and_what_a_recipe_reads(echo: Project) -> None:
     (echo.root / "pyproject.toml").write_text('[tool.stagerun]\nenv_file = "vars/.env"\n')
     (echo.root / "vars").mkdir()
