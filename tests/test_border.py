@@ -28,7 +28,7 @@ WRITERS = {
     "commands/help.py": {"click.echo"},
     "commands/parameters.py": {"click.prompt"},
     "authoring/capture.py": {"stderr.write", "original.write", "original.flush", "stdout.write"},
-    "commands/questions.py": {"click.prompt", "click.confirm", "click.echo"},  # each part is neutralised there
+    "commands/questions.py": {"click.prompt", "click.echo"},  # each part is neutralised there
     "engine/forks.py": {"stream.flush", "stderr.write"},
     "commands/report.py": {"click.echo", "stream.write"},  # HTML to a pipe or a file: each value is neutralised there
     "commands/serve.py": {"click.echo", "stdout.flush", "stream.write"},  # the address, also in a file for a browser

@@ -28,6 +28,7 @@ class Import(LiveOperation):
     tags = ["nightly"]
     region: Literal["eu", "us"] = "eu"
     source: Path = Path("x")
+    note: str = ""
     dry: bool = False
     token: Secret | None = None
 
@@ -62,6 +63,10 @@ def test_a_line_is_completed_without_importing_a_recipe(orders: Project) -> None
         "run orders --region ": ["eu", "us"],
         "run orders --region=u": ["--region=us"],
         "run orders --source ": [":\tfiles"],
+        "run orders --note @": ["@recipes/__pycache__/", "@recipes/broken.py", "@recipes/orders.py"],
+        "run orders --note=@recipes/o": ["--note=@recipes/orders.py"],
+        "run orders --note @@rec": [],
+        "run orders --note rec": [],
         "run orders --token-f": ["--token-file\t[or as STAGERUN_TOKEN]"],
         "run nowhere --re": [],
         "run broken --re": [],
@@ -140,6 +145,7 @@ def test_a_shell_completes_commands_operations_options_values_runs_and_files(ord
         "stagerun run orders:Im": "stagerun run orders:Import",
         "stagerun run orders:Import --reg": "stagerun run orders:Import --region",
         "stagerun run orders:Import --region=u": "stagerun run orders:Import --region=us",
+        "stagerun run orders:Import --note @recipes/or": "stagerun run orders:Import --note @recipes/orders.py",
         "stagerun resume 1 --from Sa": "stagerun resume 1 --from Save\\ all",
         "stagerun run reci": "stagerun run recipes/",
     }

@@ -253,6 +253,7 @@ def test_a_secret_of_the_settings_is_masked_in_the_run(project: Project, service
         ("https://example.org/x", [Notice(url="https://example.org/x")]),
         (["./tell.sh", "it"], [Notice(command=("./tell.sh", "it"))]),
         ({"command": ["./tell.sh"], "on": ["failed"]}, [Notice(command=("./tell.sh",), on=("failed",))]),
+        ("http://[::1]:65535?x", [Notice(url="http://[::1]:65535?x")]),
         ([{"url": "env:A"}, "env:B"], [Notice(url="env:A"), Notice(url="env:B")]),
         (
             [{"url": "env:HOOK", "send": "text"}, {"url": "http://h:8080", "headers": {"X-A": "b"}}],
@@ -266,6 +267,7 @@ def test_whom_to_tell_is_an_address_a_command_a_table_or_several_tables(setting:
 
 STATES = "states: succeeded, failed, cancelled, timed_out"
 WRITE = 'write an address ("https://..."), a command (["./tell.sh"]), or a table with url or command'
+PORTS = "ports are numbers from 1 to 65535"
 ADDRESS = "is not an address that begins with http:// or https://, or with env:NAME"
 
 
@@ -279,6 +281,10 @@ ADDRESS = "is not an address that begins with http:// or https://, or with env:N
             "https://me:pw@example.org",
             "notify: a url can't hold a password",
             "use headers, with the value in env:NAME",
+        ),
+        *(
+            (f"https://{host}/secret", f"notify: https://{host} has no port that exists", PORTS)
+            for host in ("example.org:99999", "example.org:0", "example.org:80x", "[::1]:65536", "example.org:")
         ),
         (["./tell.sh", 3], "notify: a command is a list of strings, not ['./tell.sh', 3]", 'for example ["./tell.sh"]'),
         ({"url": "env:A", "to": "me"}, "notify has no key 'to'", "keys: url, command, on, headers, send"),

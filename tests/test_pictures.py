@@ -240,6 +240,19 @@ def test_the_trend_compares_the_newest_ten_with_the_ten_before() -> None:
     assert change(*[2.0] * 3, *[3.0] * 3) == 0.5
 
 
+def test_differences_that_the_durations_do_not_show_are_no_shape_no_trend_and_no_slowest_run(bench: Bench) -> None:
+    CLOCKS[0] = bench.clock
+    for milliseconds in (1, 3, 2, 40, 30, 45):
+        bench.run(Job(seconds=milliseconds / 1000))
+
+    assert _told(bench, 80)[3:] == [
+        "  whole run     1.0s  1.0s     1.0s  1.0s  ▁▁▁▁▁▁",
+        "  Load          0.0s  0.0s     0.0s  0.0s  ▁▁▁▁▁▁",
+        "  Save          1.0s  1.0s     1.0s  1.0s  ▁▁▁▁▁▁",
+        "  trend: steady",
+    ]
+
+
 def test_stats_of_what_never_succeeded_tell_the_states_alone(bench: Bench) -> None:
     CLOCKS[0] = bench.clock
     bench.run(Job(broken=True))

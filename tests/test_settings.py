@@ -93,6 +93,29 @@ def test_config_tells_on_one_line_who_is_told_and_which_places_there_are(
     assert (done.code, done.out, done.err) == (0, f"{text}\n", "")
 
 
+def test_config_names_each_value_that_no_run_would_accept(project: Project) -> None:
+    junk = {
+        "STAGERUN_PROGRESS": "foo",
+        "STAGERUN_TIMESTAMPS": "perhaps",
+        "STAGERUN_ON": "lab",
+        "STAGERUN_NOTIFY": "http://h:99999",
+        "STAGERUN_OTEL": "maybe",
+    }
+
+    told = project.stagerun("config", environ=junk)
+    one = project.stagerun("config", "owner", environ=junk | {"STAGERUN_OWNER": "bob"})
+
+    assert (told.code, len(told.out.splitlines())) == (2, len(SETTINGS))
+    assert [line for line in told.err.splitlines() if line.startswith("stagerun: ")] == [
+        "stagerun: STAGERUN_PROGRESS: there is no progress mode 'foo'",
+        "stagerun: STAGERUN_TIMESTAMPS: timestamps can't be 'perhaps'",
+        "stagerun: STAGERUN_ON: there is no place 'lab'",
+        "stagerun: STAGERUN_NOTIFY: notify: http://h:99999 has no port that exists",
+        "stagerun: STAGERUN_OTEL: otel can't be 'maybe'",
+    ]
+    assert (one.code, one.out, one.err) == (0, "bob\n", "")
+
+
 def test_a_file_of_variables_sets_options_parameters_and_what_a_recipe_reads(echo: Project) -> None:
     (echo.root / "pyproject.toml").write_text('[tool.stagerun]\nenv_file = "vars/.env"\n')
     (echo.root / "vars").mkdir()
@@ -174,6 +197,16 @@ def test_init_writes_a_recipe_that_runs_and_overwrites_nothing(tmp_path: Path, p
     assert timeless(ran.out).endswith("orders=3\ndropped=1\nrun 1 succeeded in 0.0s\n")
 
 
+def test_an_init_that_fails_leaves_nothing_behind(tmp_path: Path, project: Project) -> None:
+    empty = Project(tmp_path / "empty", project.environ)
+    (empty.root / ".gitignore").mkdir(parents=True)
+
+    done = empty.stagerun("init")
+
+    assert (done.code, done.err) == (2, f"stagerun: {empty.root}/.gitignore can't be written: Is a directory\n")
+    assert [each.name for each in empty.root.rglob("*")] == [".gitignore"]
+
+
 @pytest.mark.parametrize(
     ("given", "note"), [("@note.txt", "two\\nlines"), ("@@@bob", "@bob"), ("@@-", "-"), ("bob@x", "bob@x")]
 )
@@ -247,6 +280,18 @@ def test_nobody_is_asked_where_it_is_forbidden(echo: Project, given: list[str], 
     )
 
 
+@pytest.mark.parametrize("mode", ["plain", "json"])
+def test_quiet_and_another_display_contradict_each_other_and_a_variable_gives_way(project: Project, mode: str) -> None:
+    project.recipe("talk", LOGS)
+
+    both = project.stagerun("run", "talk", "-q", "--progress", mode)
+    quiet = project.stagerun("run", "talk", "-q", environ={"STAGERUN_PROGRESS": mode})
+
+    told = f"stagerun: -q and --progress {mode} contradict each other\n  give one of them\n"
+    assert (both.code, both.out, both.err) == (2, "", told)
+    assert (quiet.code, quiet.out) == (0, "")
+
+
 LOGS: Final = """
 import logging
 
@@ -289,7 +334,9 @@ def test_a_time_limit_is_given_in_seconds_or_as_a_span(project: Project, text: s
 
     done = project.stagerun("run", "talk", "-q", environ={"STAGERUN_TIMEOUT": text})
 
-    told = f"stagerun: --timeout can't be {text}\n  give seconds, or a span such as 90s, 5m or 1h30m\n" if code else ""
+    told = (
+        f"stagerun: --timeout can't be {text!r}\n  give seconds, or a span such as 90s, 5m or 1h30m\n" if code else ""
+    )
     assert (done.code, done.err) == (code, told)
 
 

@@ -310,13 +310,14 @@ def test_a_question_that_nobody_can_answer_is_refused_and_yes_answers_it(shop: P
     assert _states(shop) == [RunState.SUCCEEDED]
 
 
-@pytest.mark.parametrize(("keys", "code", "states"), [(b"n\r", 2, 0), (b"\r", 2, 0), (b"y\r", 0, 1)], ids=str)
+@pytest.mark.parametrize(("keys", "code", "states"), [(b"n\r", 2, 0), (b"\r", 2, 0), (b"sure\rY\r", 0, 1)], ids=str)
 def test_a_person_answers_the_question_on_a_terminal(shop: Project, keys: bytes, code: int, states: int) -> None:
     with shop.terminal("run", "shop:Ship", "--progress", "plain") as terminal:
         terminal.wait_for("Deploy to production? [y/N]:")
         terminal.send(keys)
 
         assert terminal.wait() == code
+    assert terminal.lines.count("answer y or n") == keys.count(b"sure")
     assert len(_states(shop) if shop.journal.exists() else []) == states
 
 

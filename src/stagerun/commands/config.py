@@ -5,13 +5,15 @@ from typing import Any
 
 import click
 
+from stagerun import exit_codes, notify, render
+from stagerun.commands import places
 from stagerun.commands.help import help_option
 from stagerun.commands.options import ENVIRONMENT, json_option
-from stagerun.commands.printing import print_json, print_line, print_lines
+from stagerun.commands.printing import print_json, print_line, print_lines, say
 from stagerun.commands.surroundings import Surroundings, pass_surroundings
 from stagerun.commands.types import Word
-from stagerun.errors import UsageError
-from stagerun.machine import settings
+from stagerun.errors import StagerunError, UsageError
+from stagerun.machine import notices, settings
 from stagerun.text import suggestions
 from stagerun.text.untrusted import neutralise
 
@@ -21,10 +23,11 @@ from stagerun.text.untrusted import neutralise
 @json_option
 @help_option
 @pass_surroundings
-def command(here: Surroundings, *, name: str | None, as_json: bool) -> None:
+def command(here: Surroundings, *, name: str | None, as_json: bool) -> int:
     """Show every setting with its value and where that comes from; with NAME the value of one.
 
     A setting comes from its environment variable, from [tool.stagerun] in pyproject.toml, or is the default.
+    A value that no run would accept is named on standard error, and the exit code is 2.
     """
     found = settings.values(here.project, os.environ)
     if name is not None:
@@ -47,6 +50,41 @@ def command(here: Surroundings, *, name: str | None, as_json: bool) -> None:
         rows = [(each, neutralise(_text(value)), _origin(here, origin)) for each, (value, origin) in found.items()]
         first, second = (max(len(row[column]) for row in rows) for column in (0, 1))
         print_lines(here, (f"{each:{first}}  {value:{second}}  {origin}" for each, value, origin in rows))
+    refused = [each for each in (_refusal(here, *item) for item in found.items()) if each is not None]
+    for origin, error in refused:
+        say(here, f"{origin}: {error.message}", error.hint)
+    return exit_codes.USAGE if refused else exit_codes.SUCCEEDED
+
+
+def _refusal(here: Surroundings, name: str, found: tuple[Any, str]) -> tuple[str, StagerunError] | None:
+    """Return where a value comes from that a run would refuse, and the error; None if it would accept it."""
+    value, origin = found
+    if origin == "default":
+        return None
+    try:
+        match name:
+            case "journal":
+                settings.journal_file(value, here.project.root)
+            case "progress":
+                render.check(value)
+            case "timestamps":
+                _flag(value)
+            case "otel" if isinstance(value, str):
+                notify.switched(value, name)
+            case "notify" if isinstance(value, str) and value != notify.NOBODY:
+                notices.read(value, name)
+            case "on" if value:
+                places.find(here, value)
+    except StagerunError as error:
+        return _origin(here, origin), error
+    return None
+
+
+def _flag(value: str | bool) -> None:
+    try:
+        click.BOOL.convert(value, None, None)
+    except click.BadParameter:
+        raise UsageError(f"timestamps can't be {value!r}", "true or false") from None
 
 
 def _text(value: Any) -> str:

@@ -6,6 +6,7 @@ from functools import wraps
 from typing import Any, Final
 
 import click
+from click.core import ParameterSource
 from msgspec import Struct
 
 from stagerun import events, render
@@ -13,6 +14,7 @@ from stagerun.commands.options import option
 from stagerun.commands.printing import may_colour
 from stagerun.commands.surroundings import Surroundings, surroundings_of
 from stagerun.commands.types import LEVELS, Level, Word
+from stagerun.errors import UsageError
 from stagerun.machine import ci
 from stagerun.render.output import Output, reserve_stdout
 from stagerun.sinks import Sink
@@ -80,7 +82,10 @@ def display_options(function: Callable[..., int]) -> Callable[..., int]:
     def with_settings(
         *, progress: str, timestamps: bool, log_level: events.Level | None, _quiet: bool, _verbose: bool, **options: Any
     ) -> int:
-        progress = QUIET if _quiet else progress
+        if _quiet and progress != QUIET:
+            if click.get_current_context().get_parameter_source("progress") is ParameterSource.COMMANDLINE:
+                raise UsageError(f"-q and --progress {progress} contradict each other", "give one of them")
+            progress = QUIET
         level = log_level or ("debug" if _verbose else None)
         return function(DisplaySettings(progress, timestamps, level), **options)
 

@@ -87,6 +87,7 @@ def command(here: Surroundings, *, name: str) -> None:
     for file in files:
         if file.exists():
             raise UsageError(f"{file} exists already", "choose another name: stagerun init NAME")
+    missing = [folder for folder in (here.project.recipes, *here.project.recipes.parents) if not folder.exists()]
     try:
         for file, text in files.items():
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -94,6 +95,12 @@ def command(here: Surroundings, *, name: str) -> None:
                 stream.write(text)
         ignored = _ignore(root / ".gitignore")
     except OSError as error:
+        for file in files:
+            with contextlib.suppress(OSError):
+                file.unlink()  # it did not exist before
+        for folder in missing:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
         raise UsageError(f"{error.filename} can't be written: {error.strerror}") from None
     print_lines(
         here,

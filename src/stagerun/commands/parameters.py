@@ -14,7 +14,7 @@ from click.core import ParameterSource
 
 from stagerun.authoring.params import Parameter
 from stagerun.commands.surroundings import Surroundings, surroundings_of
-from stagerun.commands.types import FileName, Word
+from stagerun.commands.types import FileName, LongText, Word
 from stagerun.errors import UsageError
 from stagerun.text.secrets import Secret
 
@@ -30,7 +30,6 @@ def options(parameter: Parameter) -> list[click.Option]:
         return _secret_options(parameter)
     flag = parameter.type is bool and not parameter.many
     kind = "|".join(map(str, parameter.choices)) if parameter.choices else parameter.type_name.removeprefix("list of ")
-    words = Word(tuple(map(str, parameter.choices)))
     default = None if parameter.required else parameter.to_json(parameter.default)
     if default not in (None, [], ()):
         about += f"  [default: {default}]"
@@ -40,7 +39,7 @@ def options(parameter: Parameter) -> list[click.Option]:
         _Parameter(
             [parameter.option, parameter.name],
             declared=parameter,
-            type=click.BOOL if flag else FileName() if parameter.type is Path else words,
+            type=click.BOOL if flag else _type(parameter),
             is_flag=flag or None,
             multiple=parameter.many,
             required=parameter.required,
@@ -50,6 +49,13 @@ def options(parameter: Parameter) -> list[click.Option]:
             envvar=parameter.variable,
         )
     ]
+
+
+def _type(parameter: Parameter) -> click.ParamType[Any]:
+    """Return what a shell completes the values of a parameter from."""
+    if parameter.type is Path:
+        return FileName()
+    return LongText() if parameter.type is str and not parameter.choices else Word(tuple(map(str, parameter.choices)))
 
 
 class _Parameter(click.Option):

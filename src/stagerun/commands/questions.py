@@ -1,5 +1,7 @@
 """Questions to the person at the terminal, on standard error. Who must not be asked gets an error."""
 
+from typing import Final
+
 import click
 
 from stagerun.authoring.params import Parameter
@@ -8,11 +10,16 @@ from stagerun.errors import UsageError
 from stagerun.text.untrusted import neutralise
 
 
+_ANSWERS: Final = {"y": True, "yes": True, "n": False, "no": False, "": False}
+
+
 def confirm(here: Surroundings, question: str) -> None:
     """Ask the question of an operation; UsageError unless it is answered with yes."""
     if not here.may_ask:
         raise UsageError(f"nobody can answer: {question}", "to answer with yes: --yes")
-    if not click.confirm(neutralise(question), err=True):
+    while (answer := _line(f"{neutralise(question)} [y/N]").strip().lower()) not in _ANSWERS:
+        click.echo(here.safe("answer y or n"), err=True)
+    if not _ANSWERS[answer]:
         raise UsageError("not confirmed: nothing was started")
 
 

@@ -73,7 +73,7 @@ class Span(click.ParamType[float]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         seconds = moments.span(value) if isinstance(value, str) else float(value)
         if seconds is None or not 0 < seconds < math.inf:
-            raise UsageError(f"{param.opts[0] if param else 'it'} can't be {value}", moments.SPANS)
+            raise UsageError(f"{param.opts[0] if param else 'it'} can't be {value!r}", moments.SPANS)
         return seconds
 
 
@@ -90,6 +90,20 @@ class Word(click.ParamType[Any]):
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
         return candidates(incomplete, ((each, "") for each in self._words))
+
+
+class LongText(Word):
+    """A text, or `@` and the name of a file that holds it, which the shell completes."""
+
+    name = "text"
+
+    def __init__(self) -> None:
+        super().__init__(())
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
+        if not incomplete.startswith("@") or incomplete.startswith("@@"):
+            return []
+        return candidates(incomplete, ((f"@{file}", "") for file in _files(incomplete[1:])))
 
 
 class State(Word):
@@ -122,6 +136,18 @@ def candidates(incomplete: str, offered: Iterable[tuple[str, str]]) -> list[Any]
     from click.shell_completion import CompletionItem
 
     return [CompletionItem(word, help=about or None) for word, about in offered if word.startswith(incomplete)]
+
+
+def _files(begin: str) -> list[str]:
+    """Return the files whose path begins so; of a single folder what is in it, because a word would end behind it."""
+    folder, slash, name = begin.rpartition("/")
+    try:
+        entries = sorted(Path(folder + slash or ".").iterdir())
+    except OSError:
+        return []
+    begun = [each for each in entries if each.name.startswith(name or each.name.lstrip("."))]
+    found = [f"{folder}{slash}{each.name}{'/' if each.is_dir() else ''}" for each in begun]
+    return (_files(found[0]) or found) if len(found) == 1 and found[0].endswith("/") else found
 
 
 class Ref(click.ParamType[str]):

@@ -14,6 +14,8 @@ BODIES: Final = ("status", "text")
 _KEYS: Final = ("url", "command", "on", "headers", "send")
 _VARIABLE: Final = re.compile(r"env:([A-Za-z_][A-Za-z0-9_]*)")
 _ADDRESS: Final = re.compile(r"(https?://[^/\s?#@]+([/?#]\S*)?|env:[A-Za-z_]\S*)")
+_NUMBER: Final = r"0*(?:[1-9]\d{0,3}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d\d|655[0-2]\d|6553[0-5])"
+_PORT: Final = re.compile(rf"https?://(?:\[[^\]]*\]|[^:/?#]*)(?::{_NUMBER})?(?:[/?#].*)?", re.ASCII | re.DOTALL)
 _HEADER: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _SENSITIVE: Final = re.compile(r"auth|cookie|key|password|secret|token", re.IGNORECASE)
 _HOW: Final = 'write an address ("https://..."), a command (["./tell.sh"]), or a table with url or command'
@@ -105,6 +107,9 @@ def _url(url: object, where: str) -> str:
         if isinstance(url, str) and "@" in url.partition("://")[2].partition("/")[0]:
             raise UsageError(f"{where}: a url can't hold a password", "use headers, with the value in env:NAME")
         raise UsageError(f"{where}: {url!r} is {what}", hint)
+    if not _PORT.fullmatch(url) and "env:" not in url:
+        host = "/".join(re.split(r"[/?#]", url, maxsplit=3)[:3])  # the rest may be a secret
+        raise UsageError(f"{where}: {host} has no port that exists", "ports are numbers from 1 to 65535")
     return url
 
 

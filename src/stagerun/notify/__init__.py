@@ -17,7 +17,7 @@ from stagerun.text.masking import Masker
 
 _NOTIFY: Final = "STAGERUN_NOTIFY"
 _OTEL: Final = "STAGERUN_OTEL"
-_NOBODY: Final = "none"
+NOBODY: Final = "none"
 _SWITCH: Final = {
     "1": True,
     "true": True,
@@ -42,7 +42,7 @@ def chosen(settings: Mapping[str, Any], environ: Mapping[str, str], *, folder: P
     """
     tellers = list[Teller]()
     if environ.get(_NOTIFY):
-        notify = [] if environ[_NOTIFY] == _NOBODY else notices.read(environ[_NOTIFY], _NOTIFY)
+        notify = [] if environ[_NOTIFY] == NOBODY else notices.read(environ[_NOTIFY], _NOTIFY)
     else:
         notify = notices.read(settings.get("notify", []), "[tool.stagerun] notify")
     if notify:
@@ -56,9 +56,14 @@ def chosen(settings: Mapping[str, Any], environ: Mapping[str, str], *, folder: P
 
 def _switched_on(environ: Mapping[str, str], *, default: bool) -> bool:
     word = environ.get(_OTEL, "")
-    if word and word.lower() not in _SWITCH:
-        raise UsageError(f"{_OTEL} can't be {word!r}", "one of " + ", ".join(_SWITCH))
-    return _SWITCH[word.lower()] if word else default
+    return switched(word, _OTEL) if word else default
+
+
+def switched(word: str, where: str) -> bool:
+    """Return whether a word switches something on; UsageError if it says neither."""
+    if word.lower() not in _SWITCH:
+        raise UsageError(f"{where} can't be {word!r}", "one of " + ", ".join(_SWITCH))
+    return _SWITCH[word.lower()]
 
 
 def _turned_off(environ: Mapping[str, str]) -> bool:

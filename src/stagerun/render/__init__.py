@@ -60,7 +60,17 @@ def choose(
 
             return Quiet(output, dialect=dialect)
         case _:
-            raise UsageError(f"there is no progress mode {mode!r}", "modes: " + ", ".join(MODES))
+            raise _unknown(mode)
+
+
+def check(mode: str) -> None:
+    """Raise UsageError for a word that is no mode."""
+    if mode not in MODES:
+        raise _unknown(mode)
+
+
+def _unknown(mode: str) -> UsageError:
+    return UsageError(f"there is no progress mode {mode!r}", "modes: " + ", ".join(MODES))
 
 
 def dialect_of(system: System, environ: Mapping[str, str], *, unicode: bool = True) -> Dialect:

@@ -17,6 +17,7 @@ _GAP: Final = "  "
 _SHOWN: Final = 20  # runs of a sparkline
 _COMPARED: Final = 10  # runs on each side of a trend
 _FEWEST: Final = 3
+_VISIBLE: Final = 0.1  # seconds; a smaller difference is not seen in the durations either, and is mostly chance
 _STEADY: Final = 0.05  # a change below it is no trend
 _HEAD: Final = ("", "usually", "90 %", "slowest", "last")
 _NARROW: Final = ("", "usually", "last")
@@ -155,14 +156,15 @@ def _line(row: Sequence[str], first: int, sizes: Sequence[int]) -> list[str]:
 
 
 def _slowest(whole: Durations) -> Iterator[str]:
-    if len(whole.seconds) > 1:
+    if max(whole.seconds) - min(whole.seconds) >= _VISIBLE:
         yield f"{_GAP}slowest: run {whole.slowest}, {wording.duration(max(whole.seconds))}"
 
 
 def _trend(whole: Durations) -> Iterator[str]:
     if whole.change is None:
         return
-    if abs(whole.change) < _STEADY:
+    usual = whole.median
+    if abs(whole.change) < _STEADY or abs(whole.change) * usual < _VISIBLE:
         yield f"{_GAP}trend: steady"
     else:
         word = "slower" if whole.change > 0 else "faster"
@@ -174,8 +176,8 @@ def _sparkline(seconds: Sequence[float], paint: Paint) -> str:
     if not seconds:
         return ""
     low, high = min(seconds), max(seconds)
-    top = len(paint.steps) - 1
-    return "".join(paint.steps[round((each - low) / (high - low) * top) if high > low else 0] for each in seconds)
+    top = len(paint.steps) - 1 if high - low >= _VISIBLE else 0
+    return "".join(paint.steps[round((each - low) / (high - low) * top) if top else 0] for each in seconds)
 
 
 def _quantile(seconds: Sequence[float], share: float) -> float:
