@@ -88,7 +88,8 @@ class Plain(Sink):
     def update(self, entry: events.Entry, view: RunView) -> None:
         self.refresh(entry.time)
         event = entry.event
-        self._open()
+        if self._opening:
+            self._open()
         if type(event) in _CLOSING:
             self._let_go()
         self._view = view
