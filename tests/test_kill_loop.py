@@ -70,7 +70,7 @@ def _made(folder: Path, way: str, *inject: str) -> tuple[int, list[str]]:
 
 @pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
 @pytest.mark.parametrize("way", WAYS)
-@a_share(of=20)
+@a_share(of=40)
 def test_a_kill_at_any_moment_of_its_making_leaves_a_journal_that_can_be_read_and_written(
     tmp_path: Path, step: int, seed: int, way: str
 ) -> None:
