@@ -228,11 +228,11 @@ class Records:
     def close(self) -> None:
         self._store.close()
 
-    def operations(self) -> set[str]:
-        """Return every name of an operation that has run: classes, recipes and targets."""
+    def operations(self, targets: Iterable[str] = ()) -> set[str]:
+        """Return every name of an operation that has run, or is one of `targets`: classes, recipes and targets."""
         from stagerun.journal import operation_names
 
-        return operation_names.known(self._store)
+        return operation_names.known(self._store, targets)
 
     def targets(self) -> list[str]:
         """Return every target that has run, in order."""
