@@ -1,6 +1,6 @@
 """What SQLite alone takes: Python source for processes that commit rows as the journal does."""
 
-# As `stagerun.journal.sqlite.schema` opens it: the same table, write-ahead log and durability. A row is as long as that
+# As `stagerun.journal.sqlite.files` opens it: the same table, write-ahead log and durability. A row is as long as that
 # of a stage event.
 # Arguments: file, number of units, commits per unit, tables that get a row in each commit, seconds of work before it.
 COMMITS = """

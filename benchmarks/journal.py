@@ -21,7 +21,7 @@ from benchmarks.project import STAGERUN
 from stagerun import events, states
 from stagerun.journal import rows, writing
 from stagerun.journal.reading import Records
-from stagerun.journal.sqlite import database, schema
+from stagerun.journal.sqlite import database, files, schema
 from stagerun.journal.sqlite.store import SqliteStore
 from stagerun.journal.writing import Journal
 from stagerun.machine.identity import current_process
@@ -157,7 +157,7 @@ def _named(size: int) -> str:
 
 def _kept(size: int) -> Path:
     """Return a journal of `size` runs; one that the same sources have made before is used again."""
-    sources = [inspect.getsource(module) for module in (events, rows, schema, states, writing)]
+    sources = [inspect.getsource(module) for module in (events, files, rows, schema, states, writing)]
     sources += [inspect.getsource(each) for each in (make, _special, _Recorder)]
     sources += [repr(each) for each in (NEWEST, PACE, TARGETS, OWNERS, ENDS)]
     digest = hashlib.sha256("".join(sources).encode()).hexdigest()[:12]
@@ -186,7 +186,7 @@ def _shortening(path: Path, size: int) -> Callable[[], None]:
     """Return a function that makes the journal as long as it was before a run was added."""
 
     def shorten() -> None:
-        with closing(schema.open_for_writing(path, durable=False)) as connection:
+        with closing(files.open_for_writing(path, durable=False)) as connection:
             journal, records = Journal(SqliteStore(connection, path)), Records(SqliteStore(connection, path))
             for crashed in records.unrecorded_crashes():
                 journal.record_crash(crashed)
@@ -198,7 +198,7 @@ def _shortening(path: Path, size: int) -> Callable[[], None]:
 
 def make(path: Path, size: int) -> None:
     """Make a journal of `size` runs of about 20 events each; the newest and the middle one are alike."""
-    with closing(schema.open_for_writing(path, durable=False)) as connection:
+    with closing(files.open_for_writing(path, durable=False)) as connection:
         journal = Journal(SqliteStore(connection, path))
         recorder = _Recorder(journal, size)
         for start in range(1, size + 1, AT_A_TIME):

@@ -4,9 +4,8 @@ A block whose line before ends with a file's name in backticks and a colon is th
 after its first operation. A comment right before a block says how it is read:
 
 - `not run: why`: it can't be executed here
-- `on a terminal`: the commands are typed on a terminal of 80 columns
-- `goes on`: the last command has not ended when it has printed what is shown; also `on a terminal, goes on`
-- `once it says "TEXT": $ COMMAND`: this is done while the first command runs
+- `goes on`: the last command is watched until it has printed what is shown, and may go on
+- `on a terminal`: the same, typed on a terminal of 80 columns
 - `as another user`: the commands are typed by somebody who is not root, as whom the page was read so far
 
 What a page takes for granted stands in comments, too:
@@ -34,7 +33,7 @@ OPERATION: Final = re.compile(r"^class (\w+)\(LiveOperation\)", re.MULTILINE)
 _FENCE: Final = re.compile(r"^([> ]*)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 _COMMENT: Final = re.compile(r"^<!-- (.*?)-->$", re.MULTILINE | re.DOTALL)
 _FILE: Final = re.compile(r"`([\w./@-]*\.\w+|Makefile|crontab)`:$")
-_HOW: Final = re.compile(r"not run: .+|(?:on a terminal|goes on|, )+|once it says .+|as another user")
+_HOW: Final = re.compile(r"not run: .+|goes on|on a terminal|as another user")
 
 
 def page_name(page: Path) -> str:

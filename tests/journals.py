@@ -9,7 +9,7 @@ from pathlib import Path
 from stagerun.engine.emitter import Emitter
 from stagerun.engine.runner import Runner
 from stagerun.journal.reading import Records
-from stagerun.journal.sqlite import database, schema
+from stagerun.journal.sqlite import database, files
 from stagerun.journal.sqlite.store import SqliteStore
 from stagerun.journal.writing import Journal
 from stagerun.machine.clock import Clock
@@ -30,7 +30,7 @@ class Opened:
         now: Callable[[], float] = time.time,
         through: Callable[[sqlite3.Connection], sqlite3.Connection] = lambda connection: connection,
     ) -> None:
-        self.connection = schema.open_for_writing(path, durable=durable)
+        self.connection = files.open_for_writing(path, durable=durable)
         self.journal = Journal(SqliteStore(through(self.connection), path, now=now))
         self.records = Records(SqliteStore(self.connection, path, now=now))
 
@@ -56,7 +56,7 @@ class Opened:
 
 
 def records_of(path: Path, *, now: Callable[[], float] = time.time) -> Records:
-    return Records(SqliteStore(schema.open_for_reading(path), path, now=now))
+    return Records(SqliteStore(files.open_for_reading(path), path, now=now))
 
 
 @contextmanager

@@ -28,7 +28,7 @@ from stagerun.authoring import finding
 from stagerun.errors import JournalError
 from stagerun.journal import opening
 from stagerun.journal.reading import Records
-from stagerun.journal.sqlite import schema
+from stagerun.journal.sqlite import files
 from stagerun.machine.clock import Clock
 from stagerun.states import RESUMABLE, RunState
 from stagerun.view import RunView
@@ -340,7 +340,7 @@ def main(mode: str, place: str, *more: str) -> int:
     global effects  # noqa: PLW0603 - one process lives one life
     if mode.endswith(ON_NETWORK):
         mode = mode.removesuffix(ON_NETWORK)
-        schema.is_on_network = lambda path: True
+        files.is_on_network = lambda path: True
     if mode == "prepare":
         os.umask(0o022)
         make(Path(place))

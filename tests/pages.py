@@ -49,9 +49,7 @@ _STAGERUN: Final = re.compile(
     r"((?:\w+=\S* )*)(?:exec )?(?:\S*/)?stagerun ([^|&;<>$`*()]*)(?:> ?(\S+)|\| (.+))?", re.DOTALL
 )
 _BACKGROUND: Final = re.compile(r"stagerun (.*) &(?: until (.*))?")
-_KILL: Final = re.compile(r"kill -(\w+) %")
 _EXPORT: Final = re.compile(r"export (\w+)=(\S*)")
-_MEANWHILE: Final = re.compile(r'once it says "(.*)": \$ (.*)')
 _EXTRA: Final = re.compile(r"pip install 'stagerun\[(\w+)\]'")
 
 
@@ -174,7 +172,7 @@ class Reader:
             while typed[-1].endswith("\\"):
                 typed.append(lines.pop(0))
             command = "\n".join(typed).removeprefix("$ ")
-            told = self._typed_as(block.how, command, "" if went else command, lines).splitlines()
+            told = self._typed_as(block.how, command, lines).splitlines()
             shown = list[str]()
             # What a recipe runs is shown like a command, too.
             while lines and (not lines[0].startswith("$ ") or lines[0] in told):
@@ -185,26 +183,16 @@ class Reader:
             went += [*typed, *(shown if self.shown[-1] == self.seen[-1] else told)]
         return "\n".join(went) + "\n"
 
-    def _typed_as(self, how: str, command: str, first: str, below: list[str]) -> str:
+    def _typed_as(self, how: str, command: str, below: list[str]) -> str:
         """Return what a command prints, typed as the page says; `below` are the lines of the session after it."""
-        on_terminal = "on a terminal" in how
         if how == "as another user":
             return self._as_another_user(command)
-        if first and (meanwhile := _MEANWHILE.fullmatch(how)):
-            job = self._start(command)
-            job.wait_for(meanwhile[1])
-            self._do(meanwhile[2])
-            self._code = job.wait()
-        elif "goes on" in how and not any(line.startswith("$ ") for line in below):
-            job = self._start(command, on_terminal=on_terminal)
-            expected = settled("\n".join(below))
-            with suppress(AssertionError):  # what was seen instead is compared
-                job.wait_until(lambda: settled(self._there("\n".join(job.lines))) == expected)
-        elif on_terminal:
-            job = self._start(command, on_terminal=True)
-            self._code = job.wait()
-        else:
+        if not how or any(line.startswith("$ ") for line in below):
             return self._told(command)
+        job = self._start(command, on_terminal=how == "on a terminal")
+        expected = settled("\n".join(below))
+        with suppress(AssertionError):  # what was seen instead is compared
+            job.wait_until(lambda: settled(self._there("\n".join(job.lines))) == expected)
         return self._there("\n".join(job.lines))
 
     def _do(self, command: str) -> None:
@@ -213,10 +201,9 @@ class Reader:
             self._start(f"stagerun {background[1]}")
             if background[2]:
                 until(lambda: background[2] in self.project.stagerun("status").out)
-        elif kill := _KILL.fullmatch(command):
-            self._jobs[-1].signal(int(kill[1]) if kill[1].isdecimal() else signal.Signals[f"SIG{kill[1]}"])
-            if kill[1] == "9":
-                self._jobs[-1].wait()
+        elif command == "kill -9 %":
+            self._jobs[-1].signal(signal.SIGKILL)
+            self._jobs[-1].wait()
         else:
             self._printed += self._told(command)
 

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from stagerun import LiveOperation, Progress, cli
 from stagerun.errors import JournalError
-from stagerun.journal.sqlite import database, schema
+from stagerun.journal.sqlite import database, files
 from stagerun.machine import identity
 from stagerun.states import RunState
 from tests import rebuild
@@ -467,7 +467,7 @@ def test_a_path_is_on_a_network_if_its_nearest_mount_is(
 ) -> None:
     _mounts(monkeypatch, tmp_path, table)
 
-    assert schema.is_on_network(Path(path)) is expected
+    assert files.is_on_network(Path(path)) is expected
 
 
 def _on_network(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -481,13 +481,13 @@ def test_a_link_into_a_network_file_system_counts_as_being_there(
     _on_network(tmp_path / "far", tmp_path, monkeypatch)
     (tmp_path / "near").symlink_to(tmp_path / "far")
 
-    assert schema.is_on_network(tmp_path / "near" / "journal.db")
+    assert files.is_on_network(tmp_path / "near" / "journal.db")
 
 
 def test_on_a_network_file_system_there_is_no_write_ahead_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _on_network(tmp_path / "far", tmp_path, monkeypatch)
 
-    connection = schema.open_for_writing(tmp_path / "far" / "journal.db")
+    connection = files.open_for_writing(tmp_path / "far" / "journal.db")
 
     with closing(connection):
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("truncate",)

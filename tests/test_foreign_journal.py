@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stagerun.journal.reading import Records
-from stagerun.journal.sqlite import schema
+from stagerun.journal.sqlite import files
 from stagerun.journal.sqlite.store import SqliteStore
 from stagerun.journal.store import Values
 from tests.ci_parsers import PARSERS, controls
@@ -453,7 +453,7 @@ def test_a_run_that_is_pruned_while_it_is_read_is_not_taken_for_damaged(changed:
                     change(changed.journal, f"DELETE FROM {table} WHERE {column} = 3")
             return super().rows(sql, values)
 
-    with closing(Records(Pruned(schema.open_for_reading(changed.journal), changed.journal))) as records:
+    with closing(Records(Pruned(files.open_for_reading(changed.journal), changed.journal))) as records:
         runs = records.history(limit=10)
 
     assert ([run.id for run in runs], records.damaged) == ([5, 4, 2, 1], [])

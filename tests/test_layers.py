@@ -51,7 +51,8 @@ LIBRARIES: Final = {
     "starlette": {"web.again", "web.app", "web.runs", "web.site", "web.sockets", "web.start"},
     "uvicorn": {"web.serving"},
     "sqlite3": {
-        *("journal.sqlite.database", "journal.sqlite.health", "journal.sqlite.schema", "journal.sqlite.store"),
+        *("journal.sqlite.database", "journal.sqlite.files", "journal.sqlite.health", "journal.sqlite.schema"),
+        "journal.sqlite.store",
     },
     "sqlite_utils": {"journal.sqlite.schema"},
     "jinja2": {"reports.html.rendering"},

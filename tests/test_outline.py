@@ -11,7 +11,7 @@ from msgspec.structs import astuple
 
 from stagerun import LiveOperation, Progress, events
 from stagerun.journal.pages import Ended, Hits, Pages, Wanted
-from stagerun.journal.sqlite import schema
+from stagerun.journal.sqlite import files
 from stagerun.journal.sqlite.store import SqliteStore
 from stagerun.journal.store import Values
 from stagerun.outline import MOST_FOLDS, SPACING, Outline
@@ -110,7 +110,7 @@ class Talk(LiveOperation):
 @pytest.fixture
 def pages(bench: Bench) -> Iterator[Pages]:
     bench.run(Talk())
-    opened = Pages(SqliteStore(schema.open_for_reading(bench.journal), bench.journal))
+    opened = Pages(SqliteStore(files.open_for_reading(bench.journal), bench.journal))
     yield opened
     opened.close()
 
@@ -209,7 +209,7 @@ class _Counting(SqliteStore):
 def test_the_last_runs_that_are_over_come_oldest_first(bench: Bench) -> None:
     for _ in range(3):
         bench.run(Talk())
-    pages = Pages(SqliteStore(schema.open_for_reading(bench.journal), bench.journal))
+    pages = Pages(SqliteStore(files.open_for_reading(bench.journal), bench.journal))
 
     assert pages.last_ended("demo:Talk", 2) == [Ended(2, RunState.SUCCEEDED, 0.0), Ended(3, RunState.SUCCEEDED, 0.0)]
     assert pages.last_ended("demo:Other", 2) == []

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from stagerun import events
 from stagerun.errors import UsageError
-from stagerun.journal import reading
+from stagerun.journal import queries
 from stagerun.journal.reading import Records
 from stagerun.journal.writing import Journal
 from stagerun.machine.identity import current_process
@@ -148,7 +148,7 @@ _Call = Callable[[_Far], object]
 @pytest.fixture
 def open_far(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Path], _Far]]:
     monkeypatch.setattr(sqlite3, "connect", partial(sqlite3.connect, factory=_Connection))
-    monkeypatch.setattr(reading, "_FEW", 10)
+    monkeypatch.setattr(queries, "_FEW", 10)
     opened = list[_Far]()
 
     def open_it(path: Path) -> _Far:
@@ -329,7 +329,7 @@ def test_no_query_of_runs_sorts_them(plans: dict[str, list[str]]) -> None:
 def test_the_history_tells_the_runs_that_a_look_at_every_run_tells(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, few: int
 ) -> None:
-    monkeypatch.setattr(reading, "_FEW", few)
+    monkeypatch.setattr(queries, "_FEW", few)
     path = _make(tmp_path / "journal.db", 120, jumps=True)
     with closing(records_of(path, now=lambda: NOW)) as reader:
         everything = reader.history(limit=1000)
@@ -379,7 +379,7 @@ def test_the_newest_resumable_run_is_the_one_that_a_look_at_every_run_finds(
 def test_many_runs_that_died_without_a_word_hide_no_run_that_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reading, "_PAGE", 100)
+    monkeypatch.setattr(queries, "PAGE", 100)
     path = _make(tmp_path / "journal.db", 40)
     dead = replace(PLAN, host=SILENT, boot_id="another")
     with closing(Opened(path, now=lambda: NOW - 100)) as opened, opened.transaction():

@@ -1062,6 +1062,69 @@ def _gathers_nothing_that_is_missed(p: Progress) -> None:
     p.result(rows=rows, mine=len(mine), before=before)
 
 
+def _groups(p: Progress) -> None:
+    groups = defaultdict[int, list[int]](list)
+    for row in p.track(range(4), key="rows"):
+        groups[row % 2].append(row)
+    p.result(groups)
+
+
+def _has_its_state_and_the_loop_in_variables(p: Progress) -> None:
+    totals = {"sum": 0}
+    rows = p.track(range(4), key="rows", state=totals)
+    for row in rows:
+        totals["sum"] += row
+    p.result(totals)
+
+
+def _counts_what_is_something_else_after_it(p: Progress) -> None:
+    count, rows = 0, 0
+    for row in p.track(range(4), key="rows"):
+        count += row
+        rows += row
+        p.status(f"{count} {rows}")
+    p.result(counts=[count + 1 for count in range(3)], last=max([1, 2], key=lambda count: -count))
+    count = 0
+    p.log(f"{count}")
+    for rows in range(2):
+        p.log(f"{rows}")
+
+
+def _begins_anew_with_each_item(p: Progress) -> None:
+    rows, options = [{"price": 1}], {"price": 0}
+    part, rest, found, price, own, kept = [0], 0, 0, 0, 0, SimpleNamespace(sum=0)
+    for row in p.track(rows, key="rows"):
+        row = dict(row)  # noqa: PLW2901 - as people write it
+        row["price"] = options["price"] = 2
+        found, rest = divmod(row["price"], 3)
+        found += rest
+        kept = SimpleNamespace(sum=0)
+        kept.sum += found
+
+        def double(price: int) -> int:
+            own = price
+            own += price
+            return own
+
+        for part in ([1], [2]):
+            part.append(found)
+        match row:
+            case {"price": price}:
+                price += double(price)
+            case _:
+                pass
+    p.result(options, rows=rows, part=part, found=found, price=price, own=own, sum=kept.sum)
+
+
+def _adds_to_what_may_be_stored_elsewhere(p: Progress) -> None:
+    site, jobs = SimpleNamespace(session=set[int]()), {1: SimpleNamespace(done=0)}
+    job = jobs.get(1, SimpleNamespace())
+    for row in p.track(range(4), key="rows"):
+        site.session.add(row)
+        job.done += 1
+    p.result(rows=len(site.session), done=job.done)
+
+
 def _gathers_without_a_key(p: Progress) -> None:
     rows: list[int] = []
     for row in p.track(range(4)):
@@ -1120,6 +1183,11 @@ def _gathers_in_many_loops(p: Progress) -> None:
         (_writes_rows_anew, "rows", "file"),
         (_adds_up_without_an_operator_for_it, "rows", "total"),
         (_counts_in_an_attribute, "rows", "found.rows"),
+        (_groups, "rows", "groups"),
+        (_has_its_state_and_the_loop_in_variables, "rows", None),
+        (_counts_what_is_something_else_after_it, "rows", None),
+        (_begins_anew_with_each_item, "rows", None),
+        (_adds_to_what_may_be_stored_elsewhere, "rows", None),
         (_changes_objects_and_reads_others, "items", None),
         (_changes_items_that_are_only_counted, "rows", None),
         (_gathers_nothing_that_is_missed, "rows", None),

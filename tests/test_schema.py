@@ -13,7 +13,7 @@ import pytest
 from sqlite_utils import Database
 
 from stagerun.errors import JournalError
-from stagerun.journal.sqlite import schema
+from stagerun.journal.sqlite import files, schema
 from tests.conftest import Done, Project
 from tests.journals import reading
 
@@ -43,7 +43,7 @@ def _contents(folder: Path) -> dict[str, bytes]:
 
 def _journal(path: Path) -> Path:
     """Make a journal with one event in it, of a run that never was."""
-    connection = schema.open_for_writing(path)
+    connection = files.open_for_writing(path)
     connection.execute("INSERT INTO events VALUES (0, 1, 0.0, 'log', '{}')")
     connection.close()
     return path
@@ -60,7 +60,7 @@ def _umask(request: pytest.FixtureRequest) -> Iterator[None]:
 def test_folder_and_files_are_for_their_owner_alone_whatever_the_umask(tmp_path: Path) -> None:
     path = tmp_path / ".stagerun" / "journal.db"
 
-    connection = schema.open_for_writing(path)
+    connection = files.open_for_writing(path)
     connection.execute("INSERT INTO events VALUES (0, 1, 0.0, 'log', '{}')")
 
     assert _mode(path.parent) == 0o700
@@ -86,7 +86,7 @@ def test_a_gitignore_that_is_there_is_kept(tmp_path: Path) -> None:
     (tmp_path / ".stagerun").mkdir()
     (tmp_path / ".stagerun" / ".gitignore").write_text("journal.db*\n")
 
-    schema.open_for_writing(tmp_path / ".stagerun" / "journal.db").close()
+    files.open_for_writing(tmp_path / ".stagerun" / "journal.db").close()
 
     assert (tmp_path / ".stagerun" / ".gitignore").read_text() == "journal.db*\n"
 
@@ -109,7 +109,7 @@ def test_the_header_says_that_the_file_is_a_journal_its_version_and_wal(tmp_path
 def test_a_connection_for_writing_syncs_each_commit_unless_told_otherwise(
     tmp_path: Path, durable: bool, synchronous: int
 ) -> None:
-    connection = schema.open_for_writing(tmp_path / "journal.db", durable=durable)
+    connection = files.open_for_writing(tmp_path / "journal.db", durable=durable)
 
     (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
     assert (mode, *connection.execute("PRAGMA synchronous").fetchone()) == ("wal", synchronous)
@@ -140,7 +140,7 @@ class Ask(LiveOperation):
 
 
 def test_a_connection_for_reading_cannot_write(tmp_path: Path) -> None:
-    connection = schema.open_for_reading(_journal(tmp_path / "journal.db"))
+    connection = files.open_for_reading(_journal(tmp_path / "journal.db"))
 
     with pytest.raises(sqlite3.OperationalError, match="readonly"):
         connection.execute("DELETE FROM events")
@@ -149,7 +149,7 @@ def test_a_connection_for_reading_cannot_write(tmp_path: Path) -> None:
 
 
 def test_sqlite_utils_opens_the_journal_while_a_run_has_it_open_and_lists_its_tables(tmp_path: Path) -> None:
-    connection = schema.open_for_writing(tmp_path / "journal.db")
+    connection = files.open_for_writing(tmp_path / "journal.db")
 
     tables = Database(tmp_path / "journal.db", execute_plugins=False).table_names()
 
@@ -405,11 +405,11 @@ def test_a_reader_that_is_open_survives_the_death_of_a_writer_without_a_write_ah
 _CREATOR: Final = """
 import sys
 from pathlib import Path
-from stagerun.journal.sqlite import schema
+from stagerun.journal.sqlite import files
 from stagerun.errors import JournalError
 for line in sys.stdin:
     try:
-        connection = schema.open_for_writing(Path(line.rstrip()))
+        connection = files.open_for_writing(Path(line.rstrip()))
         connection.execute("SELECT * FROM runs").fetchall()
         connection.close()
         print("made", flush=True)
@@ -444,7 +444,7 @@ def test_processes_that_create_the_same_journal_at_once_all_get_it(tmp_path: Pat
 
 def test_a_file_that_can_not_be_opened_at_all_is_a_journal_error(tmp_path: Path) -> None:
     with pytest.raises(JournalError) as caught:
-        schema.open_for_reading(tmp_path / "nowhere" / "journal.db")
+        files.open_for_reading(tmp_path / "nowhere" / "journal.db")
 
     assert (
         caught.value.message

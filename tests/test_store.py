@@ -15,7 +15,7 @@ from stagerun.engine.runner import Runner
 from stagerun.errors import UsageError
 from stagerun.journal.opening import open_journal
 from stagerun.journal.reading import Records
-from stagerun.journal.sqlite import schema
+from stagerun.journal.sqlite import files
 from stagerun.journal.sqlite.store import SqliteStore
 from stagerun.journal.store import Store
 from stagerun.journal.writing import Journal
@@ -78,7 +78,7 @@ def _without_chance(event: events.Event) -> events.Event:
 
 def test_what_is_written_again_after_a_lost_connection_is_there_once(tmp_path: Path) -> None:
     def written(kind: type[SqliteStore], path: Path) -> list[tuple[int, int, str, object]]:
-        store, clock = kind(schema.open_for_writing(path), path), HandClock().as_clock()
+        store, clock = kind(files.open_for_writing(path), path), HandClock().as_clock()
         interrupts, masker, records = Interrupts(), Masker(), Records(store)
         emitter = Emitter(Journal(store), [], clock, interrupts, masker)
         runner = Runner(outlet=emitter, memory=records, interrupts=interrupts, masker=masker, clock=clock)

@@ -7,7 +7,7 @@ from typing import Final
 
 import pytest
 
-from stagerun.journal.sqlite import schema
+from stagerun.journal.sqlite import files
 from tests import rebuild
 from tests.conftest import Project
 from tests.journals import make, select
@@ -57,7 +57,7 @@ def test_an_upgraded_journal_has_the_tables_of_a_new_one_and_all_its_rows(tmp_pa
     make(tmp_path / "new.db")
     before = _rows(old)
 
-    schema.open_for_writing(old).close()
+    files.open_for_writing(old).close()
 
     columns = 'SELECT m.name, c.name, c.type, c."notnull", c.dflt_value, c.pk FROM sqlite_schema m, '
     columns += "pragma_table_info(m.name) c WHERE m.type = 'table' ORDER BY 1, c.cid"

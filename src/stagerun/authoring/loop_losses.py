@@ -1,17 +1,17 @@
 """What a loop with a key gathers outside of its state: a resumed run skips items, so a part of that would be missing.
 
-It is found in the source of the recipe. Only what is sure to be gathered counts: it begins empty or as a plain value
-before the loop, or is an attribute, changes inside, and is read after it. Or it is the list of the items, and they are
-changed in place, or a file that is written anew around the loop.
+It is found in the source of the recipe. Only what is sure to be gathered counts: a variable that begins empty or as a
+plain value before the loop, or a number in an attribute of an object that is made in this run. The loop adds to it, and
+it is read after the loop. Or it is the list of the items, and they are changed in place, or a file that a `with` around
+the loop writes anew.
 """
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from functools import cache
-from itertools import chain
 from pathlib import Path
 from types import CodeType
-from typing import Final
+from typing import Final, TypeAlias
 
 
 _FILLS: Final = frozenset({"add", "append", "appendleft", "extend", "insert", "setdefault", "update"})
@@ -20,8 +20,10 @@ _MODES: Final = ("w", "wb", "wt", "w+")
 _PLAIN: Final = (ast.Constant, ast.Dict, ast.DictComp, ast.List, ast.ListComp, ast.Set, ast.SetComp)
 
 _FUNCTIONS: Final = (ast.FunctionDef, ast.AsyncFunctionDef)
-_LOOPS: Final = (ast.For, ast.AsyncFor)
-_Loop = ast.For | ast.AsyncFor
+_COMPREHENSIONS: Final = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+_SCOPES: Final = (*_FUNCTIONS, *_COMPREHENSIONS, ast.Lambda, ast.ClassDef)
+
+_Setting: TypeAlias = tuple[str, ast.expr | None, int]  # a name, its value if that is known, and the line
 
 
 @cache
@@ -29,14 +31,18 @@ def lost(code: CodeType, line: int) -> str | None:
     """Return the variable that the `for` statement at that line of `code` gathers outside of its state, or None."""
     around = [*_around(_tree(code.co_filename), line)]
     functions = [node for node in around if isinstance(node, _FUNCTIONS) and node.name == code.co_name]
-    loops = [node for node in around if isinstance(node, _LOOPS) and line <= (node.iter.end_lineno or line)]
+    loops = [node for node in around if isinstance(node, ast.For | ast.AsyncFor) and line <= _end(node.iter)]
     if not functions or not loops:
         return None
-    function, loop = functions[-1], loops[-1]
-    gathered = (_changed(loop) - _begun_elsewhere(function, loop)) & _read_after(function, loop)
-    gathered |= _changed_in_place(loop) & _read_after(function, loop, but="len")
-    gathered |= _written_anew(function, loop)
-    return min(gathered - _in_state(function, loop), default=None)
+    nodes, loop = [*_own(functions[-1])], loops[-1]
+    inside = [node for node in nodes if loop.lineno <= _line(node) <= _end(loop.body[-1])]
+    after = [node for node in nodes if _line(node) > _end(loop.body[-1])]
+    settings = [*_settings(nodes)]
+
+    gathered = _gathered(inside, [each for each in settings if each[2] < loop.lineno]) & _read(after)
+    gathered |= _changed_in_place(loop, inside) & _read(after, but="len")
+    gathered |= _written_anew(around, inside, settings)
+    return min(gathered - _in_state(nodes, settings), default=None)
 
 
 @cache
@@ -50,55 +56,108 @@ def _tree(file: str) -> ast.AST:
 def _around(node: ast.AST, line: int) -> Iterator[ast.AST]:
     """Yield the nodes in which a line stands, the outer ones first."""
     for child in ast.iter_child_nodes(node):
-        if getattr(child, "lineno", line) <= line <= (getattr(child, "end_lineno", line) or line):
+        if getattr(child, "lineno", line) <= line <= _end(child, line):
             yield child
             yield from _around(child, line)
 
 
-def _changed(loop: _Loop) -> set[str]:
-    """Return what the body of the loop adds to, without what begins anew for each item."""
-    changed = set[str]()
-    for node in chain.from_iterable(map(ast.walk, loop.body)):
+def _own(scope: ast.AST) -> Iterator[ast.AST]:
+    """Yield the nodes of a function in their order, without the variables of functions, classes and the like in it."""
+    for child in ast.iter_child_nodes(scope):
+        yield child
+        own = _variables(child) if isinstance(child, _SCOPES) else set[str]()
+        yield from (each for each in _own(child) if _root(_name(each)) not in own)
+
+
+def _variables(scope: ast.AST) -> set[str]:
+    inside = [*ast.walk(scope)]
+    bound = {node.id for node in inside if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    return bound | {node.arg for node in inside if isinstance(node, ast.arg)}
+
+
+def _settings(nodes: Iterable[ast.AST]) -> Iterator[_Setting]:
+    """Yield what is set to something else, whatever it was before."""
+    values = dict[ast.AST, ast.expr]()
+    for node in nodes:
         match node:
-            case ast.AugAssign(target=ast.Subscript(value=place) | place):
-                changed |= _read(place)
+            case ast.Assign(targets=[ast.Tuple(places)], value=ast.Tuple(of_places)):
+                values.update(zip(places, of_places, strict=False))
+            case ast.Assign(targets=[place], value=value) | ast.AnnAssign(target=place, value=ast.expr() as value):
+                values[place] = value
+            case ast.AugAssign(target=place) | ast.AnnAssign(target=place):
+                values[place] = place  # not set to something else
+            case ast.Name(ctx=ast.Store()) | ast.Attribute(ctx=ast.Store()) | ast.MatchAs(name=str()):
+                if (name := _name(node)) not in _names(values.get(node)):
+                    yield name, values.get(node), _line(node)
+            case _:
+                pass
+
+
+def _gathered(inside: Collection[ast.AST], before: Iterable[_Setting]) -> set[str]:
+    """Return what the loop adds to, if it began before the loop and not elsewhere, and does not begin anew inside."""
+    begun = {name: value for name, value, _ in before}
+    anew = {name for name, _, _ in _settings(inside)}
+    gathered = set[str]()
+    for place, counts in _added_to(inside):
+        name = _name(place)
+        made = counts and name not in begun and _is_made(_root(name), begun)
+        if place in inside and (made or _is_plain(begun.get(name))) and anew.isdisjoint((name, _root(name))):
+            gathered.add(name)
+    return gathered
+
+
+def _added_to(inside: Iterable[ast.AST]) -> Iterator[tuple[ast.AST, bool]]:
+    """Yield what is added to, and True for what counts instead of holding something."""
+    for node in inside:
+        match node:
+            case ast.AugAssign(target=place):
+                yield place, True
+            case ast.Assign(targets=[place], value=value) if _name(place) in _names(value):
+                yield place, True
             case ast.Call(func=ast.Attribute(value=place, attr=call)) if call in _FILLS:
-                changed |= _read(place)
-            case ast.Subscript(value=place, ctx=ast.Store()):
-                changed |= _read(place)
-            case ast.Assign(targets=[place], value=value) if _read(place) <= _all_read(value):
-                changed |= _read(place)
+                yield place, False
+            case ast.Subscript(value=place, slice=key, ctx=ast.Store()) if not isinstance(key, ast.Constant):
+                yield place, False
             case _:
                 pass
-    anew = {name for name, value, _ in _assigned(loop) if name not in _all_read(value)}
-    items = _all_read(loop.target)
-    return {each for each in changed - anew if each.partition(".")[0] not in items}
 
 
-def _changed_in_place(loop: _Loop) -> set[str]:
+def _is_plain(value: ast.expr | None) -> bool:
+    return isinstance(value, _PLAIN) or _called(value) in _EMPTY
+
+
+def _is_made(name: str, begun: dict[str, ast.expr | None]) -> bool:
+    """Return True for an object of this run alone: one that came from a database may be stored there."""
+    return name == "self" or _called(begun.get(name))[:1].isupper()
+
+
+def _called(value: ast.expr | None) -> str:
+    """Return the name of the function or class that a value is a call of."""
+    match value:
+        case ast.Call(func=ast.Name(name) | ast.Subscript(value=ast.Name(name))):
+            return name
+        case _:
+            return ""
+
+
+def _changed_in_place(loop: ast.For | ast.AsyncFor, inside: Iterable[ast.AST]) -> set[str]:
     """Return the name of the list whose items the loop writes into (`row["price"] = 1`)."""
-    call, items = loop.iter, _all_read(loop.target)
-    if not (isinstance(call, ast.Call) and call.args and isinstance(call.args[0], ast.Name)):
-        return set()
-    for node in chain.from_iterable(map(ast.walk, loop.body)):
-        match node:
-            case ast.Subscript(value=ast.Name(item), ctx=ast.Store()) if item in items:
-                return {call.args[0].id}
-            case _:
-                pass
-    return set()
+    match loop.iter:
+        case ast.Call(args=[ast.Name(rows), *_]):
+            stored = [node for node in inside if isinstance(getattr(node, "ctx", None), ast.Store)]
+            written = {_name(node) for node in stored if isinstance(node, ast.Subscript)}
+            other = {_name(node) for node in stored if isinstance(node, ast.Name) and _line(node) > _end(loop.iter)}
+            return {rows} if _names(loop.target) & (written - other) else set()
+        case _:
+            return set()
 
 
-def _written_anew(function: ast.AST, loop: _Loop) -> set[str]:
+def _written_anew(around: Iterable[ast.AST], inside: Iterable[ast.AST], settings: Iterable[_Setting]) -> set[str]:
     """Return the files that a `with` around the loop opens with "w", and that it uses, also by a `writer(file)`."""
-    used = set[str]().union(*(_all_read(each) for each in loop.body))
-    used.update(*(_all_read(value) for name, value, _ in _assigned(function) if name in used))
+    used = set[str]().union(*map(_names, inside))
+    used |= {each for name, value, _ in settings if name in used for each in _names(value)}
     return {
-        file
-        for node in ast.walk(function)
-        if isinstance(node, ast.With) and any(each is loop for each in ast.walk(node))
-        for item in node.items
-        for file in _emptied(item) & used
+        file for node in around if isinstance(node, ast.With) for item in node.items for file in _emptied(item) & used
     }
 
 
@@ -114,64 +173,46 @@ def _emptied(item: ast.withitem) -> set[str]:
             return set()
 
 
-def _begun_elsewhere(function: ast.AST, loop: _Loop) -> set[str]:
-    """Return what the loop may get from elsewhere: all but attributes, plain values and empty collections before it."""
-    begun = {
-        name: isinstance(value, _PLAIN)
-        or (isinstance(value, ast.Call) and isinstance(value.func, ast.Name) and value.func.id in _EMPTY)
-        for name, value, line in _assigned(function)
-        if line < loop.lineno
-    }
-    return {name for name in _changed(loop) if not begun.get(name, "." in name)}
+def _read(after: Iterable[ast.AST], but: str | None = None) -> set[str]:
+    """Return what is read before it is set to something else, apart from what is only given to the function `but`."""
+    nodes = [*after]
+    until = {name: line for name, _, line in reversed([*_settings(nodes)])}
+    apart = {node.args[0] for node in nodes if isinstance(node, ast.Call) and node.args and _called(node) == but}
+    read = [node for node in nodes if isinstance(getattr(node, "ctx", None), ast.Load) and node not in apart]
+    return {name for node in read if (name := _name(node)) and _line(node) <= until.get(name, _line(node))}
 
 
-def _read_after(function: ast.AST, loop: _Loop, but: str = "") -> set[str]:
-    """Return what is read after the loop, apart from what is only given to the function `but`."""
-    end = loop.end_lineno or loop.lineno
-    apart = {
-        node.args[0]
-        for node in ast.walk(function)
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == but and node.args
-    }
-    read = (node for node in _places(function) if isinstance(node.ctx, ast.Load) and node not in apart)
-    return set[str]().union(*(_read(node) for node in read if node.lineno > end))
+def _in_state(nodes: Iterable[ast.AST], settings: Iterable[_Setting]) -> set[str]:
+    """Return what is the state of a loop, and what was put into one."""
+    states = [node.value for node in nodes if isinstance(node, ast.keyword) and node.arg == "state"]
+    names = set[str]().union(*map(_names, states))
+    return names.union(*(_names(value) for name, value, _ in settings if name in names))
 
 
-def _in_state(function: ast.AST, loop: _Loop) -> set[str]:
-    """Return what is the loop's state, and what was put into it before."""
-    call = loop.iter
-    given = [each.value for each in call.keywords if each.arg == "state"] if isinstance(call, ast.Call) else []
-    names = set[str]().union(*map(_all_read, given))
-    return names.union(*(_all_read(value) for name, value, _ in _assigned(function) if name in names))
+def _names(value: ast.AST | None) -> set[str]:
+    return {name for node in ast.walk(value) if (name := _name(node))} if value is not None else set()
 
 
-def _assigned(function: ast.AST) -> Iterator[tuple[str, ast.expr, int]]:
-    """Yield what `name = value` and `one, two = value, value` set in a function, with value and line."""
-    for node in ast.walk(function):
-        match node:
-            case ast.Assign(targets=[ast.Tuple(places)], value=ast.Tuple(values)):
-                pairs = zip(places, values, strict=False)
-            case ast.Assign(targets=[place], value=value) | ast.AnnAssign(target=place, value=ast.expr() as value):
-                pairs = zip([place], [value], strict=True)
-            case _:
-                continue
-        yield from ((name, value, node.lineno) for place, value in pairs for name in _read(place))
-
-
-def _places(node: ast.AST) -> Iterator[ast.Name | ast.Attribute]:
-    return (each for each in ast.walk(node) if isinstance(each, ast.Name | ast.Attribute))
-
-
-def _read(node: ast.AST) -> set[str]:
-    """Return `total` for a variable and `self.total` for an attribute of one, and nothing for anything else."""
+def _name(node: ast.AST | None) -> str:
+    """Return `total` for a variable and what it holds, `self.total` for an attribute of one, "" for anything else."""
     match node:
-        case ast.Name(name):
-            return {name}
+        case ast.Name(name) | ast.MatchAs(name=str(name)):
+            return name
         case ast.Attribute(value=ast.Name(name), attr=attribute):
-            return {f"{name}.{attribute}"}
+            return f"{name}.{attribute}"
+        case ast.Subscript(value=inner):
+            return _name(inner)
         case _:
-            return set()
+            return ""
 
 
-def _all_read(node: ast.AST) -> set[str]:
-    return set[str]().union(*map(_read, _places(node)))
+def _root(name: str) -> str:
+    return name.partition(".")[0]
+
+
+def _line(node: ast.AST) -> int:
+    return getattr(node, "lineno", 0)
+
+
+def _end(node: ast.AST, instead: int = 0) -> int:
+    return getattr(node, "end_lineno", None) or instead

@@ -274,7 +274,7 @@ class Progress:
         """Run a program to its end; its output becomes log lines of the run. Raises ChildFailed if it does not succeed.
 
         Args:
-            command: a list runs as it is, a string through `sh`. A Secret in a list is shown as ***.
+            command: a list runs as it is, a string through `sh -e`. A Secret in a list is shown as ***.
             cwd: the folder to run it in.
             env: variables to add to its environment; None removes one.
             check: False to return even if the exit code is not 0.

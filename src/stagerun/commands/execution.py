@@ -30,6 +30,7 @@ from stagerun.machine import settings as project_settings
 from stagerun.machine.clock import Clock
 from stagerun.machine.interrupts import Interrupts
 from stagerun.render.output import Output
+from stagerun.sinks import Sink
 from stagerun.states import TERMINAL
 from stagerun.text.secrets import Secret
 from stagerun.view import RunView
@@ -168,10 +169,7 @@ def execute(
             view = _once_free(here, run, memory, interrupts, clock) if settings.wait and once else run()
         finally:
             interrupts.close(exit_codes.NOT_STARTED)
-            display.close()
-            for teller in tellers:
-                with suppress(Exception):  # what it could not tell is in its failures
-                    teller.close()
+            _close(display, tellers)
             store.close()
     if view is None:
         return exit_codes.OwnCode(exit_codes.OF_SIGNAL[interrupts.signal or "SIGINT"])
@@ -206,6 +204,13 @@ def _opened(here: Surroundings, interrupts: Interrupts) -> "Store":
     if (taken := opening.taken_by_root(path)) is not None:
         say(here, f"warning: {taken[0]}, who can't open it", taken[1])
     return store
+
+
+def _close(display: Sink, tellers: "Sequence[Teller]") -> None:
+    display.close()
+    for teller in tellers:
+        with suppress(Exception):  # what it could not tell is in its failures
+            teller.close()
 
 
 def _tell_failures(here: Surroundings, emitter: Emitter, tellers: "Sequence[Teller]", run: int) -> None:

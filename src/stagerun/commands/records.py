@@ -35,12 +35,10 @@ def records_in(here: Surroundings, store: "Store") -> Records:
 def check_operation(here: Surroundings, records: Records, operation: str) -> None:
     """Raise UsageError if neither the journal nor the project knows an operation of that name."""
     from stagerun.authoring import finding
-    from stagerun.journal import operation_names
     from stagerun.text import suggestions
 
-    listed = (each.target for each in finding.listing(here.project.recipes))
     recipe = operation.partition(":")[0]
-    known = records.operations() | operation_names.names(listed)
+    known = records.operations(each.target for each in finding.listing(here.project.recipes))
     if operation in known or (recipe not in known and finding.file_of(recipe, here.project) is not None):
         return
     near = suggestions.did_you_mean(operation, sorted(known))

@@ -37,11 +37,11 @@ def open_journal(
     Raises JournalError for a file that is not a journal, is damaged, newer, or can't be used; it is left untouched.
 
     """
-    from stagerun.journal.sqlite import schema
+    from stagerun.journal.sqlite import files
     from stagerun.journal.sqlite.store import SqliteStore
 
     try:
-        connection = schema.open_for_writing(place, durable=durable) if write else schema.open_for_reading(place)
+        connection = files.open_for_writing(place, durable=durable) if write else files.open_for_reading(place)
     except JournalError as error:
         from stagerun.journal import ownership
 

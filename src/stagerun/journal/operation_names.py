@@ -14,14 +14,9 @@ if TYPE_CHECKING:
 Match: TypeAlias = tuple[str, str]  # a column of `runs`, and its value
 
 
-def known(store: "Store") -> set[str]:
-    """Return every name of an operation that has run: classes, recipes and targets."""
-    return names(_targets(store))
-
-
-def names(targets: Iterable[str]) -> set[str]:
-    """Return every name that an operation of `targets` may be called by."""
-    return {name for each in targets for name in (each, *each.rpartition(":")[::2])}
+def known(store: "Store", targets: Iterable[str] = ()) -> set[str]:
+    """Return every name of an operation that has run, or is one of `targets`: classes, recipes and targets."""
+    return {name for each in (*_targets(store), *targets) for name in (each, *each.rpartition(":")[::2])}
 
 
 def matches(store: "Store", operation: str, file_of: Callable[[str], Path | None]) -> list[Match]:

@@ -9,36 +9,22 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from msgspec import Struct
-
 from stagerun import events
 from stagerun.errors import RunDamaged, UsageError
 from stagerun.journal import rows, rules
+from stagerun.journal.queries import PAGE, Queries, Wanted, id_of
 from stagerun.journal.rows import Nonsense
 from stagerun.states import RESUMABLE, TERMINAL, RunState
 from stagerun.view import RunView
 
 
 if TYPE_CHECKING:
-    from stagerun.journal.operation_names import Match
     from stagerun.journal.store import Row, Store, Values
     from stagerun.resumption import Resumption
 
 
 _STAGE: Final = "name, state, seconds, entered_on, visits, from_run, skipped"
 _SAMPLE: Final = 20  # successful runs that the expected durations are computed from
-_PAGE: Final = 1000  # rows read at a time: a long log must not fill the memory
-_FEW: Final = 10_000  # runs that can be checked one by one without a noticeable delay
-_NO_ID: Final = 2**63 - 1  # above the id of any run
-
-
-class _Wanted(Struct, frozen=True):
-    """What the runs of a query have in common."""
-
-    owner: str | None = None
-    tag: str | None = None
-    since: float | None = None
-    before: int | None = None
 
 
 class Records:
@@ -58,17 +44,17 @@ class Records:
     def __init__(self, store: "Store", file_of: Callable[[str], Path | None] = lambda _: None) -> None:
         self.damaged: list[RunDamaged] = []
         self._store = store
-        self._file_of = file_of
+        self._queries = Queries(store, file_of)
 
     def find(self, ref: str, operation: str | None = None) -> RunView:
         """Return the run that `ref` names, among those of `operation` if given; UsageError if there is none."""
         name, _, back = ref.partition("~")
         if name == "last" and (not back or (back.isdecimal() and len(back) < 19)):
-            found = self._newest(limit=1, skip=int(back or 0), operation=operation)
+            found = self._queries.newest(limit=1, skip=int(back or 0), operation=operation)
             if (nth := next(self._truths(found), None)) is not None:
                 return nth
             whose = f" of {operation}" if operation else ""
-            if not self._newest(limit=1, operation=operation):
+            if not self._queries.newest(limit=1, operation=operation):
                 hint = self._near_operation(operation) or "start one: stagerun run TARGET"
                 raise UsageError(f"there is no run{whose} yet in {self._store.place}", hint)
             raise UsageError(f"there is no run {ref}{whose}", "see 'stagerun history'")
@@ -76,7 +62,7 @@ class Records:
             raise UsageError(f"{ref!r} is not a run", "name a run by its id, or as last, last~1, last~2")
         view = self.get(int(ref)) if len(ref) < 19 else None
         if view is None:
-            newest = self._newest(limit=1)
+            newest = self._queries.newest(limit=1)
             hint = f"the newest is {newest[0]['id']}" if newest else "start one: stagerun run TARGET"
             raise UsageError(f"there is no run {ref} in {self._store.place}", hint)
         return view
@@ -98,13 +84,12 @@ class Records:
         before: int | None = None,
     ) -> list[RunView]:
         """Return runs, newest first, without damaged ones, with ids below `before` if given."""
-        wanted = _Wanted(owner=owner, tag=tag, since=since, before=before)
+        wanted = Wanted(owner=owner, tag=tag, since=since, before=before)
         if state not in (*rules.OPEN, RunState.CRASHED):
-            return list(self._readable(self._newest(limit, skip, state, operation=operation, wanted=wanted)))
+            return list(self._readable(self._queries.newest(limit, skip, state, operation=operation, wanted=wanted)))
         # What a row calls open may have crashed.
         states = [RunState.CRASHED, *rules.OPEN] if state is RunState.CRASHED else [state]
-        queries = [self._conditions(each, wanted) for each in self._matches(operation)]
-        walked = self._readable(self._walk(states, queries, page=limit))
+        walked = self._readable(self._queries.walk(states, self._queries.of(operation, wanted), page=limit))
         return list(islice((view for view in walked if view.state is state), skip, skip + limit))
 
     def chain(self, view: RunView) -> list[RunView]:
@@ -123,7 +108,7 @@ class Records:
         if newest is not None:
             sql = f"SELECT * FROM ({sql} DESC LIMIT {newest:d}) AS newest ORDER BY seq"  # noqa: S608 - only marks
         else:
-            sql = f"{sql} LIMIT {_PAGE}"
+            sql = f"{sql} LIMIT {PAGE}"
         while found := self._rows(sql, (run, after, *kinds)):
             for row in found:
                 try:
@@ -132,7 +117,7 @@ class Records:
                     raise self.damage(run, error) from None
                 if entry is not None:
                     yield entry
-            if newest is not None or len(found) < _PAGE:
+            if newest is not None or len(found) < PAGE:
                 return
             after = found[-1]["seq"]
 
@@ -177,15 +162,15 @@ class Records:
     def ahead(self, view: RunView) -> list[RunView]:
         """Return the runs of the same operation that were recorded earlier and are not over, oldest first."""
         sql = f"SELECT * FROM runs WHERE {rules.OPEN_OF_OPERATION} AND id < ?"  # noqa: S608 - a constant
-        found = sorted(self._rows(sql, (*rules.operation_key(view.plan), view.id)), key=_id_of)
+        found = sorted(self._rows(sql, (*rules.operation_key(view.plan), view.id)), key=id_of)
         return [each for each in self._readable(found) if each.state not in TERMINAL]
 
     def newest_resumable(self, operation: str | None = None) -> RunView | None:
         """Return the newest run that did not succeed and was not resumed, or None."""
-        queries = [self._conditions(each) for each in self._matches(operation)]
+        queries = self._queries.of(operation)
         for conditions, _ in queries:
             conditions.append("NOT EXISTS (SELECT 1 FROM runs AS later WHERE later.resumed_from = runs.id)")
-        walked = self._walk([*sorted(RESUMABLE), *rules.OPEN], queries, page=1)
+        walked = self._queries.walk([*sorted(RESUMABLE), *rules.OPEN], queries, page=1)
         return next((view for view in self._truths(walked) if view.state in RESUMABLE), None)
 
     def successor(self, view: RunView) -> RunView | None:
@@ -196,8 +181,8 @@ class Records:
     def resumed_as(self, runs: Sequence[int]) -> dict[int, int]:
         """Return run -> the run that resumes it, for those of `runs` that were resumed."""
         found: dict[int, int] = {}
-        for start in range(0, len(runs), _PAGE):
-            some = runs[start : start + _PAGE]
+        for start in range(0, len(runs), PAGE):
+            some = runs[start : start + PAGE]
             marks = ", ".join("?" * len(some))
             sql = f"SELECT id, resumed_from FROM runs WHERE resumed_from IN ({marks})"  # noqa: S608 - only marks
             found |= {row["resumed_from"]: row["id"] for row in self._rows(sql, some)}
@@ -243,11 +228,11 @@ class Records:
     def close(self) -> None:
         self._store.close()
 
-    def operations(self) -> set[str]:
-        """Return every name of an operation that has run: classes, recipes and targets."""
+    def operations(self, targets: Iterable[str] = ()) -> set[str]:
+        """Return every name of an operation that has run, or is one of `targets`: classes, recipes and targets."""
         from stagerun.journal import operation_names
 
-        return operation_names.known(self._store)
+        return operation_names.known(self._store, targets)
 
     def targets(self) -> list[str]:
         """Return every target that has run, in order."""
@@ -261,98 +246,6 @@ class Records:
         from stagerun.text import suggestions
 
         return suggestions.did_you_mean(operation or "", sorted(self.operations()))
-
-    def _matches(self, operation: str | None) -> "Sequence[Match | None]":
-        if operation is None:
-            return [None]
-        from stagerun.journal import operation_names
-
-        return operation_names.matches(self._store, operation, self._file_of)
-
-    def _conditions(
-        self, match: "Match | None" = None, wanted: "_Wanted | None" = None
-    ) -> tuple[list[str], dict[str, object]]:
-        """Return the conditions of a query of runs, and the values of its parameters."""
-        conditions, values = list[str](), dict[str, object]()
-        wanted = wanted or _Wanted()
-        owner, tag, since, before = wanted.owner, wanted.tag, wanted.since, wanted.before
-        # Most journals have few owners, so the owner's index is used only if the owner has few runs.
-        by_owner = owner is not None and (match is None or self._some("owner = ?", owner)[0] <= _FEW)
-        if tag is not None:
-            conditions.append(self._tagged(tag))
-            values["tag"] = events.encodable(tag)
-        if before is not None:
-            conditions.append("id < :until")
-            values["until"] = before
-        if match is not None:
-            column, values["operation"] = match
-            conditions.append(f"{self._store.unindexed(column) if by_owner else column} = :operation")
-        if owner is not None:
-            conditions.append(f"{'owner' if by_owner else self._store.unindexed('owner')} = :owner")
-            values["owner"] = owner
-        if since is not None:
-            # Ids follow the clock only while nobody sets it, so a lower bound for the id alone is not enough.
-            conditions.append(f"{self._store.unindexed('created_on')} >= :since")
-            values["since"] = since
-            count, first = self._some("created_on >= ?", since)
-            if count <= _FEW:
-                conditions.append("id >= :first")
-                values["first"] = first
-        return conditions, values
-
-    def _tagged(self, tag: str) -> str:
-        """Return the condition for the tag `:tag`: a list of its runs if these are few, else a look at each run."""
-        some = f"SELECT 1 FROM tags WHERE tag = ? LIMIT {_FEW + 1}"  # noqa: S608 - a constant
-        (row,) = self._rows(f"SELECT count(*) AS count FROM ({some}) AS some", (events.encodable(tag),))  # noqa: S608
-        if row["count"] <= _FEW:
-            return "id IN (SELECT run_id FROM tags WHERE tag = :tag)"
-        return "EXISTS (SELECT 1 FROM tags WHERE tag = :tag AND run_id = runs.id)"
-
-    def _some(self, condition: str, value: object) -> tuple[int, int | None]:
-        """Return the number of runs that meet `condition`, and the lowest id; counting stops just above `_FEW`."""
-        some = f"SELECT id FROM runs WHERE {condition} LIMIT {_FEW + 1}"  # noqa: S608 - a condition of this file
-        (row,) = self._rows(f"SELECT count(*) AS count, min(id) AS first FROM ({some}) AS some", (value,))  # noqa: S608
-        return row["count"], row["first"]
-
-    def _newest(
-        self,
-        limit: int,
-        skip: int = 0,
-        state: RunState | None = None,
-        *,
-        operation: str | None = None,
-        wanted: "_Wanted | None" = None,
-    ) -> "Sequence[Row]":
-        """Return the rows of runs, newest first."""
-        # Each of these indexes ends in the state, so a query that uses one has to name the states.
-        by_index = operation is not None or (wanted is not None and wanted.owner is not None)
-        states = [state] if state else list(RunState) if by_index else []
-        matches, found = self._matches(operation), list["Row"]()
-        # With one match SQLite skips, with several all that could be skipped has to be compared.
-        first, more = (skip, 0) if len(matches) == 1 else (0, skip)
-        for match in matches:
-            conditions, values = self._conditions(match, wanted)
-            values |= {"limit": more + limit, "skip": first}
-            found += self._rows(self._store.newest(states, conditions), values)
-        return sorted(found, key=_id_of, reverse=True)[more : more + limit]
-
-    def _walk(
-        self, states: Sequence[RunState], queries: "Iterable[tuple[list[str], dict[str, object]]]", *, page: int
-    ) -> "Iterator[Row]":
-        """Yield the rows of runs in `states` that a query finds, newest first."""
-        from heapq import merge
-
-        return merge(*(self._pages(states, *each, page) for each in queries), key=_id_of, reverse=True)
-
-    def _pages(
-        self, states: Sequence[RunState], conditions: list[str], values: dict[str, object], page: int
-    ) -> "Iterator[Row]":
-        """Yield rows, newest first, read page by page as the caller iterates."""
-        sql = self._store.newest(states, [*conditions, "id < :before"])
-        before = _NO_ID
-        while found := self._rows(sql, values | {"before": before, "limit": page, "skip": 0}):
-            yield from found
-            before, page = found[-1]["id"], min(2 * page, _PAGE)
 
     def _views(self, condition: str, values: Sequence[object]) -> list[RunView]:
         found = self._rows(f"SELECT * FROM runs {condition}", values)  # noqa: S608 - conditions of this file
@@ -383,7 +276,7 @@ class Records:
 
     def find_damage(self, most: int) -> list[RunDamaged]:
         """Return why runs can't be read, at most `most` of them. It reads every run, but no events."""
-        for _ in self._readable(self._pages([], [], {}, _PAGE)):
+        for _ in self._readable(self._queries.walk([], self._queries.of(None), page=PAGE)):
             if len(self.damaged) >= most:
                 break
         return self.damaged[:most]
@@ -415,10 +308,6 @@ class Records:
 
     def _rows(self, sql: str, values: "Values" = ()) -> "Sequence[Row]":
         return self._store.rows(sql, values)
-
-
-def _id_of(row: "Row") -> int:
-    return int(row["id"])
 
 
 def _median(values: list[float]) -> float:

@@ -94,10 +94,7 @@ class Plain(Sink):
             self._let_go()
         self._view = view
         match event:
-            case events.Log():
-                self._recent.add(event)
-                self._say(sentences.logged(event, keep_colour=self._colour))
-            case events.ProgressMoved() | events.StatusChanged() | events.LineRedrawn():
+            case events.Pulse():
                 self._take_pulse(event, view)
             case events.RunStarted():
                 self._status = None  # it said what the run waited for
@@ -116,6 +113,9 @@ class Plain(Sink):
 
     def _take_pulse(self, event: events.Pulse, view: RunView) -> None:
         match event:
+            case events.Log():
+                self._recent.add(event)
+                self._say(sentences.logged(event, keep_colour=self._colour))
             case events.ProgressMoved():
                 self._move(event, view)
             case events.StatusChanged():

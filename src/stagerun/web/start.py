@@ -13,7 +13,6 @@ from starlette.responses import Response
 
 from stagerun.authoring.finding import Listed
 from stagerun.errors import StagerunError
-from stagerun.journal import operation_names
 from stagerun.journal.pages import Ended
 from stagerun.reports.html import rendering
 from stagerun.states import RunState
@@ -236,7 +235,7 @@ def _history(reader: Reader, query: Mapping[str, str], listed: Sequence[Listed],
 
 def _unknown(reader: Reader, operation: str, listed: Sequence[Listed]) -> str:
     """Return the sentence that no operation has that name, "" if one has."""
-    known = reader.records.operations() | operation_names.names(each.target for each in listed)
+    known = reader.records.operations(each.target for each in listed)
     if operation in known:
         return ""
     near = suggestions.did_you_mean(operation, sorted(known))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from stagerun.errors import JournalError
-from stagerun.journal.sqlite import schema
+from stagerun.journal.sqlite import files
 
 
 _LARGE_WAL: Final = 64 * 1024 * 1024
@@ -27,7 +27,7 @@ def engine() -> tuple[str, str, str | None]:
 
 def notes(path: Path) -> Iterator[str]:
     """Yield what is not a problem of the journal at `path`, but good to know."""
-    if schema.is_on_network(path):
+    if files.is_on_network(path):
         yield "it is on a network file system: only one process at a time can use it safely"
     log = path.with_name(path.name + "-wal")
     if log.exists() and log.stat().st_size > _LARGE_WAL:
@@ -37,7 +37,7 @@ def notes(path: Path) -> Iterator[str]:
 def examine(path: Path) -> Iterator[str]:
     """Yield each problem of the journal at `path`. It reads the whole file."""
     try:
-        connection = schema.open_for_reading(path)
+        connection = files.open_for_reading(path)
     except JournalError as error:
         yield error.message.removeprefix(f"journal {path}: ")
         return

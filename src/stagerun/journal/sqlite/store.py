@@ -24,7 +24,7 @@ class SqliteStore:
     """A journal in a file.
 
     Args:
-        connection: from `schema.open_for_writing` or `schema.open_for_reading`.
+        connection: from `files.open_for_writing` or `files.open_for_reading`.
         path: the file.
         now: returns the time in seconds since 1970.
         hurried: returns True when there is little time left to wait for another process.
