@@ -31,7 +31,8 @@ _DIFFERENT: Final = [
     (r'"\w+",(\s+"what": "SQLite",\s+"text":) ".*"', r'"ok",\1 "V"'),
     (r"journal\.db, [\d,]+ bytes", "journal.db, N bytes"),
     # Python 3.11 and 3.13 mark the place in a line differently.
-    (r"^ +[~^]+$\n", ""),
+    (r"^(?:│ )? +[~^]+$\n", ""),
+    (r"(?:\\n|&#10;) +[~^]+(?=\\n|&#10;)", ""),  # of JSON and XML
     (r" +", " "),
 ]
 

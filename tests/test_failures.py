@@ -258,7 +258,8 @@ def wait():
     view = project.records().find("1")
     assert view.error is not None
     assert view.error.traceback is not None
-    assert [text.strip() for text in view.error.traceback.splitlines() if text.startswith("    ")][:2] == [
+    shown = [text.strip() for text in view.error.traceback.splitlines() if text.startswith("    ")]
+    assert [text for text in shown if text.strip("~^")][:2] == [  # Python 3.13 marks the call below its line
         "wait()",
         'subprocess.run(["sleep", "60"])  # here',
     ]
@@ -495,7 +496,8 @@ def make(p):
     assert f"error: the program ended with exit code 2 ({file}, line 12)\n" in done.out
     status = project.stagerun("status").out.splitlines()
     assert status[1].endswith("  `echo broken; exit 2` ended with exit code 2 (build.py, line 12)")
-    assert project.stagerun("status", "-v").out.splitlines()[-8:-1] == [
+    told = [text for text in project.stagerun("status", "-v").out.splitlines() if text.strip("~^ ")]
+    assert told[-8:-1] == [
         "  Traceback (most recent call last):",
         f'    File "{file}", line 8, in run',
         "      make(p)",

@@ -15,7 +15,7 @@ from stagerun.text import suggestions, tracebacks
 
 _PARTIAL: Final = (
     r"(?:cannot import name '(?P<name>\w+)' from )?partially initialized module '(?P<module>[\w.]+)'"
-    r"(?: has no attribute '(?P<attribute>\w+)')?"
+    r"(?:(?: from '.*')? has no attribute '(?P<attribute>\w+)')?"  # since Python 3.13 with its file
 )
 _RELATIVE: Final = "attempted relative import"
 _FOLDERS: Final = 2_000  # that are searched for a module
