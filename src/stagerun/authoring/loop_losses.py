@@ -27,13 +27,13 @@ _Setting: TypeAlias = tuple[str, ast.expr | None, int]  # a name, its value if t
 
 
 @cache
-def lost(code: CodeType, line: int) -> str | None:
-    """Return the variable that the `for` statement at that line of `code` gathers outside of its state, or None."""
+def lost(code: CodeType, line: int) -> list[str]:
+    """Return the variables that the `for` statement at that line of `code` gathers outside of its state, in order."""
     around = [*_around(_tree(code.co_filename), line)]
     functions = [node for node in around if isinstance(node, _FUNCTIONS) and node.name == code.co_name]
     loops = [node for node in around if isinstance(node, ast.For | ast.AsyncFor) and line <= _end(node.iter)]
     if not functions or not loops:
-        return None
+        return []
     nodes, loop = [*_own(functions[-1])], loops[-1]
     inside = [node for node in nodes if loop.lineno <= _line(node) <= _end(loop.body[-1])]
     after = [node for node in nodes if _line(node) > _end(loop.body[-1])]
@@ -42,7 +42,7 @@ def lost(code: CodeType, line: int) -> str | None:
     gathered = _gathered(inside, [each for each in settings if each[2] < loop.lineno]) & _read(after)
     gathered |= _changed_in_place(loop, inside) & _read(after, but="len")
     gathered |= _written_anew(around, inside, settings)
-    return min(gathered - _in_state(nodes, settings), default=None)
+    return sorted(gathered - _in_state(nodes, settings))
 
 
 @cache
