@@ -1209,6 +1209,19 @@ def test_a_loop_that_gathers_outside_of_its_state_is_warned_about_once(
     assert _warnings(bench) == ([told] if name else [])
 
 
+def test_a_loop_beside_an_expression_of_a_thousand_parts_is_only_not_looked_at(bench: Bench) -> None:
+    file, made = bench.folder / "long.py", dict[str, Any]()
+    file.write_text(
+        f"def work(p):\n  rows = []\n  for row in p.track('ab', key='rows'):\n    rows.append({'row+' * 1500}'')\n"
+        "  p.result(rows=rows)\n"
+    )
+    exec(compile(file.read_bytes(), file, "exec"), made)
+
+    view = bench.run(_operation(made["work"]))
+
+    assert (view.state, _warnings(bench)) == (RunState.SUCCEEDED, [])
+
+
 @pytest.mark.parametrize("pairs", [lambda: enumerate("abcd"), lambda: zip("abcd", range(4), strict=True)])
 def test_pairs_inside_a_loop_go_on_with_it(bench: Bench, pairs: Callable[[], Iterator[object]]) -> None:
     given, ends = list[object](), iter([True, False])
