@@ -6,6 +6,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from stagerun import events
+from stagerun.text import json_text
 from stagerun.view import RunView, begin, fold
 
 
@@ -56,5 +57,5 @@ def _entries(path: Path) -> list[events.Entry]:
         rows = connection.execute("SELECT run_id, seq, time, kind, data FROM events ORDER BY run_id, seq").fetchall()
     connection.close()
     return [
-        events.Entry(run, seq, time, events.loads(data, events.EVENTS[kind])) for run, seq, time, kind, data in rows
+        events.Entry(run, seq, time, json_text.loads(data, events.EVENTS[kind])) for run, seq, time, kind, data in rows
     ]

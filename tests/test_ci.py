@@ -21,6 +21,7 @@ from stagerun.render import choose, dialect_of
 from stagerun.render.output import Output
 from stagerun.render.plain import Plain
 from stagerun.sinks import Sink
+from stagerun.text import json_text
 from stagerun.text.masking import Masker
 from stagerun.text.untrusted import disarm, disarm_line, neutralise, neutralise_json
 from tests.ci_parsers import PARSERS, Command, controls, folds
@@ -135,7 +136,7 @@ _PIECES: Final = st.sampled_from(
 @example(line="##\x1b[31m", colour=True)  # in a comparison by culture ESC weighs nothing
 def test_nothing_that_commands_are_made_of_becomes_one(line: str, colour: bool) -> None:
     safe = neutralise(line, keep_colour=colour)
-    document = neutralise_json(events.dumps({"line": line}))
+    document = neutralise_json(json_text.dumps({"line": line}))
 
     for text in (disarm_line(safe), "│ " + disarm(safe), document):
         assert {name: parse(f"{text}\n".encode()) for name, parse in PARSERS.items()} == {key: [] for key in PARSERS}

@@ -3,10 +3,12 @@
 import json
 from typing import get_args
 
+import msgspec
 import pytest
 
 from stagerun import events
 from stagerun.states import RunState, StageState
+from stagerun.text import json_text
 
 
 FAILURE = events.Failure(
@@ -109,21 +111,21 @@ def test_the_kinds_are_the_names_in_journal_and_json_output() -> None:
 
 @pytest.mark.parametrize("event", EVERY_EVENT, ids=_name)
 def test_an_event_comes_back_as_it_was_from_one_line_that_utf_8_can_hold(event: events.Event) -> None:
-    text = events.dumps(event)
+    text = json_text.dumps(event)
 
-    back = events.loads(text.encode("utf-8").decode("utf-8"), events.EVENTS[event.kind])
+    back = json_text.loads(text.encode("utf-8").decode("utf-8"), events.EVENTS[event.kind])
 
     assert "\n" not in text
     assert back == event
-    assert {name: type(getattr(back, name)) for name in events.to_dict(back)} == {
-        name: type(getattr(event, name)) for name in events.to_dict(event)
+    assert {name: type(getattr(back, name)) for name in msgspec.to_builtins(back)} == {
+        name: type(getattr(event, name)) for name in msgspec.to_builtins(event)
     }
 
 
 @pytest.mark.parametrize("event", {each.kind: each for each in EVERY_EVENT}.values(), ids=_name)
 def test_an_event_is_a_fact_or_a_pulse_and_can_not_be_changed(event: events.Event) -> None:
     assert isinstance(event, events.Fact) != isinstance(event, events.Pulse)
-    for name in events.to_dict(event):
+    for name in msgspec.to_builtins(event):
         with pytest.raises(AttributeError):
             setattr(event, name, None)
 
@@ -138,7 +140,7 @@ def test_the_dict_of_an_end_holds_its_error_as_a_dict_and_no_kind() -> None:
         state=RunState.FAILED, seconds=2.0, exit_code=1, error=events.Failure(type="ValueError", message="boom")
     )
 
-    assert events.to_dict(event) == {
+    assert msgspec.to_builtins(event) == {
         "state": "failed",
         "seconds": 2.0,
         "exit_code": 1,
@@ -158,16 +160,16 @@ def test_the_dict_of_an_end_holds_its_error_as_a_dict_and_no_kind() -> None:
 
 @pytest.mark.parametrize("text", ["\ud800", "\udfff", "a\udc80b", "\\\udc80", "é\udc80保", '"\udcff"'])
 def test_a_lone_surrogate_is_written_as_the_escape_that_json_has_for_it(text: str) -> None:
-    written = events.dumps({text: text})
+    written = json_text.dumps({text: text})
 
     assert written.encode("utf-8")
     assert json.loads(written) == {text: text}
-    assert events.loads(written, dict[str, str]) == {text: text}
+    assert json_text.loads(written, dict[str, str]) == {text: text}
 
 
 def test_text_that_utf_8_can_hold_stands_as_it_is() -> None:
-    assert events.dumps({"Stufe": "prüfen 保存 😀"}) == '{"Stufe":"prüfen 保存 😀"}'
+    assert json_text.dumps({"Stufe": "prüfen 保存 😀"}) == '{"Stufe":"prüfen 保存 😀"}'
 
 
 def test_a_field_of_a_newer_version_is_left_out() -> None:
-    assert events.loads('{"text":"hello","level":"info","mood":"good"}', events.Log) == events.Log("hello", "info")
+    assert json_text.loads('{"text":"hello","level":"info","mood":"good"}', events.Log) == events.Log("hello", "info")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+import msgspec
 import pytest
 
 from stagerun import LiveOperation, Progress, events
@@ -200,7 +201,8 @@ def _record_a_crash(path: Path) -> events.Entry:
     entry = events.Entry(1, newest + 1, 0.0, finished)
     connection.execute("BEGIN IMMEDIATE")
     connection.execute(
-        "INSERT INTO events VALUES (1, ?, 0.0, 'run_finished', ?)", (entry.seq, json.dumps(events.to_dict(finished)))
+        "INSERT INTO events VALUES (1, ?, 0.0, 'run_finished', ?)",
+        (entry.seq, json.dumps(msgspec.to_builtins(finished))),
     )
     connection.execute("UPDATE runs SET state = 'crashed', finished_on = 0.0, seconds = 0.0, exit_code = 1")
     connection.execute("COMMIT")

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote, quote_plus
 
+import msgspec
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -16,6 +17,7 @@ from msgspec.structs import replace
 from stagerun import events
 from stagerun.authoring.log_lines import LogLines
 from stagerun.states import RunState, StageState
+from stagerun.text import json_text
 from stagerun.text.masking import MASK, SHORTEST, Masker, _InUrl
 from tests.forms import core, forms, found, shards
 
@@ -195,7 +197,7 @@ def test_white_space_around_a_secret_is_not_needed_to_find_it() -> None:
 def test_a_secret_that_is_not_utf_8_is_found_as_the_system_gave_it_and_as_bytes() -> None:
     secret = b"caf\xe9-token".decode("utf-8", "surrogateescape")
     masker = knowing(secret)
-    told = (secret, events.encodable(secret), repr(b"caf\xe9-token"), base64.b64encode(b"me:caf\xe9-token").decode())
+    told = (secret, json_text.encodable(secret), repr(b"caf\xe9-token"), base64.b64encode(b"me:caf\xe9-token").decode())
 
     assert [masker.mask(text) for text in told] == ["***", "***", "b'***'", "bWU6***"]
     assert masker.holds([secret])
@@ -579,7 +581,7 @@ def test_an_event_without_the_secret_stays_as_it_is() -> None:
     ids=["logger", "class", "file"],
 )
 def test_a_name_that_a_recipe_makes_up_while_it_runs_is_masked(event: events.Event) -> None:
-    assert "hush-hush" not in events.dumps(events.to_dict(knowing("hush-hush").event(event)))
+    assert "hush-hush" not in json_text.dumps(msgspec.to_builtins(knowing("hush-hush").event(event)))
 
 
 @pytest.mark.parametrize(
@@ -588,7 +590,7 @@ def test_a_name_that_a_recipe_makes_up_while_it_runs_is_masked(event: events.Eve
     ids=lambda event: event.kind,
 )
 def test_a_secret_of_digits_is_masked_where_it_is_a_number(event: events.Event) -> None:
-    assert "48151623" not in events.dumps(events.to_dict(knowing("48151623").event(event)))
+    assert "48151623" not in json_text.dumps(msgspec.to_builtins(knowing("48151623").event(event)))
 
 
 def test_a_secret_of_short_lines_is_found_before_its_line_ends_are_taken_off() -> None:

@@ -16,6 +16,7 @@ from stagerun.journal.sqlite.store import SqliteStore
 from stagerun.journal.store import Values
 from stagerun.outline import MOST_FOLDS, SPACING, Outline
 from stagerun.states import RunState, StageState
+from stagerun.text import json_text
 from tests.conftest import Bench
 from tests.journals import Opened
 
@@ -183,7 +184,7 @@ def test_a_page_in_the_middle_of_a_long_log_reads_only_what_is_near(tmp_path: Pa
     opened = Opened(tmp_path / "journal.db")
     with opened.transaction():
         for number in range(1, 20_001):
-            row = (1, number, 0.0, "log", events.dumps(events.Log(f"line {number}")))
+            row = (1, number, 0.0, "log", json_text.dumps(events.Log(f"line {number}")))
             opened.connection.execute("INSERT INTO events VALUES (?, ?, ?, ?, ?)", row)
     store = _Counting(opened.connection, tmp_path / "journal.db")
     pages, outline = Pages(store), Outline()

@@ -16,9 +16,10 @@ from uuid import UUID
 import pytest
 from msgspec import Meta
 
-from stagerun import LiveOperation, Secret, events
+from stagerun import LiveOperation, Secret
 from stagerun.authoring.params import MISSING, Parameter
 from stagerun.errors import RecipeError, UsageError
+from stagerun.text import json_text
 
 
 class Colour(enum.Enum):
@@ -88,7 +89,7 @@ def test_a_value_that_fits_becomes_the_declared_type_and_comes_back_so_from_the_
     parameter = Parameter(name="x", type=kind)
     converted = parameter.convert(value)
 
-    back = parameter.convert(json.loads(events.dumps(parameter.to_json(converted))))
+    back = parameter.convert(json.loads(json_text.dumps(parameter.to_json(converted))))
 
     assert (type(converted), converted) == (type(back), back) == (type(typed), typed)
 

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from stagerun import LiveOperation, Progress, Secret, events
 from stagerun.authoring.results import _Conversion
 from stagerun.states import RunState
+from stagerun.text import json_text
 from tests.conftest import Bench, Project
 from tests.test_progress import operation, refused, told
 
@@ -252,7 +253,7 @@ ANYTHING = st.recursive(
 def test_whatever_is_given_the_outcome_comes_back_from_the_journal_as_it_is(value: object) -> None:
     plain = _Conversion().converted(value)
 
-    assert events.loads(events.dumps(plain), object) == plain
+    assert json_text.loads(json_text.dumps(plain), object) == plain
     assert json.loads(json.dumps(plain, allow_nan=False)) == plain
 
 

@@ -995,13 +995,13 @@ def test_pairs_that_would_begin_anew_are_warned_about_and_refused_once_items_are
     assert (len(given), _positions(bench, 2)) == (3, [])
 
 
-def _fills_a_list(p: Progress) -> None:
+def _fills_a_list_and_counts(p: Progress) -> None:
     good, bad = [], 0
     for row in p.track(range(4), key="rows"):
         if row % 2:
             good.append(row)
         bad += not row % 2
-    p.result(good=good)
+    p.result(good=good, bad=bad)
 
 
 def _adds_up(p: Progress) -> None:
@@ -1174,7 +1174,7 @@ def _gathers_in_many_loops(p: Progress) -> None:
 @pytest.mark.parametrize(
     ("work", "key", "name"),
     [
-        (_fills_a_list, "rows", "good"),
+        (_fills_a_list_and_counts, "rows", "bad, good"),
         (_adds_up, "rows", "total"),
         (_fills_a_dict_in_batches, "rows", "found"),
         (_counts_beside_its_state, "rows", "seen"),
@@ -1207,6 +1207,19 @@ def test_a_loop_that_gathers_outside_of_its_state_is_warned_about_once(
         "keep it in state=, or use p.map(key=)"
     )
     assert _warnings(bench) == ([told] if name else [])
+
+
+def test_a_loop_beside_an_expression_of_a_thousand_parts_is_only_not_looked_at(bench: Bench) -> None:
+    file, made = bench.folder / "long.py", dict[str, Any]()
+    file.write_text(
+        f"def work(p):\n  rows = []\n  for row in p.track('ab', key='rows'):\n    rows.append({'row+' * 1500}'')\n"
+        "  p.result(rows=rows)\n"
+    )
+    exec(compile(file.read_bytes(), file, "exec"), made)
+
+    view = bench.run(_operation(made["work"]))
+
+    assert (view.state, _warnings(bench)) == (RunState.SUCCEEDED, [])
 
 
 @pytest.mark.parametrize("pairs", [lambda: enumerate("abcd"), lambda: zip("abcd", range(4), strict=True)])

@@ -5,7 +5,7 @@ import unicodedata
 
 import pytest
 
-from stagerun import events
+from stagerun.text import json_text
 from stagerun.text.untrusted import neutralise, neutralise_json
 
 
@@ -128,11 +128,11 @@ def test_what_is_inside_an_emoji_is_escaped_everywhere_else() -> None:
 def test_json_means_the_same_after_it_was_made_safe() -> None:
     documents = [{chr(code): [chr(code), f"\\{chr(code)}", f'"{chr(code)}']} for code in (*ACTIVE, *HARMLESS)]
 
-    assert [json.loads(neutralise_json(events.dumps(each))) for each in documents] == documents
+    assert [json.loads(neutralise_json(json_text.dumps(each))) for each in documents] == documents
 
 
 def test_json_holds_no_character_that_acts_or_hides() -> None:
-    safe = {code: neutralise_json(events.dumps([chr(code), "é"])) for code in ACTIVE}
+    safe = {code: neutralise_json(json_text.dumps([chr(code), "é"])) for code in ACTIVE}
 
     assert [code for code, text in safe.items() if chr(code) in text] == []
 

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from stagerun import events
 from stagerun.authoring import stored_values
 from stagerun.errors import RecipeError
+from stagerun.text import json_text
 
 
 class Text(str):
@@ -106,7 +106,7 @@ def test_a_json_value_passes_and_comes_back_as_it_was(value: object) -> None:
     stored = stored_values.exact(value, "x")
 
     assert stored is value
-    assert _same(json.loads(events.dumps(stored)), value)
+    assert _same(json.loads(json_text.dumps(stored)), value)
 
 
 @pytest.mark.parametrize(
@@ -187,7 +187,7 @@ def test_whatever_is_accepted_comes_back_equal_and_of_the_same_types(value: obje
     except RecipeError:
         return
 
-    assert _same(json.loads(events.dumps(stored)), value)
+    assert _same(json.loads(json_text.dumps(stored)), value)
 
 
 @pytest.mark.parametrize(
@@ -213,7 +213,7 @@ def test_whatever_is_accepted_comes_back_equal_and_of_the_same_types(value: obje
 )
 def test_a_stated_type_makes_a_value_come_back_through_json(value: object, kind: Any) -> None:
     plain = stored_values.to_builtins(value, kind, "x")
-    back = stored_values.from_builtins(json.loads(events.dumps(plain)), kind)
+    back = stored_values.from_builtins(json.loads(json_text.dumps(plain)), kind)
 
     assert back == value
     assert type(back) is type(value)

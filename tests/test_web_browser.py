@@ -20,6 +20,7 @@ import pytest
 from stagerun import events
 from stagerun.reports.html import rendering
 from stagerun.states import RunState
+from stagerun.text import json_text
 from tests.browser import Browsing, Served, browsing_of, chromium, lines_of, needs_chromium, served, wait
 from tests.conftest import Project, new_project
 from tests.journals import Opened
@@ -186,14 +187,14 @@ def _long_log() -> Iterator[tuple[int, str, str]]:
     """Yield number, kind and data of the events that ten stages of 100,000 lines would have left."""
     seq = 3
     for stage in range(10):
-        yield seq, "stage_entered", events.dumps(events.StageEntered(stage=f"S{stage}", index=stage))
+        yield seq, "stage_entered", json_text.dumps(events.StageEntered(stage=f"S{stage}", index=stage))
         for row in range(1000):
             first = stage * 100_000 + row * 100 + 1
             text = "\n".join(f"line {number} of a million" for number in range(first, first + 100))
-            yield seq + 1 + row * 100, "log", events.dumps(events.Log(text))
+            yield seq + 1 + row * 100, "log", json_text.dumps(events.Log(text))
         seq += 100_001
         left = {"stage": f"S{stage}", "index": stage, "state": "done", "seconds": 1.0}
-        yield seq, "stage_left", events.dumps(left)
+        yield seq, "stage_left", json_text.dumps(left)
         seq += 1
 
 

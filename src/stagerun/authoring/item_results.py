@@ -9,6 +9,7 @@ from stagerun.authoring.fingerprints import fingerprint
 from stagerun.authoring.keys import Claim, Recorder
 from stagerun.authoring.resumable_loop import POSITION_SECONDS
 from stagerun.errors import RecipeError
+from stagerun.text import json_text
 
 
 class ItemResults:
@@ -112,7 +113,7 @@ class ItemResults:
                 f"a result of map {self.claim.key!r} contains a secret, which the journal must not store",
                 "leave it out of the results",
             )
-        if len(new) > 1 and len(events.dumps(values)) > stored_values.LIMIT:
+        if len(new) > 1 and len(json_text.dumps(values)) > stored_values.LIMIT:
             try:
                 self._store(new[: len(new) // 2], total)
             finally:  # one that is too large alone must not take the others with it

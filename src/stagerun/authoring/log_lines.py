@@ -6,7 +6,7 @@ from typing import Final, get_args
 from stagerun import events
 from stagerun.errors import RecipeError
 from stagerun.events import LINE_LIMIT
-from stagerun.text import wording
+from stagerun.text import json_text, wording
 from stagerun.text.masking import Masker
 
 
@@ -60,7 +60,7 @@ class LogLines:
 
     def on_one_line(self, text: str) -> str:
         """Return the text as a line that can be recorded."""
-        return events.encodable(wording.cut_line(" ".join(self._masker.mask(text).split("\n"))))
+        return json_text.encodable(wording.cut_line(" ".join(self._masker.mask(text).split("\n"))))
 
     def hear(self, lines: list[str], stream: str) -> None:
         """Write lines of a program as one event."""

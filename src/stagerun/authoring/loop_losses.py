@@ -23,26 +23,33 @@ _FUNCTIONS: Final = (ast.FunctionDef, ast.AsyncFunctionDef)
 _COMPREHENSIONS: Final = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 _SCOPES: Final = (*_FUNCTIONS, *_COMPREHENSIONS, ast.Lambda, ast.ClassDef)
 
-_Setting: TypeAlias = tuple[str, ast.expr | None, int]  # a name, its value if that is known, and the line
+_Binding: TypeAlias = tuple[str, ast.expr | None, int]  # a name, its value if that is known, and the line
 
 
 @cache
-def lost(code: CodeType, line: int) -> str | None:
-    """Return the variable that the `for` statement at that line of `code` gathers outside of its state, or None."""
+def lost(code: CodeType, line: int) -> list[str]:
+    """Return the variables that the `for` statement at that line of `code` gathers outside of its state, in order."""
+    try:
+        return sorted(_lost(code, line))
+    except RecursionError:  # an expression of a thousand parts
+        return []
+
+
+def _lost(code: CodeType, line: int) -> set[str]:
     around = [*_around(_tree(code.co_filename), line)]
     functions = [node for node in around if isinstance(node, _FUNCTIONS) and node.name == code.co_name]
     loops = [node for node in around if isinstance(node, ast.For | ast.AsyncFor) and line <= _end(node.iter)]
     if not functions or not loops:
-        return None
+        return set()
     nodes, loop = [*_own(functions[-1])], loops[-1]
     inside = [node for node in nodes if loop.lineno <= _line(node) <= _end(loop.body[-1])]
     after = [node for node in nodes if _line(node) > _end(loop.body[-1])]
-    settings = [*_settings(nodes)]
+    bindings = [*_bindings(nodes)]
 
-    gathered = _gathered(inside, [each for each in settings if each[2] < loop.lineno]) & _read(after)
+    gathered = _gathered(inside, [each for each in bindings if each[2] < loop.lineno]) & _read(after)
     gathered |= _changed_in_place(loop, inside) & _read(after, but="len")
-    gathered |= _written_anew(around, inside, settings)
-    return min(gathered - _in_state(nodes, settings), default=None)
+    gathered |= _written_anew(around, inside, bindings)
+    return gathered - _in_state(nodes, bindings)
 
 
 @cache
@@ -65,8 +72,11 @@ def _own(scope: ast.AST) -> Iterator[ast.AST]:
     """Yield the nodes of a function in their order, without the variables of functions, classes and the like in it."""
     for child in ast.iter_child_nodes(scope):
         yield child
-        own = _variables(child) if isinstance(child, _SCOPES) else set[str]()
-        yield from (each for each in _own(child) if _root(_name(each)) not in own)
+        if isinstance(child, _SCOPES):
+            own = _variables(child)
+            yield from (each for each in _own(child) if _root(_name(each)) not in own)
+        else:
+            yield from _own(child)
 
 
 def _variables(scope: ast.AST) -> set[str]:
@@ -75,8 +85,8 @@ def _variables(scope: ast.AST) -> set[str]:
     return bound | {node.arg for node in inside if isinstance(node, ast.arg)}
 
 
-def _settings(nodes: Iterable[ast.AST]) -> Iterator[_Setting]:
-    """Yield what is set to something else, whatever it was before."""
+def _bindings(nodes: Iterable[ast.AST]) -> Iterator[_Binding]:
+    """Yield what is bound to something else, whatever it was before."""
     values = dict[ast.AST, ast.expr]()
     for node in nodes:
         match node:
@@ -85,7 +95,7 @@ def _settings(nodes: Iterable[ast.AST]) -> Iterator[_Setting]:
             case ast.Assign(targets=[place], value=value) | ast.AnnAssign(target=place, value=ast.expr() as value):
                 values[place] = value
             case ast.AugAssign(target=place) | ast.AnnAssign(target=place):
-                values[place] = place  # not set to something else
+                values[place] = place  # not bound to something else
             case ast.Name(ctx=ast.Store()) | ast.Attribute(ctx=ast.Store()) | ast.MatchAs(name=str()):
                 if (name := _name(node)) not in _names(values.get(node)):
                     yield name, values.get(node), _line(node)
@@ -93,10 +103,10 @@ def _settings(nodes: Iterable[ast.AST]) -> Iterator[_Setting]:
                 pass
 
 
-def _gathered(inside: Collection[ast.AST], before: Iterable[_Setting]) -> set[str]:
+def _gathered(inside: Collection[ast.AST], before: Iterable[_Binding]) -> set[str]:
     """Return what the loop adds to, if it began before the loop and not elsewhere, and does not begin anew inside."""
     begun = {name: value for name, value, _ in before}
-    anew = {name for name, _, _ in _settings(inside)}
+    anew = {name for name, _, _ in _bindings(inside)}
     gathered = set[str]()
     for place, counts in _added_to(inside):
         name = _name(place)
@@ -152,10 +162,10 @@ def _changed_in_place(loop: ast.For | ast.AsyncFor, inside: Iterable[ast.AST]) -
             return set()
 
 
-def _written_anew(around: Iterable[ast.AST], inside: Iterable[ast.AST], settings: Iterable[_Setting]) -> set[str]:
+def _written_anew(around: Iterable[ast.AST], inside: Iterable[ast.AST], bindings: Iterable[_Binding]) -> set[str]:
     """Return the files that a `with` around the loop opens with "w", and that it uses, also by a `writer(file)`."""
     used = set[str]().union(*map(_names, inside))
-    used |= {each for name, value, _ in settings if name in used for each in _names(value)}
+    used |= {each for name, value, _ in bindings if name in used for each in _names(value)}
     return {
         file for node in around if isinstance(node, ast.With) for item in node.items for file in _emptied(item) & used
     }
@@ -174,19 +184,19 @@ def _emptied(item: ast.withitem) -> set[str]:
 
 
 def _read(after: Iterable[ast.AST], but: str | None = None) -> set[str]:
-    """Return what is read before it is set to something else, apart from what is only given to the function `but`."""
+    """Return what is read before it is bound to something else, apart from what is only given to the function `but`."""
     nodes = [*after]
-    until = {name: line for name, _, line in reversed([*_settings(nodes)])}
+    until = {name: line for name, _, line in reversed([*_bindings(nodes)])}
     apart = {node.args[0] for node in nodes if isinstance(node, ast.Call) and node.args and _called(node) == but}
     read = [node for node in nodes if isinstance(getattr(node, "ctx", None), ast.Load) and node not in apart]
     return {name for node in read if (name := _name(node)) and _line(node) <= until.get(name, _line(node))}
 
 
-def _in_state(nodes: Iterable[ast.AST], settings: Iterable[_Setting]) -> set[str]:
+def _in_state(nodes: Iterable[ast.AST], bindings: Iterable[_Binding]) -> set[str]:
     """Return what is the state of a loop, and what was put into one."""
     states = [node.value for node in nodes if isinstance(node, ast.keyword) and node.arg == "state"]
     names = set[str]().union(*map(_names, states))
-    return names.union(*(_names(value) for name, value, _ in settings if name in names))
+    return names.union(*(_names(value) for name, value, _ in bindings if name in names))
 
 
 def _names(value: ast.AST | None) -> set[str]:

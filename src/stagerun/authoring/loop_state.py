@@ -11,9 +11,9 @@ from contextlib import suppress
 from itertools import zip_longest
 from typing import Any, Final
 
-from stagerun import events
 from stagerun.authoring import stored_values
 from stagerun.errors import RecipeError
+from stagerun.text import json_text
 from stagerun.text.masking import Masker
 
 
@@ -56,7 +56,7 @@ class LoopState:
         _restored(self.values, dict(stored))
 
     def text(self) -> str:
-        return events.dumps(self.values)
+        return json_text.dumps(self.values)
 
     def note(self, done: int) -> None:
         """Copy what can be copied at every item; `done` items are finished. `count` does it inline for plain totals."""
@@ -71,14 +71,14 @@ class LoopState:
         """Copy all of it; RecipeError if it can't be restored exactly."""
         began = self._monotonic()
         plain = stored_values.exact(dict(self.values), self._what)
-        text = events.dumps(plain)
+        text = json_text.dumps(plain)
         if len(text) > LIMIT:
             raise RecipeError(
                 f"{self._what} has {len(text):,} bytes; the limit is {LIMIT:,}", "store a file, and its path in it"
             )
         if self._masker.holds(plain):
             raise RecipeError(f"{self._what} contains a secret, which the journal must not store", "leave it out")
-        self._copy = done, events.loads(text, dict[str, Any])
+        self._copy = done, json_text.loads(text, dict[str, Any])
         self.whole = len(text) <= _SMALL and (not plain or not _is_flat(plain))  # an empty one can become either
         self.pause = _SHARE * (self._monotonic() - began)
         self.interval = len(text) / _RATE
@@ -90,7 +90,7 @@ class LoopState:
             return self._copy
         state = marshal.loads(top) if isinstance(top, bytes) else top  # noqa: S302 - our own bytes
         unchanged = isinstance(top, bytes) or _is_flat(state)
-        fits = unchanged and _is_exact(state) and len(events.dumps(state)) <= LIMIT
+        fits = unchanged and _is_exact(state) and len(json_text.dumps(state)) <= LIMIT
         return (done, state) if fits and not self._masker.holds(state) else self._copy
 
 

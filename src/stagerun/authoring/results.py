@@ -20,7 +20,7 @@ import msgspec
 from stagerun import events
 from stagerun.authoring.session import Session
 from stagerun.errors import RecipeError
-from stagerun.text import wording
+from stagerun.text import json_text, wording
 from stagerun.text.secrets import Secret
 
 
@@ -129,7 +129,7 @@ class _Conversion:
         try:
             return sorted(parts)
         except TypeError:
-            return sorted(parts, key=events.dumps)
+            return sorted(parts, key=json_text.dumps)
 
     def _part(self, name: str, value: object) -> Any:
         self._path.append(name)
@@ -143,7 +143,7 @@ class _Conversion:
         plain = self._part(repr(key), key)
         if isinstance(plain, dict | list):
             plain = self._repr(key)
-        return plain if isinstance(plain, str) else events.dumps(plain)
+        return plain if isinstance(plain, str) else json_text.dumps(plain)
 
     def _scalar(self, value: Any) -> Any:
         """Return what `item()` of a scalar of numpy returns, else the `repr`."""

@@ -12,11 +12,11 @@ import weakref
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from contextlib import suppress
 from itertools import chain, islice
-from types import TracebackType
+from types import CodeType, TracebackType
 from typing import Any, Final, TypeVar
 
 from stagerun import events
-from stagerun.authoring import loop_losses, loop_readers
+from stagerun.authoring import loop_readers
 from stagerun.authoring.fingerprints import fingerprint, is_constant
 from stagerun.authoring.keys import Claim, Recorder
 from stagerun.authoring.loop_state import LoopState
@@ -210,13 +210,17 @@ class ResumableLoop(Loop):
             goes_on=self._loops.resumable.__contains__,
             warn=self._recorder.warn,
         )
-        name = loop_losses.lost(frame.f_code, frame.f_lineno)
-        where = f"{frame.f_code.co_filename}, line {frame.f_lineno}"
-        if name is not None and where not in self._loops.losing:
+        self._look_at_losses(frame.f_code, frame.f_lineno)
+
+    def _look_at_losses(self, code: CodeType, line: int) -> None:
+        from stagerun.authoring.loop_losses import lost  # it imports `ast`, which takes long
+
+        where = f"{code.co_filename}, line {line}"
+        if where not in self._loops.losing and (names := lost(code, line)):
             self._loops.losing.add(where)
             self._recorder.warn(
-                f"loop {self.key!r} changes {name} ({where}): a resumed run lacks what skipped items put into it; "
-                "keep it in state=, or use p.map(key=)"
+                f"loop {self.key!r} changes {', '.join(names)} ({where}): a resumed run lacks what skipped items put "
+                "into it; keep it in state=, or use p.map(key=)"
             )
 
     def _rest(self, items: Iterable[_T]) -> Iterator[_T]:

@@ -7,9 +7,8 @@ from typing import Any, Final, NoReturn
 
 import msgspec
 
-from stagerun import events
 from stagerun.errors import RecipeError
-from stagerun.text import wording
+from stagerun.text import json_text, wording
 
 
 LIMIT: Final = 16 * 1024 * 1024  # bytes of JSON
@@ -27,7 +26,7 @@ def exact(value: object, what: str) -> Any:
 
 def check_size(plain: object, what: str) -> None:
     """Raise RecipeError if a JSON value is too large to store."""
-    size = len(events.dumps(plain).encode())
+    size = len(json_text.dumps(plain).encode())
     if size > LIMIT:
         raise RecipeError(
             f"{what} has {size:,} bytes; the limit is {LIMIT:,}", "store a file, and its path as the checkpoint"

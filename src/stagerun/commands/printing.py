@@ -11,10 +11,10 @@ from typing import TextIO
 
 import click
 
-from stagerun import events
 from stagerun.commands.surroundings import Surroundings
 from stagerun.machine import ci
 from stagerun.render.output import Output
+from stagerun.text import json_text
 from stagerun.text.paint import Paint
 from stagerun.text.streams import SafeStream
 from stagerun.text.untrusted import neutralise, neutralise_json
@@ -39,7 +39,7 @@ def print_document(document: str) -> None:
 
 
 def print_json(document: object) -> None:
-    click.echo(neutralise_json(events.dumps(document)), file=_stream())
+    click.echo(neutralise_json(json_text.dumps(document)), file=_stream())
 
 
 def say(here: Surroundings, message: str, hint: str | None = None, traceback: str | None = None) -> None:

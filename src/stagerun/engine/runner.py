@@ -27,7 +27,7 @@ from stagerun.machine.clock import Clock
 from stagerun.machine.interrupts import Interrupts
 from stagerun.machine.settings import Origin
 from stagerun.states import RunState
-from stagerun.text import wording
+from stagerun.text import json_text, wording
 from stagerun.text.masking import SHORTEST, Masker
 from stagerun.view import RunView
 
@@ -333,7 +333,7 @@ class Runner:
             source_hash=found.source_hash(),
             params={name: _encodable(value) for name, value in operation.params().items()},
             stages=tuple(operation.stages),
-            owner=events.encodable(operation.owner),
+            owner=json_text.encodable(operation.owner),
             host=process.host,
             boot_id=process.boot_id,
             pid_namespace=process.pid_namespace,
@@ -346,10 +346,10 @@ class Runner:
             expected=self._memory.expected(found.target),
             done_before=resumption.done_before if resumption else (),
             inherited=resumption.inherited if resumption else {},
-            project=events.encodable(self._origin.project),
-            folder=before.plan.folder if before else events.encodable(self._origin.folder),
+            project=json_text.encodable(self._origin.project),
+            folder=before.plan.folder if before else json_text.encodable(self._origin.folder),
             work=(before.plan.work if before else "") or os.urandom(16).hex(),
-            tags=tuple(sorted(map(events.encodable, tags))),
+            tags=tuple(sorted(map(json_text.encodable, tags))),
             once=before.plan.once if before else self._view().plan.once if chained_from else self._terms.once,
             place=self._place,
         )
@@ -391,4 +391,4 @@ class _Host:
 def _encodable(value: object) -> object:
     if isinstance(value, list):
         return [_encodable(each) for each in value]
-    return events.encodable(value) if isinstance(value, str) else value
+    return json_text.encodable(value) if isinstance(value, str) else value

@@ -3,10 +3,10 @@
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Final
 
-from stagerun import events
 from stagerun.errors import DoneBefore, HeldError, NameHeld, UsageError
 from stagerun.journal import rules
 from stagerun.states import TERMINAL, RunState
+from stagerun.text import json_text
 
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def refuse_taken(store: "Store", operation: "OperationKey", name: str, crashed: 
     `crashed` are runs that have crashed without a record of it. Raises DoneBefore if the name has succeeded, NameHeld
     if its run is not over, HeldError if that did not succeed, UsageError if it belongs to another operation.
     """
-    key = events.encodable(name)
+    key = json_text.encodable(name)
     for row in store.rows(_FIRST, (*operation, key)):
         if not row["same"] and row["chained_from"] is not None:
             raise HeldError(

@@ -16,6 +16,7 @@ from stagerun.journal.reading import damaged
 from stagerun.journal.rows import Nonsense
 from stagerun.outline import SPACING, LogLine, Outline
 from stagerun.states import TERMINAL, RunState
+from stagerun.text import json_text
 
 
 if TYPE_CHECKING:
@@ -215,7 +216,7 @@ def log_of(data: str) -> events.Log:
         return _decode(data)
     except msgspec.DecodeError:  # lone surrogates
         try:
-            log: events.Log = events.loads(data, events.Log)
+            log: events.Log = json_text.loads(data, events.Log)
         except ValueError as error:
             raise Nonsense("events.data", str(error)) from None
         return log

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from msgspec import Struct
 
-from stagerun import events
 from stagerun.states import RunState
+from stagerun.text import json_text
 
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ class Queries:
         by_owner = owner is not None and (match is None or self._some("owner = ?", owner)[0] <= _FEW)
         if tag is not None:
             conditions.append(self._tagged(tag))
-            values["tag"] = events.encodable(tag)
+            values["tag"] = json_text.encodable(tag)
         if before is not None:
             conditions.append("id < :until")
             values["until"] = before
@@ -122,7 +122,7 @@ class Queries:
     def _tagged(self, tag: str) -> str:
         """Return the condition for the tag `:tag`: a list of its runs if these are few, else a look at each run."""
         some = f"SELECT 1 FROM tags WHERE tag = ? LIMIT {_FEW + 1}"  # noqa: S608 - a constant
-        (row,) = self._store.rows(f"SELECT count(*) AS count FROM ({some}) AS some", (events.encodable(tag),))  # noqa: S608
+        (row,) = self._store.rows(f"SELECT count(*) AS count FROM ({some}) AS some", (json_text.encodable(tag),))  # noqa: S608
         if row["count"] <= _FEW:
             return "id IN (SELECT run_id FROM tags WHERE tag = :tag)"
         return "EXISTS (SELECT 1 FROM tags WHERE tag = :tag AND run_id = runs.id)"

@@ -15,6 +15,7 @@ from stagerun.journal import rows, rules
 from stagerun.journal.queries import PAGE, Queries, Wanted, id_of
 from stagerun.journal.rows import Nonsense
 from stagerun.states import RESUMABLE, TERMINAL, RunState
+from stagerun.text import json_text
 from stagerun.view import RunView
 
 
@@ -144,7 +145,7 @@ class Records:
             JOIN events ON events.run_id = event_run_id AND seq = event_seq
             WHERE checkpoints.run_id = ? AND key = ? ORDER BY part"""
         found = list[events.Recalled]()
-        for row in self._rows(sql, (run, events.encodable(key))):
+        for row in self._rows(sql, (run, json_text.encodable(key))):
             try:
                 stored = rows.to_event(row)
             except Nonsense as error:

@@ -12,6 +12,7 @@ from msgspec import Struct
 from stagerun import events
 from stagerun.events import Count, Id, Moment, Seconds
 from stagerun.states import TERMINAL, RunState
+from stagerun.text import json_text
 from stagerun.view import RunView, StageView
 
 
@@ -127,31 +128,31 @@ def of_plan(view: RunView) -> dict[str, object]:
     """Return the columns of `runs` that never change."""
     plan = view.plan
     return {
-        "target": events.encodable(plan.target),
-        "recipe": events.encodable(plan.recipe),
+        "target": json_text.encodable(plan.target),
+        "recipe": json_text.encodable(plan.recipe),
         "operation": plan.operation,
-        "source": events.encodable(plan.source) if plan.source else None,
+        "source": json_text.encodable(plan.source) if plan.source else None,
         "source_hash": plan.source_hash,
-        "owner": events.encodable(plan.owner),
-        "params": events.dumps(plan.params),
-        "stages": events.dumps(plan.stages),
+        "owner": json_text.encodable(plan.owner),
+        "params": json_text.dumps(plan.params),
+        "stages": json_text.dumps(plan.stages),
         "created_on": view.created_on,
         "chained_from": plan.chained_from,
         "resumed_from": plan.resumed_from,
         "attempt": plan.attempt,
-        "expected": events.dumps(plan.expected),
-        "done_before": events.dumps(plan.done_before),
+        "expected": json_text.dumps(plan.expected),
+        "done_before": json_text.dumps(plan.done_before),
         "host": plan.host,
         "boot_id": plan.boot_id,
         "pid_namespace": plan.pid_namespace,
         "pid": plan.pid,
         "process_started": plan.process_started,
-        "project": events.encodable(plan.project),
-        "folder": events.encodable(plan.folder),
+        "project": json_text.encodable(plan.project),
+        "folder": json_text.encodable(plan.folder),
         "work": plan.work,
         "place": plan.place,
-        "tags": events.dumps(plan.tags),
-        "once": plan.once and events.encodable(plan.once),
+        "tags": json_text.dumps(plan.tags),
+        "once": plan.once and json_text.encodable(plan.once),
     }
 
 
@@ -162,20 +163,20 @@ def of_state(view: RunView, seen_on: float) -> dict[str, object]:
         "root": view.root,
         "state": view.state,
         "current_stage": view.current_stage,
-        "stage_states": events.dumps(view.stage_states),
+        "stage_states": json_text.dumps(view.stage_states),
         "percent": view.percent,
-        "progress": events.dumps(progress) if progress else None,
-        "status_text": events.encodable(status.text) if status else None,
+        "progress": json_text.dumps(progress) if progress else None,
+        "status_text": json_text.encodable(status.text) if status else None,
         "status_level": status.level if status else None,
-        "result_context": events.dumps(result) if result is not None else None,
-        "error": events.dumps(error) if error else None,
+        "result_context": json_text.dumps(result) if result is not None else None,
+        "error": json_text.dumps(error) if error else None,
         "started_on": view.started_on,
         "finished_on": view.finished_on,
         "seconds": view.seconds,
         "exit_code": view.exit_code,
         "signal": view.signal,
         "chained_to": view.chained_to,
-        "worker": events.dumps(view.worker) if view.worker else None,
+        "worker": json_text.dumps(view.worker) if view.worker else None,
         "seen_on": seen_on,
     }
 
@@ -185,7 +186,7 @@ def of_stage(run: int, position: int, stage: StageView) -> dict[str, object]:
     return {
         "run_id": run,
         "position": position,
-        "name": events.encodable(stage.name),
+        "name": json_text.encodable(stage.name),
         "state": stage.state,
         "seconds": stage.seconds,
         "entered_on": stage.entered_on,
@@ -198,7 +199,7 @@ def of_stage(run: int, position: int, stage: StageView) -> dict[str, object]:
 def of_event(entry: events.Entry) -> tuple[int, int, float, str, str]:
     """Return a row of `events`: run, number, time, kind, data."""
     event = entry.event
-    return entry.run, entry.seq, entry.time, event.kind, events.dumps(event)
+    return entry.run, entry.seq, entry.time, event.kind, json_text.dumps(event)
 
 
 def of_stored(entry: events.Entry) -> dict[str, object]:
@@ -207,9 +208,9 @@ def of_stored(entry: events.Entry) -> dict[str, object]:
     assert isinstance(stored, events.Stored)
     return {
         "run_id": entry.run,
-        "key": events.encodable(stored.key),
-        "stage": stored.stage and events.encodable(stored.stage),
-        "inside": stored.inside and events.encodable(stored.inside),
+        "key": json_text.encodable(stored.key),
+        "stage": stored.stage and json_text.encodable(stored.stage),
+        "inside": stored.inside and json_text.encodable(stored.inside),
         "item": stored.item,
         "event_run_id": entry.run,
         "event_seq": entry.seq,
@@ -239,7 +240,7 @@ def to_kept(row: "Row") -> "Kept":
 def _kind_of_stored(stored: events.Stored) -> dict[str, object]:
     match stored:
         case events.PositionReached():
-            stages = events.dumps(stored.stages) if stored.stages else None
+            stages = json_text.dumps(stored.stages) if stored.stages else None
             return {"part": 0, "call": "track", "done": stored.position, "total": stored.total, "stages": stages}
         case events.ResultsStored():
             done = len(stored.items)
@@ -344,14 +345,14 @@ def _loaded(text: object, kind: Any, where: str) -> Any:
     if not isinstance(text, str):
         raise Nonsense(where, "it is not text")
     try:
-        return events.loads(text, kind)
+        return json_text.loads(text, kind)
     except ValueError as error:
         raise Nonsense(where, str(error)) from None
 
 
 def _to_stages(found: "Iterable[Row]", names: Sequence[str]) -> tuple[StageView, ...]:
     stages = tuple(map(to_stage, found))
-    if [stage.name for stage in stages] != [events.encodable(name) for name in names]:
+    if [stage.name for stage in stages] != [json_text.encodable(name) for name in names]:
         raise Nonsense("stages", "they are not those of the run")
     return stages
 

@@ -17,6 +17,7 @@ from stagerun import events
 from stagerun.errors import HeldError, RunLost
 from stagerun.journal import rows, rules
 from stagerun.states import TERMINAL, RunState
+from stagerun.text import json_text
 from stagerun.view import RunView, begin
 
 
@@ -150,8 +151,8 @@ class Journal:
         self._store.many(
             _INSERT_STAGE, [rows.of_stage(run, position, each) for position, each in enumerate(view.stages)]
         )
-        self._store.many(_INSERT_TAG, [(events.encodable(tag), run) for tag in plan.tags])
-        self._store.many(_INHERIT, [(run, plan.resumed_from, events.encodable(key)) for key in plan.inherited])
+        self._store.many(_INSERT_TAG, [(json_text.encodable(tag), run) for tag in plan.tags])
+        self._store.many(_INHERIT, [(run, plan.resumed_from, json_text.encodable(key)) for key in plan.inherited])
         self._store.change(_INSERT_EVENT, rows.of_event(entry))
         return view
 
@@ -213,7 +214,7 @@ class Journal:
 
     def request_cancel(self, run: int, now: float, person: str) -> None:
         """Ask the owner of a run to stop it."""
-        self.commit(lambda: self._store.change(_REQUEST_CANCEL, (run, now, events.encodable(person))))
+        self.commit(lambda: self._store.change(_REQUEST_CANCEL, (run, now, json_text.encodable(person))))
 
     def cancel_requested(self, view: RunView) -> bool:
         """Return True if another process has asked for a cancel. Cheap while no other process writes.

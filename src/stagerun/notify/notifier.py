@@ -17,7 +17,7 @@ from stagerun.machine import notices
 from stagerun.machine.notices import Notice
 from stagerun.notify.teller import NotTold, Teller
 from stagerun.reports import documents
-from stagerun.text import sentences
+from stagerun.text import json_text, sentences
 from stagerun.text.masking import Masker
 from stagerun.text.untrusted import neutralise_json
 from stagerun.view import RunView
@@ -133,7 +133,7 @@ def _filled(notice: Notice, environ: Mapping[str, str], masker: Masker) -> tuple
 
 
 def _document(view: RunView) -> bytes:
-    return neutralise_json(events.dumps(documents.run(view, None))).encode()
+    return neutralise_json(json_text.dumps(documents.run(view, None))).encode()
 
 
 def _text(view: RunView) -> bytes:
@@ -143,4 +143,4 @@ def _text(view: RunView) -> bytes:
         told += f": {sentences.reason(view.error)}"
     for sign, escaped in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;")):  # else <!channel> calls everybody
         told = told.replace(sign, escaped)
-    return neutralise_json(events.dumps({"text": told})).encode()
+    return neutralise_json(json_text.dumps({"text": told})).encode()

@@ -28,7 +28,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from stagerun import __version__, events
 from stagerun.notify.teller import Teller, words
 from stagerun.states import RunState, StageState
-from stagerun.text import wording
+from stagerun.text import json_text, wording
 from stagerun.view import RunView
 
 
@@ -175,7 +175,7 @@ def _about(plan: events.RunCreated, run: int) -> Iterator[tuple[str, str | int]]
     yield "stagerun.attempt", plan.attempt
     yield "stagerun.work", plan.work
     for name, value in plan.params.items():
-        yield f"stagerun.param.{name}", value if isinstance(value, str) else events.dumps(value)
+        yield f"stagerun.param.{name}", value if isinstance(value, str) else json_text.dumps(value)
 
 
 def _resource(environ: Mapping[str, str]) -> Resource:

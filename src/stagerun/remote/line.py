@@ -12,7 +12,7 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from stagerun import events
+from stagerun.text import json_text
 
 
 Frame: TypeAlias = list[Any]  # its first item is its name
@@ -64,7 +64,7 @@ class Line:
 
         What can't be sent, because the other end is gone, is dropped.
         """
-        data = events.dumps(frame).encode()
+        data = json_text.dumps(frame).encode()
         if len(data) > LARGEST:
             raise ValueError(f"{len(data):,} bytes are more than the {LARGEST:,} that can be sent at once")
         self._going_out.put(data + b"\n")
@@ -190,7 +190,7 @@ class Inbox:
 def _frame(line: bytes) -> Frame | None:
     """Return the frame that a line holds, or None if it is none."""
     try:
-        frame = events.loads(line.decode(), list[Any])
+        frame = json_text.loads(line.decode(), list[Any])
     except ValueError:
         return None
     return frame if frame and isinstance(frame[0], str) else None

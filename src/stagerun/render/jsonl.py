@@ -6,7 +6,7 @@ from stagerun import events
 from stagerun.render.output import Output
 from stagerun.reports import documents
 from stagerun.sinks import Sink
-from stagerun.text import sentences
+from stagerun.text import json_text, sentences
 from stagerun.text.untrusted import neutralise_json
 from stagerun.view import RunView
 
@@ -20,7 +20,7 @@ class JsonLines(Sink):
 
     def update(self, entry: events.Entry, view: RunView) -> None:
         told = documents.entry(entry, view)
-        self._output.write("".join(f"{neutralise_json(events.dumps(each))}\n" for each in told))
+        self._output.write("".join(f"{neutralise_json(json_text.dumps(each))}\n" for each in told))
 
     def afterword(self, log: events.Log) -> None:
         # The last object on stdout is the end of the run.

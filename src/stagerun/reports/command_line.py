@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from stagerun import events
+from stagerun.text import json_text
 from stagerun.text.masking import MASK
 from stagerun.view import RunView
 
@@ -45,5 +45,5 @@ def literal(text: str) -> str:
 
 def _text(value: Any) -> str:
     if not isinstance(value, str):
-        return events.dumps(value)
+        return json_text.dumps(value)
     return literal(value) if value != "-" else value  # the name of a file, most likely

@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
+
 from stagerun import events
 from stagerun.text import wording
 from stagerun.view import RunView
@@ -71,7 +73,7 @@ def entry(entry: events.Entry, view: RunView) -> list[dict[str, Any]]:
     if isinstance(event, events.Log):
         about = {"level": event.level, "stream": event.stream}
         return [place | {"seq": seq, "line": line} | about for seq, line in enumerate(event.lines, entry.seq)]
-    told = place | events.to_dict(event)
+    told = place | msgspec.to_builtins(event)
     return [told | {"not_entered": view.not_entered} if isinstance(event, events.RunFinished) else told]
 
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stagerun import events
 from stagerun.machine.interrupts import Interrupts
 from stagerun.programs.children import Children
 from stagerun.programs.request import Completed, Request, how_it_ended
 from stagerun.programs.running import TAIL, Tell
+from stagerun.text import json_text
 
 
 Command = str | Sequence[Any] | re.Pattern[str]
@@ -110,7 +110,7 @@ class Programs:
         """Note a call, and do what stands in for the program; None if the real one is to run."""
         shown, before = request.shown, self.calls.count(request.shown)
         with self._record.open("a", encoding="utf-8") as file:
-            file.write(f"{events.dumps(shown)}\n")
+            file.write(f"{json_text.dumps(shown)}\n")
         if self._is_refused(shown):
             raise self._refusal(shown)
         first = next((each for each in self._stubs if each.fits(shown)), None)
@@ -137,7 +137,7 @@ class Programs:
     def _recorded(self) -> list[str]:
         if not self._record.exists():
             return []
-        return [events.loads(line, str) for line in self._record.read_text("utf-8").splitlines()]
+        return [json_text.loads(line, str) for line in self._record.read_text("utf-8").splitlines()]
 
 
 class StubbedChildren(Children):

@@ -1,1 +1,1 @@
-"""Text made safe and readable: untrusted text, secrets and their masking, tracebacks, words, sentences about a run."""
+"""Text made safe and readable: untrusted text, secrets and their masking, tracebacks, words, sentences, JSON."""

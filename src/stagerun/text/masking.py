@@ -8,6 +8,7 @@ from typing import Any, Final, TypeVar, cast
 from msgspec.structs import replace
 
 from stagerun import events
+from stagerun.text import json_text
 
 
 MASK: Final = "***"
@@ -82,7 +83,7 @@ class Masker:
 
     def holds(self, value: object) -> bool:
         """Return True if the JSON value contains a secret."""
-        return bool(self._forms) and events.dumps(self._value(value)) != events.dumps(value)
+        return bool(self._forms) and json_text.dumps(self._value(value)) != json_text.dumps(value)
 
     def event(self, event: _Event) -> _Event:
         """Return the event with its secrets masked, except in names that runs are found by (targets, stages, keys)."""

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from stagerun import events
 from stagerun.states import RunState, StageState
+from stagerun.text import json_text
 
 
 SYMBOLS: Final[Mapping[StageState, str]] = {
@@ -236,7 +237,7 @@ def remaining(progress: events.ProgressMoved) -> float | None:
 
 def result_lines(result: Mapping[str, Any]) -> list[str]:
     """`name=value` for each entry; a value that is not a string is written as JSON."""
-    return [f"{name}={value if isinstance(value, str) else events.dumps(value)}" for name, value in result.items()]
+    return [f"{name}={value if isinstance(value, str) else json_text.dumps(value)}" for name, value in result.items()]
 
 
 def error_line(error: events.Failure) -> str:

@@ -42,10 +42,8 @@ class Again:
     def _resume(self, request: Request, form: dict[str, str]) -> Response:
         view, stage = self._view(request), form.get("from", "")
         filled = self._secrets(view, form)
-        options = [*command_line.where(view), *([f"--from={stage}"] if stage else [])]
-        outcome = self._site.actions.begin(
-            ["resume", *options, *forms.answer(form), str(view.id)], forms.secrets(filled)
-        )
+        options = [*_options(view, stage), *forms.answer(form)]
+        outcome = self._site.actions.begin(["resume", *options, str(view.id)], forms.secrets(filled))
         return led_on(outcome) or self._resume_page(view, filled, stage, forms.blame(filled, outcome.error))
 
     def _rerun(self, request: Request, form: dict[str, str]) -> Response:
@@ -60,8 +58,8 @@ class Again:
     ) -> Response:
         # A plan needs the values of secrets only to make the operation; it never shows them.
         stand_ins = {f"STAGERUN_{field.name.upper()}": field.value or "unknown" for field in filled}
-        options = [*command_line.where(view), *([f"--from={stage}"] if stage else [])]
-        said = self._site.actions.ask("resume", "--dry-run", "--json", *options, str(view.id), secrets=stand_ins)
+        options = ["--dry-run", "--json", *_options(view, stage)]
+        said = self._site.actions.ask("resume", *options, str(view.id), secrets=stand_ins)
         document = json.loads(said.out) if said.code == 0 and said.out.startswith("{") else None
         if document is None and refused is None:
             refused = forms.Refused(forms.without_name(said.err or said.out))
@@ -94,6 +92,11 @@ class Again:
         for field in found:
             field.value = (form or {}).get(field.name, "")
         return found
+
+
+def _options(view: RunView, stage: str) -> list[str]:
+    """Return where a resume works, and the stage that it begins with."""
+    return [*command_line.where(view), *([f"--from={stage}"] if stage else [])]
 
 
 def _status(filled: list[Field], refused: forms.Refused | None) -> int:

@@ -20,6 +20,7 @@ from stagerun.outline import Fold, LogLine, Outline
 from stagerun.reports.html import rendering
 from stagerun.reports.html.model import Links, Page, in_folds
 from stagerun.states import TERMINAL, StageState
+from stagerun.text import json_text
 from stagerun.view import RunView, begin, fold
 from stagerun.web import run_pages
 from stagerun.web.run_pages import Reader
@@ -161,7 +162,7 @@ class Channel:
         self._tokens -= 1
         self._news = False
         if self._gone or self.view is None:
-            self._closing = (events.dumps({"liveop_over": {"run": self.run, "state": "deleted"}}),)
+            self._closing = (json_text.dumps({"liveop_over": {"run": self.run, "state": "deleted"}}),)
             return "", Moment(regions="", heads=(), lines=(), page=None, closing=self._closing)
         page = self._page()
         told = [*self._changed_regions(page), *self._told_folds(page), *self._told_lines()]
@@ -239,7 +240,7 @@ class Channel:
         return _blocks(told)
 
     def _ending(self, reader: Reader, view: RunView) -> tuple[str, ...]:
-        over = events.dumps({"liveop_over": {"run": self.run, "state": view.state}})
+        over = json_text.dumps({"liveop_over": {"run": self.run, "state": view.state}})
         following = reader.records.get(view.chained_to)
         if following is None:
             return (over,)
@@ -248,7 +249,7 @@ class Channel:
         page = run_pages.page(reader, following, outline, time.time())
         moved = {"from": self.run, "to": following.id, "after": max(outline.seq, self._outline.seq)}
         container = rendering.container(page, f"outerHTML:#op-{self.run}")
-        return container, events.dumps({"liveop_chain": moved})
+        return container, json_text.dumps({"liveop_chain": moved})
 
     def _moment(self, page: Page) -> Moment:
         lines = [each[4] for each in self._newest]

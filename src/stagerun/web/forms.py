@@ -12,11 +12,11 @@ from typing import Any, Final
 
 from msgspec import Struct, structs
 
-from stagerun import events
 from stagerun.authoring import finding
 from stagerun.authoring.finding import Listed
 from stagerun.errors import StagerunError
 from stagerun.reports import command_line
+from stagerun.text import json_text
 from stagerun.text.masking import MASK
 from stagerun.web.actions import Actions
 
@@ -264,7 +264,7 @@ def _shown(value: Any) -> str:
         case str():
             return "" if value == MASK else value
         case _:
-            return events.dumps(value)
+            return json_text.dumps(value)
 
 
 def _stand_in(field: Field) -> str:

@@ -23,7 +23,7 @@ from stagerun.reports import documents
 from stagerun.reports.html import rendering
 from stagerun.reports.html.model import in_folds
 from stagerun.states import TERMINAL
-from stagerun.text import sentences
+from stagerun.text import json_text, sentences
 from stagerun.web import run_pages
 from stagerun.web.feed import Feed
 from stagerun.web.run_pages import Reader
@@ -66,7 +66,7 @@ class Runs:
             view = find(reader, request.path_params["run"])
             successor = reader.records.successor(view)
             found = documents.run(view, successor.id if successor else None)
-        return Response(events.dumps(found), media_type="application/json")
+        return Response(json_text.dumps(found), media_type="application/json")
 
     def lines(self, request: Request) -> Response:
         """Return the lists of lines `first` to `last`, which lie in one fold; at most so many, nearest to `near`."""
@@ -192,7 +192,7 @@ class Runs:
 
 
 def _server_sent(document: dict[str, object]) -> str:
-    return f"id: {document['seq']}\nevent: {document['event']}\ndata: {events.dumps(document)}\n\n"
+    return f"id: {document['seq']}\nevent: {document['event']}\ndata: {json_text.dumps(document)}\n\n"
 
 
 def _plain(level: events.Level, text: str) -> str:

@@ -6,11 +6,10 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from stagerun import events
 from stagerun.outline import Fold, LogLine, Outline
 from stagerun.reports import command_line
 from stagerun.states import RESUMABLE, TERMINAL, RunState, StageState
-from stagerun.text import estimates, sentences, wording
+from stagerun.text import estimates, json_text, sentences, wording
 from stagerun.view import RunView, StageView
 
 
@@ -348,7 +347,7 @@ def _joined(first: Bar, second: Bar) -> Bar:
 
 
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) else events.dumps(value)
+    return value if isinstance(value, str) else json_text.dumps(value)
 
 
 def _took(stage: StageView | None) -> float | None:

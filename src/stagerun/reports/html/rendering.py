@@ -11,12 +11,11 @@ from typing import Any, Final
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from stagerun import events
 from stagerun.outline import Fold, LogLine
 from stagerun.reports.html import model
 from stagerun.reports.html.colours import coloured
 from stagerun.reports.html.model import Page
-from stagerun.text import sentences, wording
+from stagerun.text import json_text, sentences, wording
 from stagerun.text.untrusted import neutralise
 from stagerun.view import RunView
 
@@ -216,5 +215,5 @@ _FILTERS: Final[Mapping[str, Any]] = {
     "local": _local,
     "level": _level,
     "file_name": lambda path: PurePath(path).name,
-    "json": events.dumps,
+    "json": json_text.dumps,
 }
