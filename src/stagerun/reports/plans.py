@@ -32,6 +32,16 @@ class Plan(Struct, frozen=True, kw_only=True):
     folder: str | None = None
     changed_source: str | None = None
 
+    @property
+    def warnings(self) -> list[str]:
+        """What may be wrong with it."""
+        told = []
+        if self.changes and self.resumption.kept:
+            told.append(f"what is skipped and reused was made with the old {_listed(self.changes)}")
+        if self.changed_source is not None:
+            told.append(f"{neutralise(self.changed_source)} has changed since")
+        return told
+
 
 def lines(plan: Plan, now: float) -> Iterator[str]:
     """Yield the plan as text."""
@@ -59,10 +69,7 @@ def lines(plan: Plan, now: float) -> Iterator[str]:
     else:
         what = "nothing is taken over" if resumption.dropped else "nothing was stored"
         yield f"  {what}: all of it runs again"
-    if plan.changes and resumption.kept:
-        yield f"  warning: what is skipped and reused was made with the old {_listed(list(plan.changes))}"
-    if plan.changed_source is not None:
-        yield f"  warning: {neutralise(plan.changed_source)} has changed since"
+    yield from (f"  warning: {each}" for each in plan.warnings)
 
 
 def document(plan: Plan) -> dict[str, Any]:
