@@ -136,7 +136,7 @@ def execute(
     display = choose_display(here, output, settings.display, masker)
     _write_id(settings.run_id_file, None)
     tellers = _tellers(here)
-    store, clock = _opened(here, interrupts), Clock()
+    store, clock = _opened(here, interrupts, found.source), Clock()
     memory = Records(store)
     emitter = Emitter(Journal(store), [display, *tellers], clock, interrupts, masker)
     runner = _runner(
@@ -201,9 +201,11 @@ def _once_free(
                 clock.sleep(_LOOK)
 
 
-def _opened(here: Surroundings, interrupts: Interrupts) -> "Store":
+def _opened(here: Surroundings, interrupts: Interrupts, source: Path | None) -> "Store":
     """Open the journal for writing, and warn of what may go wrong with it."""
     path = here.journal
+    if not here.project.found and path == here.project.journal and not opening.has_runs(path):
+        _warn_of_new_journal(here, source)
     store = opening.open_journal(path, write=True, durable=here.project.durable, hurried=interrupts.look)
     if not store.concurrent:
         say(
@@ -219,6 +221,18 @@ def _close(display: Sink, tellers: "Sequence[Teller]") -> None:
     for teller in tellers:
         with suppress(Exception):  # what it could not tell is in its failures
             teller.close()
+
+
+def _warn_of_new_journal(here: Surroundings, source: Path | None) -> None:
+    """Say where the run is recorded if the recipe lies in a project, and this folder, which gets a journal, in none."""
+    with suppress(UsageError):
+        there = project_settings.find(source.absolute().parent) if source is not None else here.project
+        if there.found:
+            say(
+                here,
+                f"warning: recorded in a new journal of this folder, not in the recipe's project {there.root}",
+                f"to record it there: start it in that folder, or --journal {there.journal}",
+            )
 
 
 def _tell_failures(here: Surroundings, emitter: Emitter, tellers: "Sequence[Teller]", run: int) -> None:
