@@ -40,7 +40,7 @@ class DisplaySettings(Struct, frozen=True):
 
     @property
     def quiet(self) -> bool:
-        """True if only results, warnings and errors may be printed."""
+        """True if only results and what is wrong may be printed."""
         return self.progress == QUIET
 
 
