@@ -53,11 +53,9 @@ def may_lose(code: CodeType, line: int) -> bool:
     own = {node.id for node in inside if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
     if _changed_in_place(loop, inside) or any(_reaches_out(node, own) for node in inside):
         return True
-    return any(
-        isinstance(node, ast.Global | ast.Nonlocal) or (isinstance(node, ast.Name) and node.id in own)
-        for node in ast.walk(function)
-        if node not in inside
-    )
+    outside = [node for node in ast.walk(function) if node not in inside]
+    read = {node.id for node in outside if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
+    return not own.isdisjoint(read) or any(isinstance(node, ast.Global | ast.Nonlocal) for node in outside)
 
 
 def _reaches_out(node: ast.AST, own: set[str]) -> bool:
