@@ -279,7 +279,7 @@ def test_what_was_resumed_can_still_be_read_after_a_prune(project: Project) -> N
     project.stagerun("prune", "--keep", "0", "--delete")
     open_gate(project, "mended")
 
-    resume = project.stagerun("resume", "--progress", "quiet")
+    resume = project.stagerun("resume")
 
     assert resume.code == 0
     assert "  reused:      checkpoint rows\n" in resume.out

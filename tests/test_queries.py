@@ -211,6 +211,7 @@ READING: Final[dict[str, list[_Call]]] = {
         lambda far: list(far.records.entries(50, kinds=("log",), newest=1)),
     ],
     "expected": [lambda far: [far.records.expected(target) for target in ("site:Publish", "old:Once", "no:None")]],
+    "usual": [lambda far: [far.records.usual(operation) for operation in ("site:Publish", "Once", "no:None")]],
     "recall": [lambda far: far.records.recall(50, "rows")],
     "unrecorded_crashes": [lambda far: far.records.unrecorded_crashes()],
     "newest_resumable": [

@@ -257,6 +257,19 @@ def test_each_loop_of_several_has_a_bar_of_its_own(bench: Bench) -> None:
     assert levels == [("epoch 2/4", "25"), ("5/5 batches", "100")]
 
 
+class Uploading(LiveOperation):
+    def run(self, p: Progress) -> None:
+        p.sh("printf '%s from the index' 503; exit 1")
+
+
+def test_the_last_lines_of_a_program_that_failed_stand_once_above_its_log(bench: Bench) -> None:
+    view = bench.run(Uploading())
+    result = rendering.regions(Page(view=view, outline=Outline(), lines=(), now=0.0))["op-result"]
+
+    shown = re.sub(r"<details.*?</details>", "", result, flags=re.DOTALL)  # without the traceback
+    assert shown.count("503 from the index") == 1
+
+
 class Typed(LiveOperation):
     stages = []
     text: str = "two words"

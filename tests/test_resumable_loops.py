@@ -1360,18 +1360,74 @@ def test_a_batch_is_finished_when_the_next_one_is_asked_for(bench: Bench) -> Non
     assert [_positions(bench, run) for run in (1, 2)] == [[3], [7]]
 
 
-def test_a_resumed_loop_says_what_it_skips_and_from_where(bench: Bench) -> None:
-    ends = iter([True, False])
+def _sends(p: Progress, given: list[int]) -> None:
+    for row in p.track(range(1200), key="rows", unit="row"):
+        parts = {"row": row}
+        parts.update(more=row)
+        parts["fails"] = _fail_at(row)
 
-    def work(p: Progress) -> None:
-        fails = next(ends)
-        for row in p.track(range(1200), key="rows", unit="row"):
-            if fails and row == 1100:
-                raise Half
 
-    bench.run(_operation(work))
-    bench.resume(_operation(work))
+def _keeps_the_last(p: Progress, given: list[int]) -> None:
+    last = None
+    for row in p.track(range(1200), key="rows", unit="row"):
+        last = _fail_at(row)
+    p.result(last=last)
+
+
+def _fills_what_it_was_given(p: Progress, given: list[int]) -> None:
+    for row in p.track(range(1200), key="rows", unit="row"):
+        given.append(row)
+        _fail_at(row)
+
+
+def _sets_an_attribute(p: Progress, given: list[int]) -> None:
+    for row in p.track(range(1200), key="rows", unit="row"):
+        _fail_at.last = row  # type: ignore[attr-defined]
+        _fail_at(row)
+
+
+def _yields(p: Progress, given: list[int]) -> None:
+    def rows() -> Iterator[int]:
+        for row in p.track(range(1200), key="rows", unit="row"):  # noqa: UP028
+            yield row
+
+    for row in rows():
+        _fail_at(row)
+
+
+def _has_a_state(p: Progress, given: list[int]) -> None:
+    totals = {"rows": 0}
+    for row in p.track(range(1200), key="rows", unit="row", state=totals):
+        _fail_at(row)
+        totals["rows"] += 1
+
+
+def _fail_at(row: int) -> int:
+    if row == 1100:
+        raise Half
+    return row
+
+
+@pytest.mark.parametrize(
+    ("work", "loses"),
+    [
+        (_sends, False),
+        (_has_a_state, False),
+        (_keeps_the_last, True),
+        (_fills_what_it_was_given, True),
+        (_sets_an_attribute, True),
+        (_yields, True),
+    ],
+    ids=lambda each: getattr(each, "__name__", "").strip("_"),
+)
+def test_a_resumed_loop_says_what_it_skips_and_from_where_and_what_that_may_lose(
+    bench: Bench, work: Callable[[Progress, list[int]], None], loses: bool
+) -> None:
+    for start in (bench.run, bench.resume):
+        start(_operation(lambda p: work(p, [])))
 
     logs = [event.text for event in bench.seen.events if isinstance(event, events.Log)]
-    lost = "variables that they changed are not restored (state= does that)"
-    assert logs == [f"loop rows: 1,100 of 1,200 rows done in run 1, skipped; {lost}"]
+    lost = "; variables that they changed are not restored (state= does that)" if loses else ""
+    assert [each for each in logs if "skipped;" in each or each.endswith("skipped")] == [
+        f"loop rows: 1,100 of 1,200 rows done in run 1, skipped{lost}"
+    ]

@@ -187,7 +187,7 @@ def test_the_count_of_a_resumed_map_begins_with_what_was_stored_and_never_goes_b
 
 
 def test_results_of_several_runs_are_put_together(bench: Bench) -> None:
-    squares = Squares(bench, arguments=lambda: {"workers": 1}, at=2, stop=_fail)
+    squares = Squares(bench, arguments=lambda: {"workers": 1}, at=1, stop=_fail)
     bench.run(squares.operation())
     squares.at, squares.stop = 5, _fail
     bench.resume(squares.operation())
@@ -195,6 +195,7 @@ def test_results_of_several_runs_are_put_together(bench: Bench) -> None:
 
     bench.resume(squares.operation())
 
+    assert "map rows: 1 of 6 results taken from run 1" in _log(bench, 2)
     assert f"map rows: {stored} of 6 results taken from runs 1 and 2" in _log(bench, 3)
     assert (sorted(squares.done), squares.returned) == ([0, 1, 2, 3, 4, 5], [[0, 1, 4, 9, 16, 25]])
 

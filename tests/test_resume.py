@@ -426,6 +426,26 @@ def test_a_succeeded_run_leaves_nothing_to_do(project: Project) -> None:
     assert _runs(project) == [(1, "succeeded")]
 
 
+def test_a_quiet_resume_prints_no_plan_unless_that_warns_and_says_nothing_if_there_is_nothing_to_do(
+    project: Project,
+) -> None:
+    _fail(project)
+    shown = project.stagerun("resume", "--dry-run", "-q")
+    again = project.stagerun("resume", "-q")
+    _mend(project)
+    project.recipe("jobs", IMPORT + "\n# mended\n")
+    warned = project.stagerun("resume", "-q")
+    nothing = project.stagerun("resume", "-q")
+
+    assert _plan(shown)[0] == "resuming run 1: jobs:Import, failed in [2/3] Process AGO"
+    assert (again.out.splitlines()[0], again.err) == ("Traceback (most recent call last):", "")
+    assert (_plan(warned)[0], _plan(warned)[-1]) == (
+        "resuming run 2: jobs:Import, failed in [2/3] Process AGO",
+        f"  warning: {project.root / 'recipes' / 'jobs.py'} has changed since",
+    )
+    assert nothing == Done(0, "", "")
+
+
 def test_a_recipe_that_has_changed_since_is_warned_about(project: Project) -> None:
     _fail(project)
     _mend(project)

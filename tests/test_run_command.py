@@ -11,7 +11,8 @@ import pytest
 
 from stagerun.states import RunState
 from stagerun.view import RunView
-from tests.conftest import STAGERUN, Project, timeless
+from tests.conftest import STAGERUN, Done, Project, timeless
+from tests.processes import look
 
 
 ECHO = """
@@ -502,6 +503,25 @@ def test_a_secret_on_the_command_line_is_refused_and_not_repeated(project: Proje
         "  set STAGERUN_TOKEN, or give --token-file PATH\n"
     )
     assert not project.journal.exists()
+
+
+def test_a_recipe_of_another_project_is_recorded_here_and_a_folder_outside_of_any_is_told_before_it_gets_a_journal(
+    project: Project, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    file = project.recipe("copy", "class Copy(LiveOperation):\n    def run(self, p): ...\n")
+    elsewhere = Project(tmp_path_factory.mktemp("elsewhere"), project.environ)
+
+    first, second = (elsewhere.stagerun("run", str(file), "-q") for _ in range(2))
+    named = elsewhere.stagerun("run", str(file), "-q", "--journal", str(project.journal))
+
+    assert first == Done(
+        0,
+        "",
+        f"stagerun: warning: recorded in a new journal of this folder, not in the recipe's project {project.root}\n"
+        f"  to record it there: start it in that folder, or --journal {project.journal}\n",
+    )
+    assert second == named == Done(0, "", "")
+    assert [look(each, 1).state for each in (elsewhere, project)] == [RunState.SUCCEEDED] * 2
 
 
 def test_a_secret_that_is_missing_without_a_terminal_is_a_usage_error(project: Project) -> None:

@@ -820,6 +820,23 @@ def test_the_secrets_of_a_stored_command_are_masked_and_its_output_may_hold_none
     assert b"hunter2" not in bench.journal.read_bytes() + bench.journal.with_name("journal.db-wal").read_bytes()
 
 
+def test_a_resumed_run_says_nothing_of_how_long_the_operation_usually_takes(bench: Bench) -> None:
+    ends = [True, False, False]
+
+    def body(p: Progress) -> None:
+        p.step("Load", bench.clock.move, 8)
+        if ends.pop(0):
+            raise ValueError("boom")
+
+    bench.run(_operation(body))
+    resumed = bench.resume(_operation(body))
+    before = bench.records().usual("demo:Demo")
+    bench.run(_operation(body))
+
+    assert (resumed.state, resumed.seconds) == (RunState.SUCCEEDED, 0.0)
+    assert (before, bench.records().usual("demo:Demo")) == (None, 8.0)
+
+
 # --- tokens
 
 

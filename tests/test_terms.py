@@ -154,6 +154,7 @@ def test_a_name_succeeds_once_and_what_failed_under_it_is_resumed(shop: Project)
     done = [shop.stagerun(*failing), shop.stagerun(*failing)]
     (shop.root / "mended").touch()
     done += [shop.stagerun("resume"), shop.stagerun(*failing), shop.stagerun("run", "shop:Free", "--once", "nightly")]
+    quiet = shop.stagerun(*failing, "-q")
 
     assert [each.code for each in done] == [1, 3, 0, 0, 2]
     assert (done[1].out, done[1].err) == (
@@ -161,6 +162,7 @@ def test_a_name_succeeds_once_and_what_failed_under_it_is_resumed(shop: Project)
         "stagerun: run 2 has the name 'nightly' and did not succeed\n  go on with it: stagerun resume 2\n",
     )
     assert (done[3].out, done[3].err) == ("nothing to run: run 3 has succeeded under the name 'nightly'\n", "")
+    assert quiet == Done(0, "", "")
     assert done[4].err == "stagerun: the name 'nightly' belongs to run 1 of shop:First\n  choose another\n"
     assert rows(shop, "SELECT id, once, state FROM runs ORDER BY id") == [
         (1, "nightly", "succeeded"),
@@ -223,16 +225,21 @@ def test_a_run_that_waits_for_its_name_begins_or_has_nothing_to_do_once_the_othe
     with running(shop, "run", "shop:Free", "--once", "x", "--gate-name", "open") as first:
         until(lambda: _states(shop) == ["running"] if shop.journal.exists() else False)
         waiting = "run", "shop:Free", "--once", "x", "--wait"
-        with running(shop, *waiting) as stopped, running(shop, *waiting) as second:
+        with (
+            running(shop, *waiting, "-q") as quiet,
+            running(shop, *waiting) as stopped,
+            running(shop, *waiting) as second,
+        ):
             said = [each.stderr.readline() for each in (stopped, second)]
             stopped.send_signal(signal.SIGTERM)
             code = finish(stopped).code
             open_gate(shop, "open")
-            done = finish(second)
+            done, silent = finish(second), finish(quiet)
         finish(first)
 
     assert said == ["stagerun: waiting: run 1 has the name 'x' and is not over\n"] * 2
     assert code == -signal.SIGTERM
+    assert silent == Done(0, "", "")
     assert (done.code, done.out) == (0, "nothing to run: run 1 has succeeded under the name 'x'\n")
     assert _states(shop) == ["succeeded"]
 

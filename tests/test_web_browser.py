@@ -554,6 +554,8 @@ def test_the_log_of_a_stage_and_the_command_are_copied(browsing: Browsing) -> No
 
     assert copied("[data-copy='#op-error']") == "ConnectionError: 403 Forbidden"
     assert copied("[data-copy-lines='2']") == "publishing\n"
+    page.click("#fold-1-head")
+    assert [page.locator(f"#fold-{number} > .copy").is_visible() for number in (1, 2)] == [False, True]  # 1 is empty
     page.click("text=Details")
     assert copied("[data-copy='#op-command']") == "stagerun run shop:Mended --mark=never"
 

@@ -65,6 +65,8 @@ class Broken(LiveOperation):
     def run(self, p: Progress) -> None:
         with p.stage("Load"):
             p.checkpoint("rows", lambda: 3)
+            for _ in p.track(range(3), key="pages"):
+                pass
         with p.stage("Save"):
             if not pathlib.Path("mended").exists():
                 raise ValueError("boom")
@@ -587,11 +589,15 @@ def test_a_resume_shows_its_plan_and_then_goes_on(shop: Project, browser: TestCl
     shop.stagerun("run", "shop:Broken")
     plan = browser.get("/runs/1/resume").text
     assert re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", plan) == [
-        ("reused", "checkpoint rows"),
-        ("runs again", "Load (was done), Save, Tell, whatever has no step or key"),
+        ("reused", "checkpoint rows, loop pages (all 3)"),
+        ("runs again", "Load (was done), Save, Tell, and whatever has no step or key"),
     ]
     assert _count(shop) == 1
-    assert "<dt>dropped</dt><dd>checkpoint rows</dd>" in browser.get("/runs/1/resume?from=Load").text
+    from_load = browser.get("/runs/1/resume?from=Load").text
+    assert re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", from_load) == [
+        ("dropped", "checkpoint rows, loop pages (all 3)"),
+        ("runs again", "all of it: nothing is taken over"),
+    ]
 
     open_gate(shop, "mended")
     answer = browser.post("/runs/1/resume", data={"from": ""})

@@ -9,7 +9,7 @@ from stagerun.authoring.fingerprints import fingerprint
 from stagerun.authoring.keys import Claim, Recorder
 from stagerun.authoring.resumable_loop import POSITION_SECONDS
 from stagerun.errors import RecipeError
-from stagerun.text import json_text
+from stagerun.text import json_text, wording
 
 
 class ItemResults:
@@ -52,8 +52,8 @@ class ItemResults:
             runs = sorted({run for run, _ in self.claim.recalled})
             where = f"run {runs[0]}" if len(runs) == 1 else f"runs {', '.join(map(str, runs[:-1]))} and {runs[-1]}"
             of = f" of {self._total:,}" if self._total is not None else ""
-            plural = "s" if len(self._known) != 1 else ""
-            self._recorder.tell(f"map {self.claim.key}: {len(self._known):,}{of} result{plural} taken from {where}")
+            results = wording.plural(len(self._known) if self._total is None else self._total, "result")
+            self._recorder.tell(f"map {self.claim.key}: {len(self._known):,}{of} {results} taken from {where}")
 
     def refused(self, error: RecipeError) -> None:
         self._recorder.refused(error)

@@ -37,11 +37,9 @@ def lost(code: CodeType, line: int) -> list[str]:
 
 def _lost(code: CodeType, line: int) -> set[str]:
     around = [*_around(_tree(code.co_filename), line)]
-    functions = [node for node in around if isinstance(node, _FUNCTIONS) and node.name == code.co_name]
-    loops = [node for node in around if isinstance(node, ast.For | ast.AsyncFor) and line <= _end(node.iter)]
-    if not functions or not loops:
+    if (found := _found(around, code, line)) is None:
         return set()
-    nodes, loop = [*_own(functions[-1])], loops[-1]
+    nodes, loop = [*_own(found[0])], found[1]
     inside = [node for node in nodes if loop.lineno <= _line(node) <= _end(loop.body[-1])]
     after = [node for node in nodes if _line(node) > _end(loop.body[-1])]
     bindings = [*_bindings(nodes)]
@@ -50,6 +48,46 @@ def _lost(code: CodeType, line: int) -> set[str]:
     gathered |= _changed_in_place(loop, inside) & _read(after, but="len")
     gathered |= _written_anew(around, inside, bindings)
     return gathered - _in_state(nodes, bindings)
+
+
+@cache
+def may_lose(code: CodeType, line: int) -> bool:
+    """Return False if the `for` statement at that line of `code` surely changes nothing but what it sets itself."""
+    try:
+        found = _found(_around(_tree(code.co_filename), line), code, line)
+    except RecursionError:
+        found = None
+    if found is None:
+        return True
+    function, loop = found
+    inside = {node for part in (loop.target, *loop.body) for node in ast.walk(part)}
+    own = {node.id for node in inside if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    if _changed_in_place(loop, inside) or any(_reaches_out(node, own) for node in inside):
+        return True
+    outside = [node for node in ast.walk(function) if node not in inside]
+    read = {node.id for node in outside if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
+    return not own.isdisjoint(read) or any(isinstance(node, ast.Global | ast.Nonlocal) for node in outside)
+
+
+def _reaches_out(node: ast.AST, own: set[str]) -> bool:
+    """Return True for what changes an object that may be used elsewhere, or hands over to who may."""
+    match node:
+        case ast.Subscript(value=place, ctx=ast.Store()):
+            return _name(place) not in own
+        case ast.Call(func=ast.Attribute(value=place, attr=call)) if call in _FILLS:
+            return _name(place) not in own
+        case ast.Attribute(ctx=ast.Store()) | ast.Yield():
+            return True
+        case _:
+            return False
+
+
+def _found(around: Iterable[ast.AST], code: CodeType, line: int) -> tuple[ast.AST, ast.For | ast.AsyncFor] | None:
+    """Return the function that has this code, and its `for` statement at that line; `around` are the nodes there."""
+    nodes = [*around]
+    functions = [node for node in nodes if isinstance(node, _FUNCTIONS) and node.name == code.co_name]
+    loops = [node for node in nodes if isinstance(node, ast.For | ast.AsyncFor) and line <= _end(node.iter)]
+    return (functions[-1], loops[-1]) if functions and loops else None
 
 
 @cache

@@ -12,7 +12,7 @@ import weakref
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from contextlib import suppress
 from itertools import chain, islice
-from types import CodeType, TracebackType
+from types import CodeType, FrameType, TracebackType
 from typing import Any, Final, TypeVar
 
 from stagerun import events
@@ -182,7 +182,7 @@ class ResumableLoop(Loop):
             self._stages = stored.stages
             self._stored = stored.position, stored.position == stored.total
             self.skip(stored.position)
-            self._say(run, stored)
+            self._compare_totals(run, stored)
         self._around = self._state_around()
         self._entered_before = self._recorder.keys.stages.entered
         if self.state is not None:
@@ -201,6 +201,8 @@ class ResumableLoop(Loop):
 
     def _look_at_reader(self) -> None:
         frame = sys._getframe(2)  # noqa: SLF001 - the caller of the generator that calls this
+        if self._before is not None:
+            self._say_what_is_skipped(self._before, frame)
         iterator = self._iterator() if self._iterator is not None else None
         loop_readers.check(
             self.key,
@@ -326,11 +328,18 @@ class ResumableLoop(Loop):
         if self.state is not None:
             self.state.restore(stored.state or {})
 
-    def _say(self, run: int, stored: events.PositionReached) -> None:
+    def _say_what_is_skipped(self, stored: events.PositionReached, frame: FrameType) -> None:
+        from stagerun.authoring.loop_losses import may_lose  # it imports `ast`, which takes long
+
         of = f" of {stored.total:,}" if stored.total is not None else ""
         items = wording.plural(stored.total if stored.total is not None else stored.position, self.unit)
-        lost = "" if self.state is not None else "; variables that they changed are not restored (state= does that)"
+        lost = ""
+        if self.state is None and may_lose(frame.f_code, frame.f_lineno):
+            lost = "; variables that they changed are not restored (state= does that)"
+        run = self._claim.recalled[-1].run
         self._recorder.tell(f"loop {self.key}: {stored.position:,}{of} {items} done in run {run}, skipped{lost}")
+
+    def _compare_totals(self, run: int, stored: events.PositionReached) -> None:
         if None not in (stored.total, self.total) and stored.total not in (self.total, stored.position):
             what = f"had {stored.total:,} items in run {run}, and has {self.total:,} now"
             if not stored.marks:

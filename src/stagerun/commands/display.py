@@ -38,6 +38,11 @@ class DisplaySettings(Struct, frozen=True):
         """True if only the display may write to stdout."""
         return self.progress == JSON
 
+    @property
+    def quiet(self) -> bool:
+        """True if only results and what is wrong may be printed."""
+        return self.progress == QUIET
+
 
 def _set_system(ctx: click.Context, parameter: click.Parameter, value: str) -> None:
     if value != ci.AUTO:

@@ -136,7 +136,7 @@ def execute(
     display = choose_display(here, output, settings.display, masker)
     _write_id(settings.run_id_file, None)
     tellers = _tellers(here)
-    store, clock = _opened(here, interrupts), Clock()
+    store, clock = _opened(here, interrupts, found.source), Clock()
     memory = Records(store)
     emitter = Emitter(Journal(store), [display, *tellers], clock, interrupts, masker)
     runner = _runner(
@@ -166,7 +166,11 @@ def execute(
                 timeout=settings.timeout,
                 created=lambda run: _write_id(settings.run_id_file, run),
             )
-            view = _once_free(here, run, memory, interrupts, clock) if settings.wait and once else run()
+            if settings.wait and once:
+                tell = partial(say, here) if not settings.display.quiet else lambda _: None
+                view = _once_free(run, memory, interrupts, clock, tell)
+            else:
+                view = run()
         finally:
             interrupts.close(exit_codes.NOT_STARTED)
             _close(display, tellers)
@@ -179,23 +183,29 @@ def execute(
 
 
 def _once_free(
-    here: Surroundings, run: Callable[[], RunView], memory: Records, interrupts: Interrupts, clock: Clock
+    run: Callable[[], RunView],
+    memory: Records,
+    interrupts: Interrupts,
+    clock: Clock,
+    tell: Callable[[str], None],
 ) -> RunView | None:
     """Return what `run` returns once no other run has its name; None if this one was asked to stop before."""
     while True:
         try:
             return run()
         except NameHeld as error:
-            say(here, f"waiting: {error.message}")
+            tell(f"waiting: {error.message}")
             while (holder := memory.get(error.run)) is not None and holder.state not in TERMINAL:
                 if interrupts.stopping:
                     return None
                 clock.sleep(_LOOK)
 
 
-def _opened(here: Surroundings, interrupts: Interrupts) -> "Store":
+def _opened(here: Surroundings, interrupts: Interrupts, source: Path | None) -> "Store":
     """Open the journal for writing, and warn of what may go wrong with it."""
     path = here.journal
+    if not here.project.found and path == here.project.journal and not opening.has_runs(path):
+        _warn_of_new_journal(here, source)
     store = opening.open_journal(path, write=True, durable=here.project.durable, hurried=interrupts.look)
     if not store.concurrent:
         say(
@@ -211,6 +221,18 @@ def _close(display: Sink, tellers: "Sequence[Teller]") -> None:
     for teller in tellers:
         with suppress(Exception):  # what it could not tell is in its failures
             teller.close()
+
+
+def _warn_of_new_journal(here: Surroundings, source: Path | None) -> None:
+    """Say where the run is recorded if the recipe lies in a project, and this folder, which gets a journal, in none."""
+    with suppress(UsageError):
+        there = project_settings.find(source.absolute().parent) if source is not None else here.project
+        if there.found:
+            say(
+                here,
+                f"warning: recorded in a new journal of this folder, not in the recipe's project {there.root}",
+                f"to record it there: start it in that folder, or --journal {there.journal}",
+            )
 
 
 def _tell_failures(here: Surroundings, emitter: Emitter, tellers: "Sequence[Teller]", run: int) -> None:

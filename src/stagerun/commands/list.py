@@ -1,7 +1,6 @@
 """`stagerun list`: the operations of the project and of installed packages, read from their source."""
 
 import time
-from typing import Final
 
 import click
 
@@ -14,10 +13,6 @@ from stagerun.commands.surroundings import Surroundings, pass_surroundings
 from stagerun.journal import opening
 from stagerun.reports import operations
 from stagerun.reports.operations import Past
-from stagerun.states import RunState
-
-
-_SAMPLE: Final = 20  # successful runs that the usual duration is the median of
 
 
 @click.command("list", epilog=ENVIRONMENT)
@@ -55,8 +50,5 @@ def _past(here: Surroundings, targets: list[str]) -> dict[str, Past]:
     records, past = open_records(here), dict[str, Past]()
     for target in targets:
         last = records.history(limit=1, operation=target)
-        succeeded = records.history(limit=_SAMPLE, operation=target, state=RunState.SUCCEEDED)
-        seconds = sorted(view.seconds or 0.0 for view in succeeded)
-        usual = (seconds[(len(seconds) - 1) // 2] + seconds[len(seconds) // 2]) / 2 if seconds else None
-        past[target] = Past(last=next(iter(last), None), usual=usual)
+        past[target] = Past(last=next(iter(last), None), usual=records.usual(target))
     return past

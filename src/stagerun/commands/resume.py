@@ -1,7 +1,9 @@
 """`stagerun resume [REF]`: continue a run where it stopped, as a new run that takes over what is finished."""
 
 import time
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from stagerun.commands import again
 from stagerun.commands.execution import RunSettings, execute, run_options
 from stagerun.commands.help import help_option
 from stagerun.commands.options import ENVIRONMENT, journal_option, operation_option, option
-from stagerun.commands.printing import print_json, print_line, print_lines
+from stagerun.commands.printing import print_json, print_lines
 from stagerun.commands.records import open_records
 from stagerun.commands.surroundings import Surroundings, pass_surroundings, surroundings_of
 from stagerun.commands.types import Ref, candidates
@@ -74,8 +76,10 @@ def command(
     if as_json and not dry_run:
         raise UsageError("--json is for the plan", "add --dry-run; for the events of the run: --progress json")
     records = open_records(here, upgrade=not dry_run)
-    on_stderr = settings.display.owns_stdout
-    view = _place(here, records, ref, operation, from_stage=from_stage, err=on_stderr)
+    tell = partial(print_lines, here, err=settings.display.owns_stdout)
+    # cron mails whatever is printed. A plan is shown all the same if that is all that was asked for, or if it warns.
+    quiet = settings.display.quiet and not dry_run
+    view = _place(records, ref, operation, from_stage=from_stage, tell=tell if not quiet else lambda _: None)
     if view is None:
         return 0
     if view.plan.attempt >= MOST_ATTEMPTS and not force:
@@ -97,10 +101,10 @@ def command(
     )
     if as_json:
         print_json(plans.document(plan))
-    else:
+    elif not quiet or plan.warnings:
         # An output that can't be written must not stop the run.
         with suppress(OSError):
-            print_lines(here, plans.lines(plan, time.time()), err=on_stderr)
+            tell(plans.lines(plan, time.time()))
     records.close()
     if dry_run:
         if settings.on is not None and not as_json:
@@ -116,17 +120,16 @@ def command(
 
 
 def _place(
-    here: Surroundings,
     records: Records,
     ref: str | None,
     operation: str | None,
     *,
     from_stage: str | None,
-    err: bool,
+    tell: Callable[[list[str]], object],
 ) -> RunView | None:
-    """Return the run to resume, or None if there is nothing to do."""
+    """Return the run to resume, or None, and tell why, if there is nothing to do."""
     if ref is None and not records.history(limit=1, operation=operation):
-        print_line(here, "nothing to resume: there is no run yet", err=err)
+        tell(["nothing to resume: there is no run yet"])
         return None
     named = records.find(ref or "last", operation)
     view = records.place_to_resume(named, along_chain=from_stage is None)
@@ -134,11 +137,12 @@ def _place(
         raise _held(view)
     if view.state is RunState.SUCCEEDED and from_stage is None:
         what = f"run {named.id}" if view is named else f"run {named.id} was resumed, and run {view.id}"
-        print_line(here, f"nothing to resume: {what} succeeded; to run part of it again: --from STAGE", err=err)
+        told = [f"nothing to resume: {what} succeeded; to run part of it again: --from STAGE"]
         if ref is None and (other := records.newest_resumable(operation)) is not None:
             when = wording.ago(other.finished_on or other.created_on, time.time())
-            told = f"{neutralise(other.plan.target)}, {wording.state_word(other.state)} {when}"
-            print_line(here, f"the newest run that did not succeed: {told}; {sentences.resume_command(other)}", err=err)
+            which = f"{neutralise(other.plan.target)}, {wording.state_word(other.state)} {when}"
+            told.append(f"the newest run that did not succeed: {which}; {sentences.resume_command(other)}")
+        tell(told)
         return None
     return view
 

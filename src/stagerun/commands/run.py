@@ -115,7 +115,8 @@ def command(
             return exit_codes.SUCCEEDED
         return execute(here, found, operation, settings, once=once)
     except DoneBefore as error:
-        print_line(here, error.message, err=settings.display.owns_stdout)
+        if dry_run or not settings.display.quiet:
+            print_line(here, error.message, err=settings.display.owns_stdout)
         return exit_codes.SUCCEEDED
 
 

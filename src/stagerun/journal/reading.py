@@ -138,6 +138,12 @@ class Records:
                     known.append(stage.seconds)
         return {name: _median(values) if values else 0.0 for name, values in durations.items()}
 
+    def usual(self, operation: str) -> float | None:
+        """Return the median seconds of the newest runs that did all of the work themselves and succeeded."""
+        succeeded = self.history(limit=_SAMPLE, operation=operation, state=RunState.SUCCEEDED)
+        whole = [view.seconds or 0.0 for view in succeeded if view.plan.resumed_from is None]
+        return _median(whole) if whole else None
+
     def recall(self, run: int, key: str) -> list[events.Recalled]:
         """Return what is stored for `run` under `key`, by that run or by those that it continues, in order."""
         sql = """

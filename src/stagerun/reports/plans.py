@@ -32,6 +32,16 @@ class Plan(Struct, frozen=True, kw_only=True):
     folder: str | None = None
     changed_source: str | None = None
 
+    @property
+    def warnings(self) -> list[str]:
+        """What may be wrong with it."""
+        told = []
+        if self.changes and self.resumption.kept:
+            told.append(f"what is skipped and reused was made with the old {_listed(self.changes)}")
+        if self.changed_source is not None:
+            told.append(f"{neutralise(self.changed_source)} has changed since")
+        return told
+
 
 def lines(plan: Plan, now: float) -> Iterator[str]:
     """Yield the plan as text."""
@@ -59,10 +69,7 @@ def lines(plan: Plan, now: float) -> Iterator[str]:
     else:
         what = "nothing is taken over" if resumption.dropped else "nothing was stored"
         yield f"  {what}: all of it runs again"
-    if plan.changes and resumption.kept:
-        yield f"  warning: what is skipped and reused was made with the old {_listed(list(plan.changes))}"
-    if plan.changed_source is not None:
-        yield f"  warning: {neutralise(plan.changed_source)} has changed since"
+    yield from (f"  warning: {each}" for each in plan.warnings)
 
 
 def document(plan: Plan) -> dict[str, Any]:
@@ -102,16 +109,20 @@ def _stage(resumption: Resumption, name: str) -> str:
     return f"{sentences.tag(view, name, position)}{done}"
 
 
-def _named(kept: Kept) -> str:
-    """`checkpoint rows`, `loop pages after 399 of 2,000`, `map urls with 5 of 7 results`."""
-    name = f"{_NOUNS[kept.call]} {neutralise(kept.key)}"
-    if kept.done is None:
+def named(call: str, key: str, done: int | None, total: int | None) -> str:
+    """`checkpoint rows`, `loop pages after 399 of 2,000`, `map urls with 5 of 7 results`, `loop files (all 5)`."""
+    name = f"{_NOUNS[call]} {neutralise(key)}"
+    if done is None:
         return name
-    if kept.finished:
-        return f"{name} (all {kept.done:,})"
-    of = f" of {kept.total:,}" if kept.total is not None else ""
+    if done == total:
+        return f"{name} (all {done:,})"
+    of = f" of {total:,}" if total is not None else ""
     # A map has no order: what is finished may lie behind what is not.
-    return f"{name} with {kept.done:,}{of} results" if kept.call == "map" else f"{name} after {kept.done:,}{of}"
+    return f"{name} with {done:,}{of} results" if call == "map" else f"{name} after {done:,}{of}"
+
+
+def _named(kept: Kept) -> str:
+    return named(kept.call, kept.key, kept.done, kept.total)
 
 
 def _listed(names: Sequence[str]) -> str:

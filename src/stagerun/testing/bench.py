@@ -307,5 +307,9 @@ class Bench(Workbench):
 
 def _not_reached(fault: Fault, ended: Run) -> NotReached:
     stages = {name for run in ended.chain for name in run.stages}
-    hint = suggestions.did_you_mean(fault.stage or "", sorted(stages)) if fault.stage not in stages else None
-    return NotReached(f"{fault} was not reached: {ended!r}{f'; {hint}' if hint else ''}")
+    keys = {event["key"] for run in ended.chain for event in run.events if "key" in event}
+    misspelt = [
+        (name, known) for name, known in ((fault.stage, stages), (fault.key, keys)) if name not in (None, *known)
+    ]
+    hints = (suggestions.did_you_mean(str(name), sorted(known)) for name, known in misspelt)
+    return NotReached("; ".join([f"{fault} was not reached: {ended!r}", *filter(None, hints)]))

@@ -8,7 +8,7 @@ import anyio.to_thread
 from starlette.requests import Request
 from starlette.responses import Response
 
-from stagerun.reports import command_line
+from stagerun.reports import command_line, plans
 from stagerun.reports.html.model import parameters
 from stagerun.view import RunView
 from stagerun.web import forms
@@ -106,13 +106,16 @@ def _status(filled: list[Field], refused: forms.Refused | None) -> int:
 def _rows(plan: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield a name and what stands beside it for each part of a plan."""
     stages: list[str] = plan["runs_again"]
-    was_done = [f"{name} (was done)" if name in plan["done_before"] else name for name in stages]
+    again = [f"{name} (was done)" if name in plan["done_before"] else name for name in stages]
+    again.append("and whatever has no step or key")
+    if not (plan["skipped"] or plan["reused"] or plan["goes_on"]):
+        again = [f"all of it: nothing {'is taken over' if plan['dropped'] else 'was stored'}"]
     parts = (
         ("skipped", [each["key"] for each in plan["skipped"]]),
         ("reused", [_kept(each) for each in plan["reused"]]),
         ("goes on", [_kept(each) for each in plan["goes_on"]]),
         ("dropped", [_kept(each) for each in plan["dropped"]]),
-        ("runs again", [*was_done, "whatever has no step or key"]),
+        ("runs again", again),
         ("in folder", [plan["folder"]] if plan["folder"] else []),
         ("warning", [f"{plan['changed_source']} has changed since"] if plan["changed_source"] else []),
     )
@@ -122,7 +125,4 @@ def _rows(plan: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _kept(kept: dict[str, Any]) -> str:
-    """`loop pages after 399 of 2,000`."""
-    noun = {"sh": "command", "track": "loop"}.get(kept["call"], kept["call"])
-    of = f" of {kept['total']:,}" if kept["total"] is not None else ""
-    return f"{noun} {kept['key']}" + (f" after {kept['done']:,}{of}" if kept["done"] is not None else "")
+    return plans.named(kept["call"], kept["key"], kept["done"], kept["total"])

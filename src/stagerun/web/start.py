@@ -190,11 +190,8 @@ def overview(reader: Reader) -> str:
 
 
 def _card(reader: Reader, operation: Listed) -> Card:
-    expected = reader.records.expected(operation.target)
     ended = reader.pages.last_ended(operation.target, _BARS)
-    good = sorted(each.seconds for each in ended if each.state is RunState.SUCCEEDED)
-    usual = good[len(good) // 2] if good else sum(expected.values()) or None
-    return Card(operation, ended, usual)
+    return Card(operation, ended, reader.records.usual(operation.target))
 
 
 def _history(reader: Reader, query: Mapping[str, str], listed: Sequence[Listed], now: float) -> History:
