@@ -850,3 +850,92 @@ def test_a_token_that_is_asked_for_twice_is_warned_about(bench: Bench) -> None:
 
     told = "p.token('payment') was asked for twice: it is the same text; in a loop: f\"payment-{n}\""
     assert _lines(bench, 1, "warning") == [told]
+
+
+@pytest.mark.parametrize("call", ["step", "checkpoint"])
+def test_a_call_in_which_an_error_was_said_did_not_end_well_and_is_made_again(bench: Bench, call: str) -> None:
+    prices = ["4.5", ""]
+
+    def check(p: Progress) -> str:
+        if not (price := prices.pop()):
+            p.error("an order has no price")
+        return price
+
+    def body(p: Progress) -> None:
+        getattr(p, call)("Load", check, p)
+
+    first = bench.run(_operation(body))
+    second = bench.resume(_operation(body))
+
+    assert first.error is not None
+    assert (first.state, first.error.message) == (RunState.FAILED, "an order has no price")
+    assert (second.state, prices) == (RunState.SUCCEEDED, [])
+
+
+def _says_it_in_a_loop(p: Progress, item: str) -> None:
+    for row in p.track(["tea", "cake"], key="rows"):
+        if row == item:
+            p.error(f"{row} has no price, hunter2")
+
+
+def _says_it_in_a_map(p: Progress, item: str) -> None:
+    p.map(lambda row: p.error(f"{row} has no price, hunter2") if row == item else None, ["tea", "cake"], key="rows")
+
+
+@pytest.mark.parametrize("work", [_says_it_in_a_loop, _says_it_in_a_map])
+def test_a_run_that_skips_items_of_which_an_error_was_said_fails_as_well(
+    bench: Bench, work: Callable[[Progress, str], None]
+) -> None:
+    def bad(p: Progress) -> None:
+        with p.stage("Load"):
+            work(p, "tea")
+
+    def good(p: Progress) -> None:
+        with p.stage("Load"):
+            work(p, "")
+
+    first, *later = bench.run(_operation(bad)), bench.resume(_operation(good)), bench.resume(_operation(good))
+    again = bench.resume(_operation(good), from_stage="Load")
+
+    assert first.error is not None
+    assert first.error.message == "tea has no price, ***"
+    told = "tea has no price, *** (in run 1; to do 'rows' again: stagerun resume --from Load)"
+    assert [each.error and each.error.message for each in later] == [told, told]
+    assert again.state is RunState.SUCCEEDED
+
+
+def test_an_error_that_was_said_of_an_item_that_is_done_again_is_forgotten(bench: Bench) -> None:
+    bad = ["cake"]
+
+    def body(p: Progress) -> None:
+        for row in p.track(["tea", "cake"], key="rows"):
+            if row in bad:
+                bad.remove(row)
+                p.error(f"{row} has no price")
+                raise ValueError("boom")
+
+    assert bench.run(_operation(body)).state is RunState.FAILED
+    assert bench.resume(_operation(body)).state is RunState.SUCCEEDED
+
+
+def test_a_result_that_a_resumed_run_would_lack_is_warned_about_once_and_a_chain_is_refused(bench: Bench) -> None:
+    def load(p: Progress) -> None:
+        p.result(rows=1)
+        p.result(rows=2)
+
+    def body(p: Progress) -> None:
+        p.result(rows=0)
+        p.step("Load", load, p)
+        for _ in p.track("ab", key="rows"):
+            p.chain_to(_operation(print))
+
+    view = bench.run(_operation(body))
+
+    told = (
+        "p.result was called inside of 'Load': a resumed run that does not do that again lacks this result; "
+        "call it in run, behind that"
+    )
+    assert [each.text for each in bench.seen.events if isinstance(each, events.Log)] == [told]
+    assert view.error is not None
+    refused = "p.chain_to was called inside of 'rows': a resumed run that does not do that again would not chain"
+    assert view.error.message == refused

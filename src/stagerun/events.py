@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Final, Literal, NamedTuple, TypeAlias, get_args
 
 import msgspec
-from msgspec import Meta, Struct, field
+from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from stagerun.states import RunState, StageState
 
@@ -232,6 +232,7 @@ class PositionReached(Stored, frozen=True, kw_only=True):
         state: the loop's `state` after these items, or None if it has none.
         marks: positions and fingerprints of some items, by which a resumed run knows that it gets the same ones.
         stages: the declared stages that were entered in it so far.
+        error: what `p.error` said of these items; left out if it said nothing.
 
     """
 
@@ -241,6 +242,7 @@ class PositionReached(Stored, frozen=True, kw_only=True):
     state: Mapping[str, Any] | None = None
     marks: tuple[tuple[int, int], ...] = ()
     stages: tuple[str, ...] = ()
+    error: str | UnsetType = UNSET
 
 
 class ResultsStored(Stored, frozen=True, kw_only=True):
@@ -252,6 +254,7 @@ class ResultsStored(Stored, frozen=True, kw_only=True):
         items: the positions of the finished items.
         marks: their fingerprints, None for an item that has none.
         values: their results.
+        error: what `p.error` said while it ran; left out if it said nothing.
 
     """
 
@@ -261,6 +264,7 @@ class ResultsStored(Stored, frozen=True, kw_only=True):
     items: tuple[Count, ...]
     marks: tuple[int | None, ...]
     values: tuple[Any, ...]
+    error: str | UnsetType = UNSET
 
 
 class RunFinished(Fact, frozen=True, kw_only=True):

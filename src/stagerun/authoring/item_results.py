@@ -131,6 +131,7 @@ class ItemResults:
             stage=stage,
             inside=inside,
             item=item,
+            error=self._recorder.keys.error(self.claim.key),
         )
         self._recorder.emit(stored)
         self._part, self._total = self._part + 1, total

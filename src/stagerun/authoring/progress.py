@@ -355,7 +355,7 @@ class Progress:
     def error(self, message: object) -> None:
         """Make the run end `failed` with this message, whatever `run` returns."""
         self._session.check_record("error")
-        self._session.failure = str(message)
+        self._session.fail(str(message))
 
     def check_cancelled(self) -> None:
         """Raise OperationCancelled if a cancel was requested."""

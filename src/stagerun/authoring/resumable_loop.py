@@ -296,6 +296,7 @@ class ResumableLoop(Loop):
                 stage=stage,
                 inside=inside,
                 item=item,
+                error=self._recorder.keys.error(self.key, position),
             )
         )
 
