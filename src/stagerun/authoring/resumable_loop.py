@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any, Final, TypeVar
 
 from stagerun import events
-from stagerun.authoring import loop_losses, loop_readers
+from stagerun.authoring import loop_losses, loop_readers, loop_undone
 from stagerun.authoring.fingerprints import fingerprint, is_constant
 from stagerun.authoring.keys import Claim, Recorder
 from stagerun.authoring.loop_state import LoopState
@@ -210,14 +210,12 @@ class ResumableLoop(Loop):
             goes_on=self._loops.resumable.__contains__,
             warn=self._recorder.warn,
         )
-        name = loop_losses.lost(frame.f_code, frame.f_lineno)
         where = f"{frame.f_code.co_filename}, line {frame.f_lineno}"
-        if name is not None and where not in self._loops.losing:
+        if where not in self._loops.losing:
             self._loops.losing.add(where)
-            self._recorder.warn(
-                f"loop {self.key!r} changes {name} ({where}): a resumed run lacks what skipped items put into it; "
-                "keep it in state=, or use p.map(key=)"
-            )
+            for look in (loop_losses.lost, loop_undone.undone):
+                if (loss := look(frame.f_code, frame.f_lineno)) is not None:
+                    self._recorder.warn(f"loop {self.key!r} {loss.what} ({where}): {loss.why}")
 
     def _rest(self, items: Iterable[_T]) -> Iterator[_T]:
         """Return the items that no earlier run has finished; RecipeError if those before are not the same as then."""
