@@ -1,5 +1,6 @@
 """What is done once: each way to say so with its resume, and what is refused because it could not be."""
 
+import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from uuid import UUID
 
 import pytest
 
-from stagerun import ChildFailed, LiveOperation, Progress, Secret, events
+from stagerun import AsyncProgress, ChildFailed, LiveOperation, Progress, Secret, events
 from stagerun.authoring import retries
 from stagerun.errors import RecipeError
 from stagerun.programs.request import Completed
@@ -475,6 +476,7 @@ class Half:
 
 
 AGAIN_HERE = "to make it again: stagerun resume --from Load"
+ANOTHER_KEY_OUTSIDE = "give what differs a key of its own; to make it again: stagerun rerun"
 ANOTHER_KEY = "give what differs a key of its own; to make it again: stagerun resume --from Load"
 
 
@@ -506,6 +508,21 @@ def _made(p: Progress, call: str, *arguments: object, kind: Any = None) -> objec
             lambda p: _made(p, "sh", "echo", 2),
             f"command 'rows' was stored for another command in run 1\n  {ANOTHER_KEY}",
         ),
+        (
+            lambda p: p.sh("true", cwd="/", key="rows"),
+            lambda p: p.sh("true", cwd=os.sep * 3, key="rows"),
+            f"command 'rows' was stored for another command in run 1\n  {ANOTHER_KEY_OUTSIDE}",
+        ),
+        (
+            lambda p: p.sh("true", stdin="a", key="rows"),
+            lambda p: p.sh("true", stdin="b", key="rows"),
+            f"command 'rows' was stored for another command in run 1\n  {ANOTHER_KEY_OUTSIDE}",
+        ),
+        (
+            lambda p: p.sh("true", stdin="hunter2", cwd=Path("/"), key="rows"),
+            lambda p: p.sh("true", stdin="hunter2", cwd="/", key="rows"),
+            None,
+        ),
         (lambda p: _made(p, "checkpoint", Path("a")), lambda p: _made(p, "checkpoint", Path("a")), None),
         (lambda p: _made(p, "checkpoint", object()), lambda p: _made(p, "checkpoint", object()), None),
         (lambda p: _made(p, "checkpoint", "is hunter2"), lambda p: _made(p, "checkpoint", "is new"), None),
@@ -527,7 +544,8 @@ def _made(p: Progress, call: str, *arguments: object, kind: Any = None) -> objec
         (lambda p: _made(p, "checkpoint", kind=Pair), lambda p: _made(p, "checkpoint", kind=Pair), None),
     ],
     ids=[
-        *("arguments", "arguments of a step", "command", "same arguments", "nothing tells them apart", "secret"),
+        *("arguments", "arguments of a step", "command", "folder", "input", "same folder and input"),
+        *("same arguments", "nothing tells them apart", "secret"),
         *("typed now", "not typed now", "narrower type", "same type"),
     ],
 )
@@ -939,3 +957,46 @@ def test_a_result_that_a_resumed_run_would_lack_is_warned_about_once_and_a_chain
     assert view.error is not None
     refused = "p.chain_to was called inside of 'rows': a resumed run that does not do that again would not chain"
     assert view.error.message == refused
+
+
+def _strip(row: dict[str, str]) -> None:
+    row["name"] = row["name"].strip()
+
+
+def _stripped(row: dict[str, str]) -> dict[str, str]:
+    _strip(row)
+    return row
+
+
+def _count(row: dict[str, str]) -> int:
+    return len(row)
+
+
+@pytest.mark.parametrize(("work", "warns"), [(_strip, True), (_stripped, False), (_count, False)])
+def test_a_call_that_changes_what_it_is_given_instead_of_returning_it_is_warned_about(
+    bench: Bench, work: Callable[[dict[str, str]], Any], warns: bool
+) -> None:
+    async def awaited(row: dict[str, str]) -> Any:
+        return work(row)
+
+    class Tidy(LiveOperation):
+        stages = ["Load"]
+
+        async def run(self, p: AsyncProgress) -> None:
+            row = {"name": " tea "}
+            p.step("Load", work, row)
+            await p.checkpoint("rows", awaited, {**row, "name": " cake "})
+            await p.map(work, [{"name": f" {number} "} for number in range(3)], key="all")
+
+    bench.run(Tidy())
+
+    given = "changes what it is given: a resumed run that does not call it again lacks that; return the new value"
+    told = [
+        f"step 'Load' {given}",
+        f"checkpoint 'rows' {given}",
+        (
+            "map 'all' changes its items: a resumed run skips finished items, and what changed in them is lost; "
+            "return the new value"
+        ),
+    ]
+    assert [each.text for each in bench.seen.events if isinstance(each, events.Log)] == (told if warns else [])

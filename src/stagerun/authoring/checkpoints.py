@@ -123,6 +123,14 @@ class Checkpoints:
         )
         self._recorder.emit(stored)
 
+    def look_at(self, what: str, before: int | None, after: int | None) -> None:
+        """Warn if the arguments of a call are not what they were before: fingerprints of them tell."""
+        if before != after:
+            self._recorder.warn(
+                f"{what} changes what it is given: a resumed run that does not call it again lacks that; "
+                "return the new value"
+            )
+
     def _plain(self, once: Once, value: object) -> Any:
         what, kind = once.what, once.kind
         plain = stored_values.exact(value, what) if kind is None else stored_values.to_builtins(value, kind, what)

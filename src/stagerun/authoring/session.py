@@ -340,7 +340,7 @@ class Session:
         once = None
         if key is not None:
             self.check_process("sh")
-            once = self.claim("sh", key, mark=self.mark(request.shown))
+            once = self.claim("sh", key, mark=self.mark(request.arguments()))
             if once.done_in is not None:
                 with self.recorder.refusing():
                     completed = request.done_before(once.recalled(), once.what)
