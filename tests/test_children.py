@@ -19,7 +19,7 @@ import pytest
 
 from stagerun import ChildFailed, LiveOperation, Progress, Secret, events
 from stagerun.errors import RecipeError
-from stagerun.programs.request import Completed
+from stagerun.programs.request import Completed, Request
 from stagerun.sinks import Sink
 from stagerun.states import RunState
 from stagerun.view import RunView
@@ -128,6 +128,30 @@ def test_of_several_commands_the_first_that_fails_ends_the_program(bench: Bench)
 
     assert error.returncode == 3
     assert from_stream(bench, "stdout") == ["dumping"]
+
+
+def test_a_text_that_begins_like_an_option_of_the_shell_is_a_command(bench: Bench) -> None:
+    assert failure(bench, "-s").returncode == 127
+
+
+@pytest.mark.parametrize(
+    ("script", "printed"),
+    [
+        ("\n    cat <<END\n    tea\n    END\n    echo done\n", None),
+        ("cat << 'END'\ntea\nEND\necho $((1 <<END))", ["tea", "1"]),
+        ("\tcat <<-END\n\ttea\n\tEND\n", ["tea"]),
+    ],
+    ids=["indented", "at the beginning", "after tabs"],
+)
+def test_a_here_document_whose_end_the_shell_would_not_find_is_refused(
+    bench: Bench, script: str, printed: list[str] | None
+) -> None:
+    if printed is None:
+        with pytest.raises(RecipeError, match="has to stand at the beginning of its line: END"):
+            Request(command=script).argv()
+    else:
+        sh(bench, script)
+        assert from_stream(bench, "stdout") == printed
 
 
 def test_control_characters_of_a_command_and_its_output_do_nothing_on_the_display(bench: Bench) -> None:

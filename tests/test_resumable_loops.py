@@ -3,6 +3,8 @@
 import csv
 import gc
 import re
+import shutil
+import sqlite3
 import sys
 import zlib
 from collections import Counter, defaultdict
@@ -1044,22 +1046,34 @@ def _changes_items_that_are_only_counted(p: Progress) -> None:
     p.result(rows=len(rows))
 
 
-def _writes_a_file_anew(p: Progress) -> None:
-    with open("rows", "w") as file, Path("all").open("a") as added:  # noqa: PTH123 - as people write it
-        for row in p.track("abc", key="rows"):
-            file.write(row)
-            added.write(row)
-
-
 def _gathers_nothing_that_is_missed(p: Progress) -> None:
-    rows, mine, hidden, before = [0], [], 0, 1
+    rows, mine, hidden, before, anew, size = [0], [], 0, 1, 0, 0
     before += 1
     for row in p.track(range(4), key="rows"):
         mine = [row]
         mine.append(before)
         hidden += row
         rows.count(hidden)
-    p.result(rows=rows, mine=len(mine), before=before)
+        anew, size = row, len(mine)
+    anew = 0
+    for size in (1, 2):
+        anew += size
+    p.result(rows=rows, before=before, anew=anew, size=size)
+
+
+def _keeps_the_largest(p: Progress) -> None:
+    most: int | None = None
+    for row in p.track(range(4), key="rows"):
+        if most is None or row > most:
+            most = row
+    p.result(most=most)
+
+
+def _changes_its_items_by_a_method(p: Progress) -> None:
+    rows = p.checkpoint("list", lambda: [{"price": 1}])
+    for row in p.track(rows, key="rows"):
+        row.update(price=2)
+    p.result(rows=rows)
 
 
 def _groups(p: Progress) -> None:
@@ -1156,13 +1170,6 @@ def _changes_objects_and_reads_others(p: Progress) -> None:
         p.result(size=item.size, rows=kept.rows)
 
 
-def _writes_rows_anew(p: Progress) -> None:
-    with Path("rows.csv").open(mode="w") as file:
-        writer = csv.writer(file)
-        for row in p.track(range(4), key="rows"):
-            writer.writerow([row])
-
-
 def _gathers_in_many_loops(p: Progress) -> None:
     rows: list[int] = []
     for page in range(3):
@@ -1179,8 +1186,8 @@ def _gathers_in_many_loops(p: Progress) -> None:
         (_fills_a_dict_in_batches, "rows", "found"),
         (_counts_beside_its_state, "rows", "seen"),
         (_changes_its_items, "rows", "rows"),
-        (_writes_a_file_anew, "rows", "file"),
-        (_writes_rows_anew, "rows", "file"),
+        (_keeps_the_largest, "rows", "most"),
+        (_changes_its_items_by_a_method, "rows", "rows"),
         (_adds_up_without_an_operator_for_it, "rows", "total"),
         (_counts_in_an_attribute, "rows", "found.rows"),
         (_groups, "rows", "groups"),
@@ -1220,6 +1227,135 @@ def test_a_loop_beside_an_expression_of_a_thousand_parts_is_only_not_looked_at(b
     view = bench.run(_operation(made["work"]))
 
     assert (view.state, _warnings(bench)) == (RunState.SUCCEEDED, [])
+
+
+def _writes_a_file_anew(p: Progress) -> None:
+    with open("rows", "w") as file, Path("all").open("a") as added:  # noqa: PTH123 - as people write it
+        for row in p.track("abc", key="rows"):
+            file.write(row)
+            added.write(row)
+            added.flush()
+
+
+def _writes_rows_anew(p: Progress) -> None:
+    with Path("rows.csv").open(mode="w") as file:
+        writer = csv.writer(file)
+        for row in p.track(range(4), key="rows"):
+            writer.writerow([row])
+
+
+def _empties_a_folder_before(p: Progress) -> None:
+    out = Path("out")
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir()
+    for row in p.track("abc", key="rows"):
+        target = out / row
+        target.write_text(row)
+
+
+def _writes_a_header_before(p: Progress) -> None:
+    with open("rows.csv", "w") as file:  # noqa: PTH123 - as people write it
+        file.write("name")
+    for row in p.track("abc", key="rows"):
+        with open("rows.csv", "a") as file:  # noqa: PTH123
+            file.write(row)
+
+
+def _writes_a_header_once(p: Progress) -> None:
+    rows, names = Path("rows.csv"), Path("names.csv")
+    names.write_text("name")
+    if not rows.exists():
+        rows.write_text("name")
+    for row in p.track(names.read_text(), key="rows"):
+        with rows.open("a") as file:
+            file.write(row + names.read_text())
+
+
+def _shop() -> sqlite3.Connection:
+    shop = sqlite3.connect(":memory:")
+    shop.execute("CREATE TABLE orders (name)")
+    return shop
+
+
+def _empties_a_table_before(p: Progress) -> None:
+    shop = _shop()
+    shop.execute("DELETE FROM orders")
+    for row in p.track("abc", key="rows"):
+        with shop:
+            shop.execute("INSERT INTO orders VALUES (?)", row)
+
+
+def _empties_a_part_of_a_table(p: Progress) -> None:
+    shop = _shop()
+    shop.execute("DELETE FROM orders WHERE name IS NULL")
+    for row in p.track("abc", key="rows"):
+        shop.execute("SELECT * FROM orders")
+        with shop:
+            shop.execute("INSERT INTO orders VALUES (?)", row)
+
+
+def _commits_at_the_end(p: Progress) -> None:
+    shop = _shop()
+    cursor = shop.cursor()
+    with shop:
+        for row in p.track("abc", key="rows"):
+            cursor.execute("INSERT INTO orders VALUES (?)", row)
+
+
+def _commits_now_and_then(p: Progress) -> None:
+    shop = _shop()
+    for number in p.track(range(4), key="rows"):
+        shop.execute("INSERT INTO orders VALUES (?)", [number])
+        if number % 100 == 0:
+            shop.commit()
+    shop.commit()
+
+
+def _commits_each_time(p: Progress) -> None:
+    with _shop() as shop:
+        for some in p.batches("abc", 2, key="rows"):
+            shop.executemany("INSERT INTO orders VALUES (?)", some)
+            shop.commit()
+
+
+def _reads_in_a_transaction(p: Progress) -> None:
+    with _shop() as shop:
+        for row in p.track("abc", key="rows"):
+            p.log(str(shop.execute("SELECT name FROM orders WHERE name = ?", row).fetchall()))
+
+
+def _keeps_lines_back(p: Progress) -> None:
+    with Path("all").open("a") as file:
+        writer = csv.writer(file)
+        for row in p.track("abc", key="rows"):
+            writer.writerow([row])
+
+
+@pytest.mark.parametrize(
+    ("work", "told"),
+    [
+        (_writes_a_file_anew, "writes to file, which is opened to be written anew"),
+        (_writes_rows_anew, "writes to file, which is opened to be written anew"),
+        (_empties_a_folder_before, "fills out, which is emptied before it"),
+        (_writes_a_header_before, "fills rows.csv, which is emptied before it"),
+        (_writes_a_header_once, None),
+        (_empties_a_table_before, "fills orders, which is emptied before it"),
+        (_empties_a_part_of_a_table, None),
+        (_commits_at_the_end, "changes a database by cursor, and does not commit each time"),
+        (_commits_now_and_then, "changes a database by shop, and does not commit each time"),
+        (_commits_each_time, None),
+        (_reads_in_a_transaction, None),
+        (_keeps_lines_back, "writes to file, which keeps lines back"),
+    ],
+    ids=lambda each: getattr(each, "__name__", "").strip("_"),
+)
+def test_a_loop_whose_work_is_undone_by_what_is_around_it_is_warned_about(
+    bench: Bench, work: Callable[[Progress], None], told: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(bench.folder)
+
+    assert bench.run(_operation(work)).state is RunState.SUCCEEDED
+    assert [text.partition(" (…)")[0] for text in _warnings(bench)] == ([f"loop 'rows' {told}"] if told else [])
 
 
 @pytest.mark.parametrize("pairs", [lambda: enumerate("abcd"), lambda: zip("abcd", range(4), strict=True)])

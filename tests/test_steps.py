@@ -1,5 +1,6 @@
 """What is done once: each way to say so with its resume, and what is refused because it could not be."""
 
+import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from uuid import UUID
 
 import pytest
 
-from stagerun import ChildFailed, LiveOperation, Progress, Secret, events
+from stagerun import AsyncProgress, ChildFailed, LiveOperation, Progress, Secret, events
 from stagerun.authoring import retries
 from stagerun.errors import RecipeError
 from stagerun.programs.request import Completed
@@ -475,6 +476,7 @@ class Half:
 
 
 AGAIN_HERE = "to make it again: stagerun resume --from Load"
+ANOTHER_KEY_OUTSIDE = "give what differs a key of its own; to make it again: stagerun rerun"
 ANOTHER_KEY = "give what differs a key of its own; to make it again: stagerun resume --from Load"
 
 
@@ -506,6 +508,21 @@ def _made(p: Progress, call: str, *arguments: object, kind: Any = None) -> objec
             lambda p: _made(p, "sh", "echo", 2),
             f"command 'rows' was stored for another command in run 1\n  {ANOTHER_KEY}",
         ),
+        (
+            lambda p: p.sh("true", cwd="/", key="rows"),
+            lambda p: p.sh("true", cwd=os.sep * 3, key="rows"),
+            f"command 'rows' was stored for another command in run 1\n  {ANOTHER_KEY_OUTSIDE}",
+        ),
+        (
+            lambda p: p.sh("true", stdin="a", key="rows"),
+            lambda p: p.sh("true", stdin="b", key="rows"),
+            f"command 'rows' was stored for another command in run 1\n  {ANOTHER_KEY_OUTSIDE}",
+        ),
+        (
+            lambda p: p.sh("true", stdin="hunter2", cwd=Path("/"), key="rows"),
+            lambda p: p.sh("true", stdin="hunter2", cwd="/", key="rows"),
+            None,
+        ),
         (lambda p: _made(p, "checkpoint", Path("a")), lambda p: _made(p, "checkpoint", Path("a")), None),
         (lambda p: _made(p, "checkpoint", object()), lambda p: _made(p, "checkpoint", object()), None),
         (lambda p: _made(p, "checkpoint", "is hunter2"), lambda p: _made(p, "checkpoint", "is new"), None),
@@ -527,7 +544,8 @@ def _made(p: Progress, call: str, *arguments: object, kind: Any = None) -> objec
         (lambda p: _made(p, "checkpoint", kind=Pair), lambda p: _made(p, "checkpoint", kind=Pair), None),
     ],
     ids=[
-        *("arguments", "arguments of a step", "command", "same arguments", "nothing tells them apart", "secret"),
+        *("arguments", "arguments of a step", "command", "folder", "input", "same folder and input"),
+        *("same arguments", "nothing tells them apart", "secret"),
         *("typed now", "not typed now", "narrower type", "same type"),
     ],
 )
@@ -867,3 +885,135 @@ def test_a_token_that_is_asked_for_twice_is_warned_about(bench: Bench) -> None:
 
     told = "p.token('payment') was asked for twice: it is the same text; in a loop: f\"payment-{n}\""
     assert _lines(bench, 1, "warning") == [told]
+
+
+@pytest.mark.parametrize("call", ["step", "checkpoint"])
+def test_a_call_in_which_an_error_was_said_did_not_end_well_and_is_made_again(bench: Bench, call: str) -> None:
+    prices = ["4.5", ""]
+
+    def check(p: Progress) -> str:
+        if not (price := prices.pop()):
+            p.error("an order has no price")
+        return price
+
+    def body(p: Progress) -> None:
+        getattr(p, call)("Load", check, p)
+
+    first = bench.run(_operation(body))
+    second = bench.resume(_operation(body))
+
+    assert first.error is not None
+    assert (first.state, first.error.message) == (RunState.FAILED, "an order has no price")
+    assert (second.state, prices) == (RunState.SUCCEEDED, [])
+
+
+def _says_it_in_a_loop(p: Progress, item: str) -> None:
+    for row in p.track(["tea", "cake"], key="rows"):
+        if row == item:
+            p.error(f"{row} has no price, hunter2")
+
+
+def _says_it_in_a_map(p: Progress, item: str) -> None:
+    p.map(lambda row: p.error(f"{row} has no price, hunter2") if row == item else None, ["tea", "cake"], key="rows")
+
+
+@pytest.mark.parametrize("work", [_says_it_in_a_loop, _says_it_in_a_map])
+def test_a_run_that_skips_items_of_which_an_error_was_said_fails_as_well(
+    bench: Bench, work: Callable[[Progress, str], None]
+) -> None:
+    def bad(p: Progress) -> None:
+        with p.stage("Load"):
+            work(p, "tea")
+
+    def good(p: Progress) -> None:
+        with p.stage("Load"):
+            work(p, "")
+
+    first, *later = bench.run(_operation(bad)), bench.resume(_operation(good)), bench.resume(_operation(good))
+    again = bench.resume(_operation(good), from_stage="Load")
+
+    assert first.error is not None
+    assert first.error.message == "tea has no price, ***"
+    told = "tea has no price, *** (in run 1; to do 'rows' again: stagerun resume --from Load)"
+    assert [each.error and each.error.message for each in later] == [told, told]
+    assert again.state is RunState.SUCCEEDED
+
+
+def test_an_error_that_was_said_of_an_item_that_is_done_again_is_forgotten(bench: Bench) -> None:
+    bad = ["cake"]
+
+    def body(p: Progress) -> None:
+        for row in p.track(["tea", "cake"], key="rows"):
+            if row in bad:
+                bad.remove(row)
+                p.error(f"{row} has no price")
+                raise ValueError("boom")
+
+    assert bench.run(_operation(body)).state is RunState.FAILED
+    assert bench.resume(_operation(body)).state is RunState.SUCCEEDED
+
+
+def test_a_result_that_a_resumed_run_would_lack_is_warned_about_once_and_a_chain_is_refused(bench: Bench) -> None:
+    def load(p: Progress) -> None:
+        p.result(rows=1)
+        p.result(rows=2)
+
+    def body(p: Progress) -> None:
+        p.result(rows=0)
+        p.step("Load", load, p)
+        for _ in p.track("ab", key="rows"):
+            p.chain_to(_operation(print))
+
+    view = bench.run(_operation(body))
+
+    told = (
+        "p.result was called inside of 'Load': a resumed run that does not do that again lacks this result; "
+        "call it in run, behind that"
+    )
+    assert [each.text for each in bench.seen.events if isinstance(each, events.Log)] == [told]
+    assert view.error is not None
+    refused = "p.chain_to was called inside of 'rows': a resumed run that does not do that again would not chain"
+    assert view.error.message == refused
+
+
+def _strip(row: dict[str, str]) -> None:
+    row["name"] = row["name"].strip()
+
+
+def _stripped(row: dict[str, str]) -> dict[str, str]:
+    _strip(row)
+    return row
+
+
+def _count(row: dict[str, str]) -> int:
+    return len(row)
+
+
+@pytest.mark.parametrize(("work", "warns"), [(_strip, True), (_stripped, False), (_count, False)])
+def test_a_call_that_changes_what_it_is_given_instead_of_returning_it_is_warned_about(
+    bench: Bench, work: Callable[[dict[str, str]], Any], warns: bool
+) -> None:
+    async def awaited(row: dict[str, str]) -> Any:
+        return work(row)
+
+    class Tidy(LiveOperation):
+        stages = ["Load"]
+
+        async def run(self, p: AsyncProgress) -> None:
+            row = {"name": " tea "}
+            p.step("Load", work, row)
+            await p.checkpoint("rows", awaited, {**row, "name": " cake "})
+            await p.map(work, [{"name": f" {number} "} for number in range(3)], key="all")
+
+    bench.run(Tidy())
+
+    given = "changes what it is given: a resumed run that does not call it again lacks that; return the new value"
+    told = [
+        f"step 'Load' {given}",
+        f"checkpoint 'rows' {given}",
+        (
+            "map 'all' changes its items: a resumed run skips finished items, and what changed in them is lost; "
+            "return the new value"
+        ),
+    ]
+    assert [each.text for each in bench.seen.events if isinstance(each, events.Log)] == (told if warns else [])

@@ -7,7 +7,7 @@ first and is written in batches. The Entry around an event holds its time and nu
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Final, Literal, NamedTuple, TypeAlias, get_args
 
-from msgspec import Meta, Struct, field
+from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from stagerun.states import RunState, StageState
 
@@ -230,6 +230,7 @@ class PositionReached(Stored, frozen=True, kw_only=True):
         state: the loop's `state` after these items, or None if it has none.
         marks: positions and fingerprints of some items, by which a resumed run knows that it gets the same ones.
         stages: the declared stages that were entered in it so far.
+        error: what `p.error` said of these items; left out if it said nothing.
 
     """
 
@@ -239,6 +240,7 @@ class PositionReached(Stored, frozen=True, kw_only=True):
     state: Mapping[str, Any] | None = None
     marks: tuple[tuple[int, int], ...] = ()
     stages: tuple[str, ...] = ()
+    error: str | UnsetType = UNSET
 
 
 class ResultsStored(Stored, frozen=True, kw_only=True):
@@ -250,6 +252,7 @@ class ResultsStored(Stored, frozen=True, kw_only=True):
         items: the positions of the finished items.
         marks: their fingerprints, None for an item that has none.
         values: their results.
+        error: what `p.error` said while it ran; left out if it said nothing.
 
     """
 
@@ -259,6 +262,7 @@ class ResultsStored(Stored, frozen=True, kw_only=True):
     items: tuple[Count, ...]
     marks: tuple[int | None, ...]
     values: tuple[Any, ...]
+    error: str | UnsetType = UNSET
 
 
 class RunFinished(Fact, frozen=True, kw_only=True):

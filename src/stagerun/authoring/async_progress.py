@@ -70,11 +70,9 @@ class AsyncProgress(Progress):
         if not awaiting.is_coroutine_function(fn):
             return super().step(name, fn, *args, type=type, attempts=attempts, **kwargs)
         self._check_call("step", fn, attempts)
-        name = str(name)
-        return self._promise(
-            f"p.step({name!r})",
-            partial(self._step, name, partial(fn, *args, **kwargs), type, attempts, self._session.mark(args, kwargs)),
-        )
+        name, mark = str(name), self._session.mark(args, kwargs)
+        make = self._await_once(f"step {name!r}", mark, fn, args, kwargs)
+        return self._promise(f"p.step({name!r})", partial(self._step, name, make, type, attempts, mark))
 
     async def _step(
         self, name: str, make: Callable[[], Awaitable[_T]], kind: Any, attempts: int, mark: int | None
@@ -118,11 +116,20 @@ class AsyncProgress(Progress):
         if not awaiting.is_coroutine_function(fn):
             return super().checkpoint(key, fn, *args, type=type, attempts=attempts, **kwargs)
         self._check_call("checkpoint", fn, attempts)
-        make = partial(fn, *args, **kwargs)
-        return self._promise(
-            f"p.checkpoint({key!r})",
-            partial(self._checkpoint, key, make, type, attempts, self._session.mark(args, kwargs)),
-        )
+        mark = self._session.mark(args, kwargs)
+        make = self._await_once(f"checkpoint {key!r}", mark, fn, args, kwargs)
+        return self._promise(f"p.checkpoint({key!r})", partial(self._checkpoint, key, make, type, attempts, mark))
+
+    def _await_once(
+        self, what: str, mark: int | None, fn: Callable[..., Awaitable[Any]], args: Any, kwargs: Any
+    ) -> Callable[[], Awaitable[Any]]:
+        """Return what calls a coroutine function, and looks at its arguments."""
+
+        async def call() -> Any:
+            value = await fn(*args, **kwargs)
+            return self._made(what, mark, lambda *_, **__: value, args, kwargs)
+
+        return call
 
     async def _checkpoint(
         self, key: str, make: Callable[[], Awaitable[_T]], kind: Any, attempts: int, mark: int | None

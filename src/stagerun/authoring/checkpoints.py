@@ -4,6 +4,8 @@ import shlex
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple, TypeVar
 
+from msgspec import UNSET
+
 from stagerun import events
 from stagerun.authoring import awaiting, retries, stored_values
 from stagerun.authoring.keys import Claim, Recorder
@@ -100,7 +102,8 @@ class Checkpoints:
         """Store what a call returned, unless the run is to stop, and return it."""
         value = awaiting.plain(value, once.call)
         self._check()
-        self.store(once, value)
+        if self._recorder.keys.error(once.claim.key) is UNSET:  # else it did not end well: a resumed run calls it again
+            self.store(once, value)
         return value
 
     def store(self, once: Once, value: object) -> None:
@@ -119,6 +122,14 @@ class Checkpoints:
             item=item,
         )
         self._recorder.emit(stored)
+
+    def look_at(self, what: str, before: int | None, after: int | None) -> None:
+        """Warn if the arguments of a call are not what they were before: fingerprints of them tell."""
+        if before != after:
+            self._recorder.warn(
+                f"{what} changes what it is given: a resumed run that does not call it again lacks that; "
+                "return the new value"
+            )
 
     def _plain(self, once: Once, value: object) -> Any:
         what, kind = once.what, once.kind

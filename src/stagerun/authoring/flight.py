@@ -336,6 +336,7 @@ class Flight(Generic[_T]):
         item.answer, error = answer, answer.raised()
         if error is None:
             if self._stored is not None:
+                self._stored.look_at(item.value, item.mark, answer.result)
                 self._stored.add(item.position, item.mark, answer.result)
             self._count()
         return error

@@ -1,7 +1,7 @@
 """The results of a resumable map: what earlier runs stored, and what this one stores."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from stagerun import events
 from stagerun.authoring import stored_values
@@ -10,6 +10,9 @@ from stagerun.authoring.keys import Claim, Recorder
 from stagerun.authoring.resumable_loop import POSITION_SECONDS
 from stagerun.errors import RecipeError
 from stagerun.text import json_text, wording
+
+
+_LOOKS: Final = 16  # items that are looked at again when they are finished
 
 
 class ItemResults:
@@ -33,6 +36,7 @@ class ItemResults:
         self._part = len(claim.recalled)
         self._total: int | None = None
         self._stored_on = monotonic()
+        self._looks = _LOOKS
         for _, stored in claim.recalled:
             assert isinstance(stored, events.ResultsStored)
             self._total = stored.total
@@ -84,6 +88,17 @@ class ItemResults:
             plain = stored_values.to_builtins(result, self._kind, what)
         self._new.append((position, mark, plain))
 
+    def look_at(self, item: object, mark: int | None, result: object) -> None:
+        """Warn if the first items are changed, and nothing is returned for them."""
+        if self._looks and result is None:
+            self._looks -= 1
+            if self.mark(item) != mark:
+                self._looks = 0
+                self._recorder.warn(
+                    f"map {self.claim.key!r} changes its items: a resumed run skips finished items, and what "
+                    "changed in them is lost; return the new value"
+                )
+
     def store_due(self, total: int | None) -> None:
         """Store the new results if it is time. `total` is the number of items, or None if unknown."""
         if self._new and self._monotonic() - self._stored_on >= POSITION_SECONDS:
@@ -132,6 +147,7 @@ class ItemResults:
             stage=stage,
             inside=inside,
             item=item,
+            error=self._recorder.keys.error(self.claim.key),
         )
         self._recorder.emit(stored)
         self._part, self._total = self._part + 1, total

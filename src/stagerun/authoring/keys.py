@@ -1,10 +1,13 @@
 """The keys of one run: each is claimed once, is checked, and knows what earlier runs stored under it."""
 
+import shlex
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import NamedTuple, Protocol
+
+from msgspec import UNSET, UnsetType
 
 from stagerun import events
 from stagerun.errors import RecipeError
@@ -101,13 +104,23 @@ class Keys:
         recall: returns what earlier runs stored under a key, in order.
         stages: the stages of the run.
         masker: the secrets, which no key may contain.
+        fail: makes the run end `failed` with a message.
 
     """
 
-    def __init__(self, recall: Callable[[str], list[events.Recalled]], *, stages: Stages, masker: Masker) -> None:
+    def __init__(
+        self,
+        recall: Callable[[str], list[events.Recalled]],
+        *,
+        stages: Stages,
+        masker: Masker,
+        fail: Callable[[str], None],
+    ) -> None:
         self.stages = stages
         self._recall = recall
         self._masker = masker
+        self._fail = fail
+        self._errors: dict[str, tuple[int, str]] = {}  # key -> the item of a loop, and what `p.error` said there
         self._lock = threading.Lock()
         self._used: dict[str, str] = {}
         self._around: list[Around] = []
@@ -131,7 +144,26 @@ class Keys:
                 f"run {recalled[-1].run} stored the key {key!r} with p.{stored}, and now p.{call} uses it",
                 "choose another key",
             )
+        self._fail_again(key, recalled)
         return Claim(key, recalled, self.place())
+
+    def note_error(self, message: str) -> None:
+        """Note what `p.error` said in the calls and loops that are running: a resumed run may not make these again."""
+        for each in (*self._around,):
+            self._errors.setdefault(each.key or "", (each.item or 0, message))
+
+    def error(self, key: str, position: int | None = None) -> str | UnsetType:
+        """Return what `p.error` said in the call with that key, or in the first items of a loop; UNSET if nothing."""
+        item, message = self._errors.get(key, (0, UNSET))
+        return message if position is None or item < position else UNSET
+
+    def _fail_again(self, key: str, recalled: list[events.Recalled]) -> None:
+        """Let the run fail as the one did that stored `key`: nobody looks again at what was wrong then."""
+        for run, stored in recalled:
+            if not isinstance(stored, events.CheckpointStored) and stored.error is not UNSET:
+                again = f"resume --from {shlex.quote(stored.stage)}" if stored.stage else f"rerun {run}"
+                self._errors[key] = 0, stored.error
+                self._fail(f"{stored.error} (in run {run}; to do {key!r} again: stagerun {again})")
 
     def release(self, key: str) -> None:
         """Let `key` be used again: the call that used it has failed, and stored nothing."""

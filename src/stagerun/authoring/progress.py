@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import IO, TYPE_CHECKING, Any, NoReturn, TypeVar, overload
 
 from stagerun.authoring import awaiting, log_lines
@@ -90,7 +91,8 @@ class Progress:
         self._session.check_task("step")
         self._checked_call("step", fn, attempts)
         mark = self._session.mark(args, kwargs)
-        return self._session.step(str(name), lambda: fn(*args, **kwargs), kind=type, attempts=attempts, mark=mark)
+        make: Callable[[], _T] = partial(self._made, f"step {name!r}", mark, fn, args, kwargs)
+        return self._session.step(str(name), make, kind=type, attempts=attempts, mark=mark)
 
     @overload
     def track(
@@ -330,7 +332,8 @@ class Progress:
         self._session.check_task("checkpoint")
         self._checked_call("checkpoint", fn, attempts)
         mark = self._session.mark(args, kwargs)
-        return self._session.checkpoint(key, lambda: fn(*args, **kwargs), kind=type, attempts=attempts, mark=mark)
+        make: Callable[[], _T] = partial(self._made, f"checkpoint {key!r}", mark, fn, args, kwargs)
+        return self._session.checkpoint(key, make, kind=type, attempts=attempts, mark=mark)
 
     def token(self, key: str) -> str:
         """Return a text that is the same in all attempts of this work, and nowhere else: an idempotency key.
@@ -355,7 +358,7 @@ class Progress:
     def error(self, message: object) -> None:
         """Make the run end `failed` with this message, whatever `run` returns."""
         self._session.check_record("error")
-        self._session.failure = str(message)
+        self._session.fail(str(message))
 
     def check_cancelled(self) -> None:
         """Raise OperationCancelled if a cancel was requested."""
@@ -373,6 +376,12 @@ class Progress:
         self._session.check()
         checkpoints.checked(call, fn, attempts=attempts)
         awaiting.refuse_coroutine_function(fn, call)
+
+    def _made(self, what: str, mark: int | None, fn: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        value = fn(*args, **kwargs)
+        if not any(each is value for each in (*args, *kwargs.values())):
+            self._session.checkpoints.look_at(what, mark, self._session.mark(args, kwargs))
+        return value
 
     def _check_loop(self, call: str, items: object, key: str | None, state: object = None) -> None:
         self._check_owner(call, key)

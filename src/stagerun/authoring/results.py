@@ -42,6 +42,12 @@ def record(session: Session, context: object, extra: Mapping[str, Any]) -> None:
     result |= conversion.converted(extra)
     if conversion.odd:
         session.lines.warn(conversion.told())
+    if (key := session.inside_a_key()) is not None and key not in session.results_inside:
+        session.results_inside.add(key)
+        session.lines.warn(
+            f"p.result was called inside of {key!r}: a resumed run that does not do that again lacks this result; "
+            "call it in run, behind that"
+        )
     session.emit(events.ResultSet(result=result))
 
 

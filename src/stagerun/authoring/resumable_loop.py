@@ -215,15 +215,15 @@ class ResumableLoop(Loop):
         self._look_at_losses(frame.f_code, frame.f_lineno)
 
     def _look_at_losses(self, code: CodeType, line: int) -> None:
-        from stagerun.authoring.loop_losses import lost  # it imports `ast`, which takes long
+        """Warn of what a resumed run would lack, once for each place."""
+        from stagerun.authoring import loop_losses, loop_undone  # they import `ast`, which takes long
 
         where = f"{code.co_filename}, line {line}"
-        if where not in self._loops.losing and (names := lost(code, line)):
+        if where not in self._loops.losing:
             self._loops.losing.add(where)
-            self._recorder.warn(
-                f"loop {self.key!r} changes {', '.join(names)} ({where}): a resumed run lacks what skipped items put "
-                "into it; keep it in state=, or use p.map(key=)"
-            )
+            for look in (loop_losses.lost, loop_undone.undone):
+                if (loss := look(code, line)) is not None:
+                    self._recorder.warn(f"loop {self.key!r} {loss.what} ({where}): {loss.why}")
 
     def _rest(self, items: Iterable[_T]) -> Iterator[_T]:
         """Return the items that no earlier run has finished; RecipeError if those before are not the same as then."""
@@ -302,6 +302,7 @@ class ResumableLoop(Loop):
                 stage=stage,
                 inside=inside,
                 item=item,
+                error=self._recorder.keys.error(self.key, position),
             )
         )
 

@@ -47,6 +47,7 @@ class Session:
         next: the operation passed to `p.chain_to`, or None.
         refusal: the first error that means that work was refused, or None; a recipe that swallows it must not be green.
         clock: the source of time.
+        results_inside: the keys inside of which `p.result` was called.
         programs: runs the recipe's programs, or None before the first.
         make_programs: makes that; a test replaces it.
         in_own_task: returns True if the current code belongs to the task that runs the operation, in an event loop.
@@ -80,6 +81,7 @@ class Session:
         self.make_programs: Callable[[Interrupts, int, Collection[str]], Children] = _real_programs
         self._recorder: Recorder | None = None
         self._tokens: set[str] = set()
+        self.results_inside: set[str] = set()
         self._percent: tuple[int, float] | None = None
         self._over = False
         self.lines = LogLines(self.emit, masker)
@@ -102,7 +104,7 @@ class Session:
 
         with self._host.lock:
             if self._recorder is None:
-                keys = Keys(self._host.recall, stages=self.blocks, masker=self._masker)
+                keys = Keys(self._host.recall, stages=self.blocks, masker=self._masker, fail=self.fail)
                 self._recorder = Recorder(
                     keys, self.emit, self.lines.write, self.lines.warn, self._masker, refused=self._note_refusal
                 )
@@ -131,6 +133,16 @@ class Session:
 
         with self.recorder.refusing():
             return ItemResults(self.recorder.keys.claim("map", key), kind, self.recorder, self.clock.monotonic)
+
+    def fail(self, message: str) -> None:
+        """Make the run end `failed` with this message."""
+        self.failure = message
+        if self._recorder is not None:
+            self._recorder.keys.note_error(message)
+
+    def inside_a_key(self) -> str | None:
+        """Return the key of the innermost call or loop that is running, or None."""
+        return self._recorder.keys.place().inside if self._recorder is not None else None
 
     def _note_refusal(self, error: RecipeError) -> None:
         self.refusal = self.refusal or error
@@ -306,6 +318,11 @@ class Session:
             raise RecipeError(
                 f"the run is already chained to {type(self.next).__name__}", "a run can chain to only one operation"
             )
+        if (key := self.inside_a_key()) is not None:
+            raise RecipeError(
+                f"p.chain_to was called inside of {key!r}: a resumed run that does not do that again would not chain",
+                "call it in run, behind that",
+            )
         self._host.accept(operation)
         self.next = operation
 
@@ -323,7 +340,7 @@ class Session:
         once = None
         if key is not None:
             self.check_process("sh")
-            once = self.claim("sh", key, mark=self.mark(request.shown))
+            once = self.claim("sh", key, mark=self.mark(request.arguments()))
             if once.done_in is not None:
                 with self.recorder.refusing():
                     completed = request.done_before(once.recalled(), once.what)

@@ -1,16 +1,20 @@
 """One command: the request and the result."""
 
 import os
+import re
 import shlex
 import signal
 import subprocess
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import IO, Any
+from typing import IO, Any, Final
 
 from stagerun.errors import ChildFailed, RecipeError
 from stagerun.machine.interrupts import is_limit
 from stagerun.text.secrets import Secret
+
+
+_HERE_DOCUMENT: Final = re.compile(r"(?<!<)<<(?!<)(-?)\s*[\\'\"]?(\w+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,13 @@ class Request:
             return self.mask(self.command)
         return shlex.join(self.mask(_shown(each)) for each in self.command)
 
+    def arguments(self) -> object:
+        """Return what tells it from other commands, without secrets."""
+        folder = () if self.cwd is None else (os.fspath(self.cwd),)
+        text = (self.mask(self.stdin),) if isinstance(self.stdin, str) else ()
+        data = (self.stdin,) if isinstance(self.stdin, bytes) else ()
+        return (self.shown, *folder, *text, *data) if folder or text or data else self.shown
+
     def failed(self, returncode: int | None, how: str, tail: Iterable[str] = ()) -> ChildFailed:
         """Return the error for a program that did not succeed; `tail` is the last lines of its output."""
         lines = self.mask("\n".join(tail)).split("\n")
@@ -64,7 +75,8 @@ class Request:
     def argv(self) -> list[str]:
         """Return the program and its arguments; a RecipeError names the argument that is not valid."""
         if isinstance(self.command, str):
-            return ["/bin/sh", "-ec", self.command] if os.name == "posix" else [self.command]
+            _check_here_documents(self.command)
+            return ["/bin/sh", "-ec", "--", self.command] if os.name == "posix" else [self.command]
         if not isinstance(self.command, list | tuple) or not self.command:
             raise RecipeError(f"p.sh needs a string, or a list of arguments, not {self.command!r}")
         return [_argument(each) for each in self.command]
@@ -117,6 +129,19 @@ def how_it_ended(code: int) -> str:
         return f"was killed by {signal.Signals(-code).name}"
     except ValueError:
         return f"was killed by signal {-code}"
+
+
+def _check_here_documents(script: str) -> None:
+    """Raise RecipeError for a here-document whose end is indented: the shell takes all that follows for its text."""
+    lines = script.split("\n")
+    for number, line in enumerate(lines):
+        for tabs, word in _HERE_DOCUMENT.findall(line):
+            rest = [each.lstrip("\t") if tabs else each for each in lines[number + 1 :]]
+            if word not in rest and word in (each.strip() for each in rest):
+                raise RecipeError(
+                    f"p.sh: the end of a here-document has to stand at the beginning of its line: {word}",
+                    "use textwrap.dedent, or stdin=",
+                )
 
 
 def _argument(value: object) -> str:
