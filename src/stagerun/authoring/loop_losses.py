@@ -144,7 +144,8 @@ def _bindings(nodes: Iterable[ast.AST]) -> Iterator[_Binding]:
 def _gathered(inside: Collection[ast.AST], before: Iterable[_Binding]) -> set[str]:
     """Return what the loop adds to, if it began before the loop and not elsewhere, and does not begin anew inside."""
     begun = {name: value for name, value, _ in before}
-    anew = {name for name, _, _ in _bindings(inside)}
+    tests = [node for node in inside if isinstance(node, ast.If)]
+    anew = {name for name, _, line in _bindings(inside) if not any(_is_emptied(name, line, each) for each in tests)}
     gathered = set[str]()
     for place, counts in _added_to(inside):
         name = _name(place)
@@ -152,6 +153,11 @@ def _gathered(inside: Collection[ast.AST], before: Iterable[_Binding]) -> set[st
         if place in inside and (made or _is_plain(begun.get(name))) and anew.isdisjoint((name, _root(name))):
             gathered.add(name)
     return gathered
+
+
+def _is_emptied(name: str, line: int, test: ast.If) -> bool:
+    """Return True for `if len(batch) == 500: batch = []`: what is not full at the end is used after the loop."""
+    return name in _names(test.test) and _end(test.test) < line <= _end(test)
 
 
 def _added_to(inside: Iterable[ast.AST]) -> Iterator[tuple[ast.AST, bool]]:
