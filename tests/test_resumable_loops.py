@@ -1083,6 +1083,16 @@ def _groups(p: Progress) -> None:
     p.result(groups)
 
 
+def _works_in_groups(p: Progress) -> None:
+    group: list[int] = []
+    for row in p.track(range(5), key="rows"):
+        group.append(row)
+        if len(group) == 2:
+            p.log(f"{group}")
+            group = []
+    p.log(f"{group}")
+
+
 def _has_its_state_and_the_loop_in_variables(p: Progress) -> None:
     totals = {"sum": 0}
     rows = p.track(range(4), key="rows", state=totals)
@@ -1191,6 +1201,7 @@ def _gathers_in_many_loops(p: Progress) -> None:
         (_adds_up_without_an_operator_for_it, "rows", "total"),
         (_counts_in_an_attribute, "rows", "found.rows"),
         (_groups, "rows", "groups"),
+        (_works_in_groups, "rows", "group"),
         (_has_its_state_and_the_loop_in_variables, "rows", None),
         (_counts_what_is_something_else_after_it, "rows", None),
         (_begins_anew_with_each_item, "rows", None),

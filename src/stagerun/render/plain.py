@@ -94,8 +94,27 @@ class Plain(Sink):
             self._let_go()
         self._view = view
         match event:
+            case events.Log():
+                self._recent.add(event)
+                self._say(sentences.logged(event, keep_colour=self._colour))
             case events.Pulse():
                 self._take_pulse(event, view)
+            case events.Fact():
+                self._take_fact(event, view)
+
+    def _take_pulse(self, event: events.Pulse, view: RunView) -> None:
+        match event:
+            case events.ProgressMoved():
+                self._move(event, view)
+            case events.StatusChanged():
+                self._hold_status(event)
+            case events.LineRedrawn():
+                self._show_redrawn(self._now)
+            case _:
+                pass
+
+    def _take_fact(self, event: events.Fact, view: RunView) -> None:
+        match event:
             case events.RunStarted():
                 self._status = None  # it said what the run waited for
             case events.RunCreated():
@@ -110,20 +129,6 @@ class Plain(Sink):
                 self._end(view)
             case _:
                 pass  # the opening, the ending or the plan of a resume shows it
-
-    def _take_pulse(self, event: events.Pulse, view: RunView) -> None:
-        match event:
-            case events.Log():
-                self._recent.add(event)
-                self._say(sentences.logged(event, keep_colour=self._colour))
-            case events.ProgressMoved():
-                self._move(event, view)
-            case events.StatusChanged():
-                self._hold_status(event)
-            case events.LineRedrawn():
-                self._show_redrawn(self._now)
-            case _:
-                pass
 
     def afterword(self, log: events.Log) -> None:
         self._say(sentences.logged(log, keep_colour=self._colour))
