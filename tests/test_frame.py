@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 from rich.cells import cell_len
@@ -9,6 +10,8 @@ from rich.text import Text
 
 from stagerun import events
 from stagerun.render import frame
+from stagerun.render.live import Live
+from stagerun.render.output import Output
 from stagerun.states import RunState, StageState
 from stagerun.view import RunView, begin, fold
 
@@ -226,6 +229,42 @@ def test_progress_outside_any_stage_has_a_bar_without_a_name() -> None:
         " run 42 · orders:Import            4.0s",
         " ━  25%  12s left",
     ]
+
+
+@pytest.mark.parametrize(
+    ("waited", "lines"),
+    [
+        (
+            2.0,
+            [" Process ━  50%  4/8 items  10s left  0.4/s", " Process ━  38%  epoch 2/4 · 2/4 items  50s left  0.5/s"],
+        ),
+        (
+            20.0,
+            [
+                " Process ━  50%  4/8 items  24s left  0.2/s",
+                " Process ━  38%  epoch 2/4 · 2/4 items  1m 11s left  0.1/s",
+            ],
+        ),
+    ],
+)
+def test_work_that_stands_still_becomes_slower_once_its_next_item_is_late(
+    tmp_path: Path, waited: float, lines: list[str]
+) -> None:
+    outer = events.Counted(done=1, total=4, percent=25.0, unit="epoch", seconds=30.0)
+    flat = events.ProgressMoved(done=4, total=8, percent=50.0, seconds=10.0)
+    nested = events.ProgressMoved(done=2, total=4, percent=50.0, seconds=4.0, depth=1, around=(outer,))
+
+    drawn = list[str]()
+    for event in (flat, nested):
+        with (tmp_path / "screen").open("w") as stream:
+            live = Live(Output(stream), colour=False)
+            live.update(events.Entry(42, 5, 10.4, event), viewed(*PROCESSING, (10.4, event)))
+            live.refresh(10.4 + waited)
+        drawn.append(
+            bar(re.sub(r"\x1b\[\S*[a-zA-Z]|\r", "", (tmp_path / "screen").read_text()).splitlines()[-1].rstrip())
+        )
+
+    assert drawn == lines
 
 
 def test_work_of_unknown_length_has_a_count_and_a_rate_and_no_bar() -> None:

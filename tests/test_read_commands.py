@@ -7,11 +7,13 @@ import re
 import signal
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 import pytest
 
+from stagerun.reports.report import Report
+from stagerun.text.paint import Paint
 from tests.conftest import Project, new_project, timeless
 from tests.processes import until
 
@@ -400,6 +402,24 @@ def test_history_is_a_table_newest_first(runs: Project) -> None:
         "2   orders:Bad   failed     1/2     just now  0.0s  alice\n"
         "1   orders:Good  succeeded  1/1     just now  0.0s  alice\n"
     )
+
+
+def test_history_leaves_out_columns_that_a_terminal_has_no_room_for(runs: Project) -> None:
+    with closing(runs.records()) as records:
+        view = records.history(limit=1)[0]
+    report = Report(now=view.created_on, paint=Paint(colour=False, unicode=True))
+
+    heads = [next(report.history([view], width)).split() for width in (None, 56, 55, 49, 41, 35, 10)]
+
+    assert heads == [
+        ["id", "target", "state", "stages", "when", "took", "owner"],
+        ["id", "target", "state", "stages", "when", "took", "owner"],
+        ["id", "target", "state", "stages", "when", "took"],
+        ["id", "target", "state", "stages", "when", "took"],
+        ["id", "target", "state", "when", "took"],
+        ["id", "target", "state", "when"],
+        ["id", "target", "state"],
+    ]
 
 
 def test_history_as_json_holds_the_documents_of_status(runs: Project) -> None:

@@ -270,6 +270,27 @@ def test_the_last_lines_of_a_program_that_failed_stand_once_above_its_log(bench:
     assert shown.count("503 from the index") == 1
 
 
+class Loading(LiveOperation):
+    stages = ["Load", "Save"]
+    fails: bool = False
+
+    def run(self, p: Progress) -> None:
+        p.step("Load", lambda: 1)
+        with p.stage("Save"):
+            if self.fails:
+                raise ValueError("boom")
+
+
+def test_a_stage_that_was_taken_over_is_not_said_to_take_its_usual_time(bench: Bench) -> None:
+    bench.run(Loading())
+    bench.run(Loading(fails=True))
+    view = bench.resume(Loading())
+    stages = rendering.regions(Page(view=view, outline=Outline(), lines=(), now=0.0))["op-stages"]
+
+    assert ([*view.plan.expected], "from run 2" in re.sub("<.*?>", "", stages)) == (["Load", "Save"], True)
+    assert 'title="usually"' not in stages
+
+
 class Typed(LiveOperation):
     stages = []
     text: str = "two words"

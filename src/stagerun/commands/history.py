@@ -6,7 +6,7 @@ import click
 
 from stagerun.commands.help import help_option
 from stagerun.commands.options import ENVIRONMENT, journal_option, json_option, operation_option, option
-from stagerun.commands.printing import paint, print_json, print_line, print_lines
+from stagerun.commands.printing import paint, print_json, print_line, print_lines, terminal_width
 from stagerun.commands.records import check_operation, open_records, tell_damage
 from stagerun.commands.surroundings import Surroundings, pass_surroundings
 from stagerun.commands.types import Moment, Operation, State, Tag
@@ -57,7 +57,7 @@ def command(
     if as_json:
         print_json([documents.run(view, resumed_as.get(view.id)) for view in views])
     elif views:
-        print_lines(here, Report(now=time.time(), paint=paint(here)).history(views))
+        print_lines(here, Report(now=time.time(), paint=paint(here)).history(views, terminal_width()))
     elif not damaged:
         print_line(here, "no runs", err=True)
     return tell_damage(here, damaged)

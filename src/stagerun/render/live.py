@@ -3,6 +3,7 @@
 import io
 from typing import Final
 
+from msgspec.structs import replace
 from rich.console import Console
 from rich.text import Text
 
@@ -14,7 +15,7 @@ from stagerun.render.output import Output
 from stagerun.render.recent import Recent
 from stagerun.sinks import Sink
 from stagerun.states import StageState
-from stagerun.text import sentences
+from stagerun.text import estimates, sentences
 from stagerun.text.paint import Paint
 from stagerun.text.wording import COLOURS
 from stagerun.view import RunView
@@ -51,7 +52,7 @@ class Live(Sink):
             legacy_windows=False,
         )
         self._view: RunView | None = None
-        self._now = 0.0
+        self._now = self._counted_on = 0.0
         self._above: list[str] = []
         self._headers: list[str] = []
         self._paint = Paint(colour=colour, unicode=output.unicode)
@@ -70,6 +71,8 @@ class Live(Sink):
                 self._waiting += len(log.text)
                 if self._waiting > _MOST_ABOVE:
                     self.refresh(entry.time)
+            case events.ProgressMoved():
+                self._counted_on = entry.time
             case events.StageEntered() as event:
                 self._headers.append(self._paint(sentences.tag(view, event.stage, event.index), "cyan"))
             case events.StageLeft() as event:
@@ -113,8 +116,10 @@ class Live(Sink):
             self._drawn = False  # what is below the cursor now belongs to the shell
             self._output.write(self._lifted())
             return
-        width = self._output.width()
-        region = self._painted(frame.running(self._view, now, width, unicode=self._output.unicode))
+        width, view = self._output.width(), self._view
+        if view.progress is not None:
+            view = replace(view, progress=estimates.slowed(view.progress, max(0.0, now - self._counted_on)))
+        region = self._painted(frame.running(view, now, width, unicode=self._output.unicode))
         # Without wrapping a line takes one row, even if a character is wider than we think. The cursor is hidden only
         # while it moves, so that a kill leaves it visible.
         back = f"\x1b[{len(region) - 1}A" if len(region) > 1 else ""

@@ -13,6 +13,7 @@ from stagerun.view import RunView, StageView
 
 _GAP: Final = "  "
 _HISTORY: Final = ("id", "target", "state", "stages", "when", "took", "owner")
+_DROPPED: Final = ("owner", "stages", "took", "when")  # on a narrow terminal, in this order
 
 
 class Report:
@@ -77,8 +78,8 @@ class Report:
         else:
             yield from sentences.error(view)
 
-    def history(self, views: Sequence[RunView]) -> Iterator[str]:
-        """Yield a table of runs."""
+    def history(self, views: Sequence[RunView], width: int | None = None) -> Iterator[str]:
+        """Yield a table of runs; if there is a `width`, with as many columns as fit."""
         rows = [
             (
                 str(view.id),
@@ -92,9 +93,15 @@ class Report:
             for view in views
         ]
         states = [view.state for view in views]
-        widths = [max(map(len, column)) for column in zip(_HISTORY, *rows, strict=True)]
-        yield self._paint(columns(_HISTORY, widths), "dim")
-        for row, state in zip(rows, states, strict=True):
+        table = {column[0]: column for column in zip(_HISTORY, *rows, strict=True)}
+        for name in _DROPPED:
+            needed = sum(max(map(len, column)) + len(_GAP) for column in table.values()) - len(_GAP)
+            if width is not None and needed > width:
+                del table[name]
+        widths = [max(map(len, column)) for column in table.values()]
+        head, *rest = zip(*table.values(), strict=True)
+        yield self._paint(columns(head, widths), "dim")
+        for row, state in zip(rest, states, strict=True):
             text = columns(row, widths)
             start = sum(widths[:2]) + 2 * len(_GAP)
             end = start + len(row[2])

@@ -2,6 +2,9 @@
 
 from typing import Final
 
+from msgspec.structs import replace
+
+from stagerun import events
 from stagerun.states import TERMINAL, StageState
 from stagerun.text import wording
 from stagerun.view import RunView, StageView
@@ -22,6 +25,21 @@ def left(view: RunView, now: float) -> float | None:
     rest = _left_in(active, view, now)
     later = sum(expected[name] for name in waiting) * _pace(view, now)
     return None if rest is None else (rest + later) or None
+
+
+def slowed(told: events.ProgressMoved, waited: float) -> events.ProgressMoved:
+    """Return progress that was told so many seconds ago: no faster than if the next item were finished just now."""
+    if told.done is None or told.ended:
+        return told
+    following = replace(told, done=told.done + 1, percent=100.0 * (told.done + 1) / told.total if told.total else None)
+    around = [*told.around]
+    if around and around[0].total and told.share is not None and following.share is not None:
+        before = 100.0 * around[0].skipped / around[0].total
+        if before < told.share <= following.share:
+            part = (told.share - before) / (following.share - before)
+            around[0] = replace(around[0], seconds=max(around[0].seconds, part * (around[0].seconds + waited)))
+    part = (told.done - told.skipped) / (told.done - told.skipped + 1)
+    return replace(told, seconds=max(told.seconds, part * (told.seconds + waited)), around=tuple(around))
 
 
 def slower_than_usual(view: RunView, now: float) -> float | None:
