@@ -1195,9 +1195,9 @@ def _gathers_in_many_loops(p: Progress) -> None:
         (_adds_up, "rows", "total"),
         (_fills_a_dict_in_batches, "rows", "found"),
         (_counts_beside_its_state, "rows", "seen"),
-        (_changes_its_items, "rows", "rows"),
+        (_changes_its_items, "rows", "the items of rows"),
         (_keeps_the_largest, "rows", "most"),
-        (_changes_its_items_by_a_method, "rows", "rows"),
+        (_changes_its_items_by_a_method, "rows", "the items of rows"),
         (_adds_up_without_an_operator_for_it, "rows", "total"),
         (_counts_in_an_attribute, "rows", "found.rows"),
         (_groups, "rows", "groups"),
@@ -1220,9 +1220,10 @@ def test_a_loop_that_gathers_outside_of_its_state_is_warned_about_once(
     monkeypatch.chdir(bench.folder)
     bench.run(_operation(work))
 
-    told = (
-        f"loop {key!r} changes {name} (…): a resumed run lacks what skipped items put into it; "
-        "keep it in state=, or use p.map(key=)"
+    told = f"loop {key!r} changes {name} (…): " + (
+        "a resumed run has skipped items as they were; use the results of p.map(key=)"
+        if name == "the items of rows"
+        else "a resumed run lacks what skipped items put into it; keep it in state=, or use p.map(key=)"
     )
     assert _warnings(bench) == ([told] if name else [])
 

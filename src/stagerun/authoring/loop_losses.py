@@ -40,22 +40,26 @@ def lost(code: CodeType, line: int) -> Loss | None:
     """Return what the `for` statement at that line of `code` gathers outside of its state, or None."""
     found = loop_source.find(code, line)
     try:
-        names = _lost(*found) if found is not None else None
+        return _lost(*found) if found is not None else None
     except RecursionError:  # an expression of a thousand parts
-        names = None
-    why = "a resumed run lacks what skipped items put into it; keep it in state=, or use p.map(key=)"
-    return Loss(f"changes {', '.join(sorted(names))}", why) if names else None
+        return None
 
 
-def _lost(function: ast.AST, loop: Loop) -> set[str]:
+def _lost(function: ast.AST, loop: Loop) -> Loss | None:
     nodes = [*_own(function)]
     inside = [node for node in nodes if loop.lineno <= line_of(node) <= end_of(loop.body[-1])]
     after = [node for node in nodes if line_of(node) > end_of(loop.body[-1])]
     bindings = [*bindings_in(nodes)]
+    state = _in_state(nodes, bindings)
 
-    gathered = _gathered(inside, [each for each in bindings if each[2] < loop.lineno]) & _read(after)
-    gathered |= _changed_in_place(loop, inside) & _read(after, but="len")
-    return gathered - _in_state(nodes, bindings)
+    before = [each for each in bindings if each[2] < loop.lineno]
+    if gathered := _gathered(inside, before) & _read(after) - state:
+        why = "a resumed run lacks what skipped items put into it; keep it in state=, or use p.map(key=)"
+        return Loss(f"changes {', '.join(sorted(gathered))}", why)
+    if in_place := _changed_in_place(loop, inside) & _read(after, but="len") - state:
+        why = "a resumed run has skipped items as they were; use the results of p.map(key=)"
+        return Loss(f"changes the items of {in_place.pop()}", why)
+    return None
 
 
 @cache
