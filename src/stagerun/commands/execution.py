@@ -126,10 +126,7 @@ def execute(
 ) -> exit_codes.OwnCode:
     """Run `operation` and its chain, in this process or at a place; return the exit code."""
     place = None if settings.on is None else _place(here, settings.on, operation)
-    if (question := question_of(type(operation))) is not None and not settings.yes:
-        from stagerun.commands import questions
-
-        questions.confirm(here, question)
+    _confirm(here, operation, settings)
     interrupts, output = Interrupts(), Output(sys.stdout)
     interrupts.farewell, output.given_up = output.leave, interrupts.look
     masker = here.masker
@@ -180,6 +177,13 @@ def execute(
     _tell_failures(here, emitter, tellers, view.id)
     assert view.exit_code is not None
     return exit_codes.OwnCode(view.exit_code)
+
+
+def _confirm(here: Surroundings, operation: LiveOperation, settings: RunSettings) -> None:
+    if (question := question_of(type(operation))) is not None and not settings.yes:
+        from stagerun.commands import questions
+
+        questions.confirm(here, question)
 
 
 def _once_free(
