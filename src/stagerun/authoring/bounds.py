@@ -15,7 +15,7 @@ _WORDS: Final = {
     "le": "be at most {}",
     "lt": "be less than {}",
     "multiple_of": "be a multiple of {}",
-    "pattern": "match {!r}",
+    "pattern": "match '{}'",
     "min_length": "have at least {}",
     "max_length": "have at most {}",
 }

@@ -163,11 +163,8 @@ def execute(
                 timeout=settings.timeout,
                 created=lambda run: _write_id(settings.run_id_file, run),
             )
-            if settings.wait and once:
-                tell = partial(say, here) if not settings.display.quiet else lambda _: None
-                view = _once_free(run, memory, interrupts, clock, tell)
-            else:
-                view = run()
+            quiet = settings.display.quiet
+            view = _once_free(here, run, memory, interrupts, clock, quiet=quiet) if settings.wait and once else run()
         finally:
             interrupts.close(exit_codes.NOT_STARTED)
             _close(display, tellers)
@@ -187,18 +184,21 @@ def _confirm(here: Surroundings, operation: LiveOperation, settings: RunSettings
 
 
 def _once_free(
+    here: Surroundings,
     run: Callable[[], RunView],
     memory: Records,
     interrupts: Interrupts,
     clock: Clock,
-    tell: Callable[[str], None],
+    *,
+    quiet: bool,
 ) -> RunView | None:
     """Return what `run` returns once no other run has its name; None if this one was asked to stop before."""
     while True:
         try:
             return run()
         except NameHeld as error:
-            tell(f"waiting: {error.message}")
+            if not quiet:
+                say(here, f"waiting: {error.message}")
             while (holder := memory.get(error.run)) is not None and holder.state not in TERMINAL:
                 if interrupts.stopping:
                     return None
