@@ -1,6 +1,7 @@
 """Programs that a recipe runs with p.sh: their input, what is shown of them, and their results."""
 
 import ctypes
+import io
 import json
 import os
 import signal
@@ -323,6 +324,16 @@ def test_a_file_that_is_no_program_can_not_start(bench: Bench, tmp_path: Path) -
         (f"`{tmp_path}/text` can't start: Permission denied", 126),
         (f"`{tmp_path}/junk` can't start: Exec format error", 126),
     ]
+
+
+@pytest.mark.parametrize("stdin", [{}, 3.5, io.StringIO("tea")], ids=["dict", "float", "no descriptor"])
+def test_an_input_that_no_program_can_get_is_told_as_such(bench: Bench, stdin: Any) -> None:
+    def body(p: Progress) -> None:
+        with pytest.raises(RecipeError) as caught:
+            p.sh("cat", stdin=stdin)
+        assert str(caught.value) == f"p.sh: stdin must be text, bytes or an open file, not {stdin!r}"
+
+    run(bench, body)
 
 
 @pytest.mark.parametrize("name", ["missing", "a-file"])
@@ -717,7 +728,7 @@ def test_a_time_limit_that_is_none_is_an_error_of_the_recipe(bench: Bench, limit
     def body(p: Progress) -> None:
         with pytest.raises(RecipeError) as caught:
             p.sh("exit 0", timeout=limit)
-        assert caught.value.message == f"p.sh: timeout must be a number of seconds above 0, not {limit!r}"
+        assert str(caught.value) == f"p.sh: timeout must be a number of seconds above 0, not {limit!r}"
 
     run(bench, body)
 

@@ -8,7 +8,7 @@ import sqlite3
 import sys
 import zlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 
-from stagerun import LiveOperation, Progress, Secret, events
+from stagerun import AsyncProgress, LiveOperation, Progress, Secret, events
 from stagerun.errors import RecipeError
 from stagerun.states import RunState
 from tests.conftest import Bench
@@ -263,6 +263,26 @@ def test_a_loop_inside_a_loop_goes_on_in_the_middle_of_both(bench: Bench) -> Non
 
     assert finished == [(file, row) for file in range(3) for row in range(4)]
     assert (_positions(bench, 1, "files"), _positions(bench, 1, "rows-1")) == ([1], [2])
+
+
+def test_a_loop_is_read_by_its_for_statement_however_often_python_has_been_there(bench: Bench) -> None:
+    read: list[int] = []
+
+    async def run(_: LiveOperation, p: AsyncProgress) -> None:
+        for time in range(50):
+            for row in p.track([time], key=f"rows-{time}"):
+                read.insert(0, row)
+            async for row in p.track(_later([time]), key=f"later-{time}"):
+                read.insert(0, row)
+
+    view = bench.run(type("Often", (LiveOperation,), {"run": run})())
+
+    assert (view.error, len(read)) == (None, 100)
+
+
+async def _later(rows: list[int]) -> AsyncIterator[int]:
+    for row in rows:
+        yield row
 
 
 def test_a_key_serves_one_loop_or_one_checkpoint_of_a_run(bench: Bench) -> None:

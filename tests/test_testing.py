@@ -556,6 +556,8 @@ def test_a_program_without_a_stub_fails_the_test_also_from_a_process_that_is_gon
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "limit": ({"timeout": -1}, "p.sh: timeout must be a number of seconds above 0, not -1"),
     "time": ({"timeout": 5}, "`make publish` took longer than 5s\n  published"),
+    "folder": ({"cwd": "nowhere"}, "`make publish` can't start: there is no folder nowhere"),
+    "input": ({"stdin": {}}, "p.sh: stdin must be text, bytes or an open file, not {}"),
     "terminal": ({"interactive": True, "capture": True}, "p.sh: interactive=True excludes capture"),
 }
 

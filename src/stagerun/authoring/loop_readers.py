@@ -62,7 +62,10 @@ def _is_for_statement(frame: FrameType) -> bool:
     # Those of Python's library collect: `Executor.map` takes all items before the first one is finished.
     file = frame.f_code.co_filename
     collects = file.startswith(_LIBRARY) and "-packages" not in file.removeprefix(_LIBRARY)
-    return not collects and opcode.opname[frame.f_code.co_code[frame.f_lasti]] in ("FOR_ITER", "SEND")
+    code, at = frame.f_code.co_code, frame.f_lasti
+    while at > 0 and opcode.opname[code[at]] == "CACHE":  # a loop that Python 3.12 has specialised stands behind it
+        at -= 2
+    return not collects and opcode.opname[code[at]] in ("FOR_ITER", "SEND")
 
 
 def _pairing(code: CodeType, items: object, goes_on: Callable[[Any], bool]) -> str | None:

@@ -86,6 +86,12 @@ class Request:
         if self.timeout is not None and not is_limit(self.timeout):
             raise RecipeError(f"p.sh: timeout must be a number of seconds above 0, not {self.timeout!r}")
 
+    def check_folder(self) -> None:
+        """Raise ChildFailed if there is no folder to start it in."""
+        if self.cwd is not None and not os.path.isdir(self.cwd):  # noqa: PTH112 - importing pathlib takes long
+            code = 126 if os.path.exists(self.cwd) else 127  # noqa: PTH110
+            raise self.failed(code, f"can't start: there is no folder {os.fspath(self.cwd)}")
+
     def check_interactive(self) -> None:
         """Raise RecipeError if it asks for what a program that has the terminal can't have."""
         if self.capture or self.pty or self.timeout is not None or self.stdin is not None:
@@ -119,7 +125,17 @@ def input_of(stdin: object) -> tuple[Any, bytes | None]:
         case Secret():
             return input_of(stdin.reveal())
         case _:
+            _check_open_file(stdin)
             return stdin, None
+
+
+def _check_open_file(stdin: object) -> None:
+    try:
+        is_file = isinstance(stdin, int) or isinstance(stdin.fileno(), int)  # type: ignore[attr-defined]
+    except (AttributeError, OSError, ValueError):  # an `io.StringIO` has no descriptor
+        is_file = False
+    if not is_file:
+        raise RecipeError(f"p.sh: stdin must be text, bytes or an open file, not {stdin!r}")
 
 
 def how_it_ended(code: int) -> str:

@@ -10,7 +10,6 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 from stagerun.machine.interrupts import Interrupts
@@ -242,10 +241,8 @@ def start(request: Request, **settings: Any) -> "subprocess.Popen[bytes]":
     try:
         return subprocess.Popen(argv, cwd=request.cwd, **settings)  # noqa: S603 - the recipe's own command
     except (OSError, ValueError) as error:
-        if request.cwd is not None and not Path(request.cwd).is_dir():
-            why = f"can't start: there is no folder {os.fspath(request.cwd)}"
-        else:
-            why = f"can't start: {getattr(error, 'strerror', None) or error}"
+        request.check_folder()
+        why = f"can't start: {getattr(error, 'strerror', None) or error}"
         raise request.failed(127 if isinstance(error, FileNotFoundError) else 126, why) from None
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from stagerun.machine.interrupts import Interrupts
 from stagerun.programs.children import Children
-from stagerun.programs.request import Completed, Request, how_it_ended
+from stagerun.programs.request import Completed, Request, how_it_ended, input_of
 from stagerun.programs.running import TAIL, Tell
 from stagerun.text import json_text
 
@@ -39,6 +39,8 @@ class _Stub:
     def play(self, request: Request, tell: Tell, monotonic: Callable[[], float]) -> Completed:
         assert self.returncode is not None
         request.check_limit()
+        request.check_folder()
+        input_of(request.stdin)
         begun = monotonic()
         if self.does is not None:
             self.does()
