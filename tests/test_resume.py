@@ -446,6 +446,22 @@ def test_a_quiet_resume_prints_no_plan_unless_that_warns_and_says_nothing_if_the
     assert nothing == Done(0, "", "")
 
 
+def test_a_parameter_that_the_recipe_no_longer_has_is_warned_about_by_resume_and_rerun(project: Project) -> None:
+    recipe = "class Count(LiveOperation):\n    {}: int = 3\n    def run(self, p):\n        raise ValueError\n"
+    project.recipe("count", recipe.format("limit"))
+    project.stagerun("run", "count", "--limit", "5")
+    project.recipe("count", recipe.format("most"))
+
+    resumed = project.stagerun("resume")
+    again = project.stagerun("rerun", "1", "--set", "most=5")
+
+    told = (
+        "stagerun: warning: count:Count has no parameter 'limit' any more, so its value in run 1 is not used\n"
+        "  if it is called otherwise now: --set NAME=VALUE\n"
+    )
+    assert (resumed.err, again.err) == (told, told)
+
+
 def test_a_recipe_that_has_changed_since_is_warned_about(project: Project) -> None:
     _fail(project)
     _mend(project)

@@ -8,7 +8,7 @@ from typing import Any, Final
 from stagerun.authoring import finding
 from stagerun.authoring.operation import LiveOperation
 from stagerun.authoring.params import Parameter
-from stagerun.commands import parameters
+from stagerun.commands import parameters, printing
 from stagerun.commands.execution import made
 from stagerun.commands.options import option
 from stagerun.commands.surroundings import Surroundings
@@ -92,6 +92,9 @@ def _parameters(
 ) -> dict[str, Any]:
     """Return the parameters of the run with the changes; secrets were never stored and must be given again."""
     values = {name: value for name, value in view.plan.params.items() if name in operation.parameters}
+    for name in (each for each in view.plan.params if each not in values):
+        what = f"{view.plan.target} has no parameter {name!r} any more, so its value in run {view.id} is not used"
+        printing.say(here, f"warning: {what}", "if it is called otherwise now: --set NAME=VALUE")
     changed = dict(_changed(operation, changes, files))
     for name, parameter in operation.parameters.items():
         if parameter.secret:
