@@ -1276,6 +1276,14 @@ def _writes_rows_anew(p: Progress) -> None:
             writer.writerow([row])
 
 
+def _writes_a_file_anew_without_with(p: Progress) -> None:
+    file = open("rows", "w")  # noqa: PTH123, SIM115 - as people write it
+    for row in p.track("abc", key="rows"):
+        p.log(row)
+        file.write(row)
+    file.close()
+
+
 def _empties_a_folder_before(p: Progress) -> None:
     out = Path("out")
     shutil.rmtree(out, ignore_errors=True)
@@ -1368,6 +1376,7 @@ def _keeps_lines_back(p: Progress) -> None:
     [
         (_writes_a_file_anew, "writes to file, which is opened to be written anew"),
         (_writes_rows_anew, "writes to file, which is opened to be written anew"),
+        (_writes_a_file_anew_without_with, "writes to file, which is opened to be written anew"),
         (_empties_a_folder_before, "fills out, which is emptied before it"),
         (_writes_a_header_before, "fills rows.csv, which is emptied before it"),
         (_writes_a_header_once, None),

@@ -12,7 +12,7 @@ from types import CodeType
 from typing import Final
 
 from stagerun.authoring import loop_source
-from stagerun.authoring.loop_source import Loop, Loss, begun_from, end_of, name_of, names_in, within, withs
+from stagerun.authoring.loop_source import Loop, Loss, begun_from, bindings_in, end_of, name_of, names_in, within, withs
 
 
 _GONE: Final = frozenset({"rmtree", "unlink", "remove"})
@@ -125,12 +125,13 @@ def _buffered(function: ast.AST, loop: Loop) -> set[str]:
 
 
 def _files(function: ast.AST, loop: Loop) -> Iterator[tuple[str, str, bool]]:
-    """Yield the files that a `with` around the loop opens: name, mode, True if it says how they are buffered."""
+    """Yield the files that the loop uses and that are opened before it: name, mode, True if that says how to buffer."""
     used = begun_from(function, set().union(*map(names_in, loop.body)))
-    for item in withs(function, loop):
-        call = item.context_expr
-        if isinstance(call, ast.Call) and isinstance(item.optional_vars, ast.Name) and item.optional_vars.id in used:
-            yield item.optional_vars.id, _mode(call), any(each.arg == "buffering" for each in call.keywords)
+    opened = [(name_of(each.optional_vars), each.context_expr) for each in withs(function, loop)]
+    opened += [(name, value) for name, value, line in bindings_in(ast.walk(function)) if value and line < loop.lineno]
+    for name, call in opened:
+        if isinstance(call, ast.Call) and name in used:
+            yield name, _mode(call), any(each.arg == "buffering" for each in call.keywords)
 
 
 def _uncommitted(function: ast.AST, loop: Loop) -> set[str]:
