@@ -127,7 +127,8 @@ class AsyncProgress(Progress):
 
         async def call() -> Any:
             value = await fn(*args, **kwargs)
-            return self._made(what, mark, lambda *_, **__: value, args, kwargs)
+            self._look_at_given(what, mark, value, args, kwargs)
+            return value
 
         return call
 

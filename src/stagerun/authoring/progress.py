@@ -379,9 +379,13 @@ class Progress:
 
     def _made(self, what: str, mark: int | None, fn: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         value = fn(*args, **kwargs)
+        self._look_at_given(what, mark, value, args, kwargs)
+        return value
+
+    def _look_at_given(self, what: str, mark: int | None, value: object, args: Any, kwargs: Any) -> None:
+        """Warn if a call has changed what it was given, and does not return it."""
         if not any(each is value for each in (*args, *kwargs.values())):
             self._session.checkpoints.look_at(what, mark, self._session.mark(args, kwargs))
-        return value
 
     def _check_loop(self, call: str, items: object, key: str | None, state: object = None) -> None:
         self._check_owner(call, key)
