@@ -52,6 +52,11 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return 2 * len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2 * (os.cpu_count() or 1)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the browser: at the end its tests would keep one worker busy and let the others wait."""
+    items.sort(key=lambda item: not item.path.name.startswith("test_web"))
+
+
 def apart(entries: Iterable[events.Entry]) -> list[events.Entry]:
     """Return the entries with one for each log line: the journal keeps those that came at once together."""
     parted: list[events.Entry] = []

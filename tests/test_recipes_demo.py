@@ -168,7 +168,8 @@ def kit(tmp_path: Path) -> Iterator[Bench]:
         folder = tmp_path / "release" / "dist"
         folder.mkdir(parents=True)
         (folder / NAMES[0]).touch()
-        tarfile.open(folder / NAMES[1], "w:gz").close()
+        with tarfile.open(folder / NAMES[1], "w:gz") as source:
+            source.add(tmp_path, f"stagerun-{__version__}", recursive=False)
 
     with Bench(tmp_path) as bench:
         bench.programs.stub(re.compile(r".* -m build .*"), does=build)

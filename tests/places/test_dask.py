@@ -92,6 +92,7 @@ def test_a_worker_with_a_nanny_that_is_killed_does_the_work_only_once(project: P
         assert again == [str(number) for number in range(int(again[0]), 160)]
 
 
+@pytest.mark.soak
 def test_when_the_scheduler_is_killed_the_run_has_crashed_and_no_traceback_of_dask_is_shown(project: Project) -> None:
     project.recipe("orders", SLEEPS)
     with _programs("--no-nanny") as (address, (scheduler, _)):

@@ -96,7 +96,7 @@ def _kinds(project: Project, run: int) -> list[object]:
     return [kind for place, kind in enumerate(kinds) if kind != "log" or kinds[place - 1] != kind]
 
 
-@pytest.mark.parametrize("operation", ["Whole", "Fails", "Exits"])
+@pytest.mark.parametrize("operation", ["Whole", "Fails", pytest.param("Exits", marks=pytest.mark.soak)])
 def test_a_run_says_records_and_ends_as_it_does_here(shop: Project, where: Where, operation: str) -> None:
     shop.recipe("orders", RECIPE)
     shop.recipe("helper", HELPER)
