@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stagerun import LiveOperation, Progress, Secret, events
@@ -249,6 +249,7 @@ ANYTHING = st.recursive(
 )
 
 
+@settings(max_examples=50)
 @given(ANYTHING)
 def test_whatever_is_given_the_outcome_comes_back_from_the_journal_as_it_is(value: object) -> None:
     plain = _Conversion().converted(value)

@@ -65,6 +65,7 @@ def test_no_page_of_the_site_is_wider_than_a_phone_or_asks_another_host_for_anyt
 
 
 @needs_chromium
+@pytest.mark.soak
 def test_the_copy_button_of_a_block_copies_its_commands_without_prompts_and_output(site: Path) -> None:
     with chromium() as browser:
         page = browser.new_page()

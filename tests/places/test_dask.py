@@ -54,6 +54,7 @@ def _programs(
 _FILES = {"ca-file": "ca.pem", "cert": "cert.pem", "key": "key.pem"}
 
 
+@pytest.mark.soak
 def test_a_worker_that_is_killed_without_its_nanny_is_a_crash_and_its_far_process_ends(project: Project) -> None:
     project.recipe("orders", SLEEPS)
     with _programs("--no-nanny") as (address, (_, dask_worker)):
