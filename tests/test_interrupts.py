@@ -1,6 +1,7 @@
 """Signals: where they break in, where they have to wait, and what they never change."""
 
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -8,13 +9,14 @@ from collections.abc import Callable, Iterator
 from queue import SimpleQueue
 from types import FrameType
 
+import psutil
 import pytest
 
 from stagerun import LiveOperation, OperationCancelled, Progress, events
 from stagerun.errors import TimeLimitExceeded
 from stagerun.machine.interrupts import Interrupts
 from stagerun.view import RunView
-from tests.conftest import Bench, Seen
+from tests.conftest import Bench, Project, Seen
 
 
 SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"]
@@ -533,6 +535,50 @@ TIGHT_LOOPS = {
     "tracked with a condition at the end": "for n in tracked():\n            if n == 1000: ready = 2",
     "in a with": "with cleaner():\n            for n in range(10**12):\n                if n == 1000: ready = 2",
 }
+
+
+# There is no bytecode between the two calls, so a handler can run before the first and after the second.
+JUST_BEFORE = """
+import ctypes, operator, os, signal, time
+from functools import partial
+
+class Op(LiveOperation):
+    def run(self, p: Progress):
+        kill = ctypes.CDLL(None).kill
+        try:
+            list(map(operator.call, [partial(kill, os.getpid(), signal.{name}), partial(time.sleep, 600)]))
+        finally:
+            p.log("cleaned up")
+"""
+
+
+@pytest.mark.parametrize("name", SIGNALS)
+def test_a_signal_that_comes_just_before_a_sleep_breaks_it(project: Project, name: str) -> None:
+    project.recipe("jobs", JUST_BEFORE.format(name=name))
+
+    done = project.stagerun("run", "jobs")
+
+    assert (done.code, done.err) == (-signal.Signals[name], "")
+    assert done.out.splitlines()[1] == "cleaned up"
+    assert done.out.splitlines()[2].startswith(f"run 1 cancelled by {name} after ")
+
+
+def test_whoever_is_told_of_signals_by_python_stays_so_and_nothing_is_left_open() -> None:
+    ends = socket.socketpair()
+    for end in ends:
+        end.setblocking(False)
+    before = psutil.Process().num_fds()
+
+    for others in (-1, ends[0].fileno()):
+        signal.set_wakeup_fd(others)
+        interrupts = Interrupts()
+        interrupts.install()
+        interrupts.restore()
+        assert signal.set_wakeup_fd(-1) == others
+
+    assert psutil.Process().num_fds() == before
+    for end in ends:
+        end.close()
 
 
 @pytest.mark.parametrize("loop", TIGHT_LOOPS.values(), ids=TIGHT_LOOPS)

@@ -2,9 +2,9 @@
 document.addEventListener("click", (event) => {
   const button = event.target.closest(".language-console button[data-clipboard-target]");
   if (button) {
-    const block = document.querySelector(button.dataset.clipboardTarget).cloneNode(true);
-    const blocks = block.querySelector("code") ?? block;
-    blocks.querySelectorAll(".gp, .go, .gt, button").forEach((each) => each.remove());
-    button.dataset.clipboardText = blocks.textContent.split("\n").filter((line) => line.trim()).join("\n");
+    const block = document.querySelector(button.dataset.clipboardTarget);
+    const code = (block.querySelector("code") ?? block).cloneNode(true);
+    code.querySelectorAll(".gp, .go, .gt, button").forEach((each) => each.remove());
+    button.dataset.clipboardText = code.textContent.split("\n").filter((line) => line.trim()).join("\n");
   }
 }, true);

@@ -65,6 +65,7 @@ class Ticker:
 
     def look(self) -> None:
         """Do what is due; called a few times a second."""
+        self._interrupts.break_sleep()
         stopping = self._interrupts.look()  # first: the rest may have to wait for the journal
         with suppress(JournalError):  # the main thread gets it, too, and stops
             if (session := self._session()) is not None:

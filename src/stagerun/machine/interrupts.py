@@ -23,6 +23,10 @@ like that of any other signal. Hardly any library uses SIGURG, and it does nothi
 its handler is lost too, the request waits for the next call of `p`. We do not use `PyThreadState_SetAsyncExc`: such an
 exception breaks no sleep, and it does not wait for the end of a guard.
 
+A signal can come when Python has looked for signals and has not yet begun the system call of a sleep. Its handler would
+run after the sleep. So Python writes the number of each signal into a pipe (`set_wakeup_fd`) as it comes. The ticker's
+thread reads the pipe, and breaks the sleep by SIGURG (`break_sleep`).
+
 On some instructions of a loop Python skips the `finally` around it (`machine.backward_jumps`). There the handler waits
 for the next instruction.
 
@@ -39,7 +43,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from types import FrameType, TracebackType
 from typing import Any, Final, NoReturn, Protocol, cast
 
@@ -118,6 +122,7 @@ class Interrupts:
         self._keyboard_lent = False
         self._thread = threading.get_ident()
         self._previous: dict[int, Any] = {}
+        self._arrivals: tuple[int, int] | None = None  # the ends of the pipe into which Python writes signals
         self._report_thread = threading.excepthook
 
     def install(self) -> None:
@@ -130,6 +135,7 @@ class Interrupts:
                 self._previous[number] = signal.signal(number, self._handle)
         if _WAKE is not None:
             self._previous[_WAKE] = signal.signal(_WAKE, self._woken)
+            self._note_arrivals()
         threading.excepthook = self._thread_ended
 
     def restore(self) -> None:
@@ -137,6 +143,10 @@ class Interrupts:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
         self._previous.clear()
+        if self._arrivals is not None:
+            if (others := signal.set_wakeup_fd(-1)) != self._arrivals[1]:
+                signal.set_wakeup_fd(others)
+            self._close_arrivals(self._arrivals)
         threading.excepthook = self._report_thread
 
     def replaced(self) -> dict[str, Any]:
@@ -161,6 +171,13 @@ class Interrupts:
         if self.stopping and not self._has_arrived():
             self._wake()  # again: a signal that comes just before a sleep begins does not break it
         return self.stopping
+
+    def break_sleep(self) -> None:
+        """Break a sleep that began when a signal had come, and its handler had not run. The ticker calls this."""
+        if self._arrivals is not None:
+            with suppress(BlockingIOError):
+                if {*os.read(self._arrivals[0], 1024)} - {_WAKE}:
+                    self._wake()
 
     def close(self, exit_code: int) -> None:
         """Note that the run is over, with this exit code: signals no longer change it. Only the first call counts.
@@ -197,6 +214,22 @@ class Interrupts:
             yield
         finally:
             self._keyboard_lent = False
+
+    def _note_arrivals(self) -> None:
+        """Let Python write each signal into a pipe, unless it writes for somebody else."""
+        ends = os.pipe()
+        for end in ends:
+            os.set_blocking(end, False)
+        if (others := signal.set_wakeup_fd(ends[1], warn_on_full_buffer=False)) == -1:
+            self._arrivals = ends
+        else:
+            signal.set_wakeup_fd(others)
+            self._close_arrivals(ends)
+
+    def _close_arrivals(self, ends: tuple[int, int]) -> None:
+        self._arrivals = None
+        for end in ends:
+            os.close(end)
 
     def _thread_ended(self, ended: threading.ExceptHookArgs) -> None:
         # A recipe's thread that ends by an interruption did what it was asked to do.
